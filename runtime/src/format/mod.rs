@@ -1,0 +1,174 @@
+//! What lies in a `.kgl` file (`docs/format.md` tells the same for readers of other languages).
+//!
+//! ```text
+//! header (64 bytes) | section table | section | section | …      every section starts at a multiple of 64
+//! ```
+//!
+//! Everything is little-endian. The plan (all sections but the weights) is covered by one checksum that
+//! [`Model::load`] verifies; the weights have their own, which [`Model::check_weights`] verifies on demand, because
+//! reading every weight would make loading a large model slow and no value of a weight can do harm.
+
+pub mod verify;
+mod view;
+pub mod words;
+
+pub use view::{Model, Step, Tensor};
+
+use words::{code, record};
+
+/// First bytes of every model file.
+pub const MAGIC: [u8; 4] = *b"KGL1";
+/// Version of the format this runtime reads and writes.
+pub const VERSION: u16 = 1;
+/// Alignment of sections, weights and the arena.
+pub const ALIGN: usize = 64;
+/// Bytes of the header, before the section table.
+pub const HEADER_BYTES: usize = 64;
+/// Bytes of one entry of the section table.
+pub const SECTION_ENTRY_BYTES: usize = 16;
+/// Most dimensions a tensor can have.
+pub const MAX_RANK: usize = 8;
+/// Operand number that stands for "not given".
+pub const ABSENT: u32 = u32::MAX;
+/// Byte of the header where the part that the plan's checksum covers begins.
+pub const CHECKED_FROM: usize = 16;
+
+code! {
+    /// The sections of a file. A reader skips numbers it does not know.
+    pub enum Section {
+        /// [`TensorRecord`]s.
+        Tensors = 1,
+        /// Tensor numbers: the operands of all steps, one after the other.
+        Operands = 2,
+        /// Parameter words of all steps.
+        Params = 3,
+        /// [`StepRecord`]s.
+        Steps = 4,
+        /// [`BandRecord`]s.
+        Bands = 5,
+        /// Word 0: number of inputs, word 1: number of outputs, then their tensor numbers.
+        Io = 6,
+        /// Constant data, read in place.
+        Weights = 7,
+        /// Strings: the names of inputs, outputs and steps, then the source nodes of each step. Optional.
+        Names = 8,
+        /// Strings: key, value, key, value, … Optional.
+        Metadata = 9,
+    }
+}
+
+code! {
+    /// Where a tensor's bytes are.
+    pub enum Region {
+        /// In the arena, alive from the step that writes it to the last one that reads it.
+        Arena = 0,
+        /// In the file's weights section, constant.
+        Weights = 1,
+        /// In the part of the arena that lives on between runs.
+        State = 2,
+    }
+}
+
+record! {
+    /// One tensor of the plan.
+    pub struct TensorRecord {
+        /// Element type.
+        pub dtype: crate::DType,
+        /// Memory region.
+        pub region: Region,
+        /// First byte within the region; a multiple of 16 (of 64 in the weights).
+        pub offset: u32,
+        /// Bytes that are there: `row_bytes · capacity`.
+        pub bytes: u32,
+        /// Bytes of one row.
+        pub row_bytes: u32,
+        /// Rows that are there; row `r` lies at `r mod capacity`.
+        pub capacity: u32,
+        /// Scale of a quantised tensor; 1 for the others.
+        pub scale: f32,
+        /// Zero point of a quantised tensor; 0 for the others.
+        pub zero_point: i32,
+        /// Number of dimensions.
+        pub rank: u32,
+        /// Dimensions; those from `rank` on are 0.
+        pub dims: [u32; MAX_RANK],
+    }
+}
+
+record! {
+    /// One step of the plan.
+    pub struct StepRecord {
+        /// Number of the [`StepKind`](crate::StepKind).
+        pub kind: u32,
+        /// First word in the operands section.
+        pub operands: u32,
+        /// Number of inputs; they come first. An absent optional input is [`ABSENT`].
+        pub inputs: u32,
+        /// Number of outputs; they follow the inputs.
+        pub outputs: u32,
+        /// First word in the parameters section.
+        pub params: u32,
+        /// Output rows: the range that can be cut.
+        pub rows: u32,
+        /// Scratch bytes that each worker needs.
+        pub scratch: u32,
+        /// Multiply-accumulates, low and high word; a report, not used in execution.
+        pub macs: [u32; 2],
+    }
+}
+
+record! {
+    /// A run of steps executed together, slice by slice of rows.
+    pub struct BandRecord {
+        /// First step.
+        pub first_step: u32,
+        /// Number of steps.
+        pub steps: u32,
+        /// Number of slices; this version executes bands of one slice (whole tensors) only.
+        pub slices: u32,
+    }
+}
+
+/// The checksum of plan and weights: four interleaved lanes of xor and odd multiplication over 64-bit words. Each
+/// lane's step is a bijection, so a change within any one word always shows. It guards against damage, not malice.
+pub fn checksum(bytes: &[u8], seed: u64) -> u64 {
+    const PRIMES: [u64; 4] =
+        [0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0xD6E8_FEB8_6659_FD93];
+    let step = |lane: u64, word: u64, k: usize| (lane ^ word).wrapping_mul(PRIMES[k]).rotate_left(29);
+    let mut lanes = [seed, !seed, seed ^ PRIMES[1], seed ^ PRIMES[2]];
+    let mut chunks = bytes.chunks_exact(32);
+    for c in &mut chunks {
+        for (k, lane) in lanes.iter_mut().enumerate() {
+            let w = &c[k * 8..k * 8 + 8];
+            *lane = step(*lane, u64::from_le_bytes([w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]]), k);
+        }
+    }
+    for (i, c) in chunks.remainder().chunks(8).enumerate() {
+        let mut w = [0u8; 8];
+        w[..c.len()].copy_from_slice(c);
+        lanes[i] = step(lanes[i], u64::from_le_bytes(w), i);
+    }
+    let mut sum = bytes.len() as u64;
+    for (k, lane) in lanes.into_iter().enumerate() {
+        sum = step(sum, lane, k);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn every_single_bit_flip_changes_the_checksum() {
+        let data: Vec<u8> = (0..149u32).map(|i| (i * 37) as u8).collect();
+        let sum = checksum(&data, 7);
+        for bit in 0..data.len() * 8 {
+            let mut d = data.clone();
+            d[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(checksum(&d, 7), sum, "bit {bit}");
+        }
+        assert_ne!(checksum(&data[..148], 7), sum);
+    }
+}

@@ -1,0 +1,213 @@
+//! Checks a plan once, so that nothing needs checking while it runs.
+
+use super::{ABSENT, ALIGN, MAX_RANK, Model, Region, Section, Tensor, TensorRecord};
+use crate::kernels::{self, StepKind};
+use crate::{DType, Error, Fault};
+
+pub(super) fn model(m: &Model<'_>) -> Result<(), Error> {
+    if let Some(s) = m.sections_are_whole() {
+        return Err(Error::Section { section: s as u16 });
+    }
+    if m.state_bytes() > m.arena_bytes() {
+        return Err(Error::Section { section: Section::Tensors as u16 });
+    }
+    for i in 0..m.tensor_count() {
+        m.tensor_record(i).filter(|t| tensor(m, t)).ok_or(Error::Tensor { tensor: i as u32 })?;
+    }
+    for i in 0..m.step_count() {
+        step(m, i).map_err(|fault| Error::Step { step: i as u32, fault })?;
+    }
+    let mut next = 0u64;
+    for i in 0..m.band_count() {
+        let ok = m.band(i).is_some_and(|b| {
+            let start = u64::from(b.first_step);
+            let fits = start >= next && b.steps > 0 && start + u64::from(b.steps) <= m.step_count() as u64;
+            next = start + u64::from(b.steps);
+            fits && b.slices == 1
+        });
+        if !ok {
+            return Err(Error::Band { band: i as u32 });
+        }
+    }
+    for io in (0..m.input_count()).map(|i| m.input_tensor(i)).chain((0..m.output_count()).map(|i| m.output_tensor(i))) {
+        let t = io.ok_or(Error::NoSuchTensor)?;
+        let bad = Error::Tensor { tensor: t as u32 };
+        let record = m.tensor_record(t).ok_or(bad)?;
+        if elements(&Tensor(record)) != Some(record.bytes as u64 / record.dtype.size() as u64) {
+            return Err(bad);
+        }
+    }
+    for i in 0..m.input_count() {
+        let t = m.input_tensor(i).unwrap_or(usize::MAX);
+        if m.tensor(t).0.region != Region::Arena {
+            return Err(Error::Tensor { tensor: t as u32 });
+        }
+    }
+    Ok(())
+}
+
+fn elements(t: &Tensor) -> Option<u64> {
+    t.shape().iter().try_fold(1u64, |n, &d| n.checked_mul(u64::from(d)))
+}
+
+fn tensor(m: &Model<'_>, t: &TensorRecord) -> bool {
+    let (limit, align) = match t.region {
+        Region::Arena => (m.scratch_start(), 16),
+        Region::State => (m.state_bytes().min(m.scratch_start()), 16),
+        Region::Weights => (m.weights().len(), ALIGN),
+    };
+    let end = u64::from(t.offset) + u64::from(t.bytes);
+    let rows = u64::from(t.row_bytes) * u64::from(t.capacity);
+    let quantized = t.dtype.quantized_range();
+    let zero_point_fits = match quantized {
+        Some((lo, hi)) => (lo..=hi).contains(&t.zero_point),
+        None => t.zero_point == 0 || t.dtype == DType::I32,
+    };
+    let whole = t.rank == 0 || elements(&Tensor(*t)) == Some(u64::from(t.bytes) / t.dtype.size() as u64);
+    end <= limit as u64
+        && t.offset as usize % align == 0
+        && t.bytes as usize % t.dtype.size() == 0
+        && rows == u64::from(t.bytes)
+        && t.rank as usize <= MAX_RANK
+        && whole
+        && t.scale.is_finite()
+        && t.scale > 0.0
+        && zero_point_fits
+}
+
+fn step(m: &Model<'_>, i: usize) -> Result<(), Fault> {
+    let s = m.step(i);
+    let r = *s.record();
+    let kind = StepKind::from_code(r.kind).ok_or(Fault::UnknownKind)?;
+    if r.inputs > 16 || r.outputs != 1 {
+        return Err(Fault::Operands);
+    }
+    let count = (r.inputs + r.outputs) as usize;
+    let operands = m.operand_words().slice(r.operands as usize, count).ok_or(Fault::Operands)?;
+    for k in 0..count {
+        let t = operands.get(k).ok_or(Fault::Operands)?;
+        let absent_input = t == ABSENT && k < r.inputs as usize;
+        if !absent_input && t as usize >= m.tensor_count() {
+            return Err(Fault::Operands);
+        }
+    }
+    let check = Check { model: m, step: i };
+    let output = check.output()?;
+    if output.region == Region::Weights {
+        return Err(Fault::Region);
+    }
+    let verdict = kernels::verify(kind, &check)?;
+    if verdict.rows != r.rows as usize {
+        return Err(Fault::Rows);
+    }
+    if verdict.scratch > r.scratch as usize {
+        return Err(Fault::Params);
+    }
+    for k in 0..r.inputs as usize {
+        let Some(x) = check.optional(k) else { continue };
+        if x.region == Region::Weights || x.bytes == 0 || output.bytes == 0 {
+            continue;
+        }
+        let disjoint = x.offset >= output.offset.saturating_add(output.bytes)
+            || output.offset >= x.offset.saturating_add(x.bytes);
+        let same = x.offset == output.offset && x.bytes == output.bytes && x.dtype.size() == output.dtype.size();
+        if !disjoint && !(same && verdict.in_place & (1 << k) != 0) {
+            return Err(Fault::Overlap);
+        }
+    }
+    Ok(())
+}
+
+/// What a kernel's own check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Output rows of the step.
+    pub rows: usize,
+    /// Scratch bytes a worker needs.
+    pub scratch: usize,
+    /// Inputs (by bit) whose memory the output may be: the kernel reads an element only before it writes that element,
+    /// and never again.
+    pub in_place: u32,
+}
+
+impl Verdict {
+    /// A step of `rows` rows without scratch that never works in place.
+    pub fn rows(rows: usize) -> Self {
+        Verdict { rows, scratch: 0, in_place: 0 }
+    }
+
+    /// Allows the output to take the place of the inputs in `mask`.
+    pub fn in_place(self, mask: u32) -> Self {
+        Verdict { in_place: mask, ..self }
+    }
+}
+
+/// A step under verification, as a kernel's check sees it.
+pub struct Check<'a> {
+    model: &'a Model<'a>,
+    step: usize,
+}
+
+impl Check<'_> {
+    /// The step's parameters.
+    ///
+    /// # Errors
+    /// [`Fault::Params`] if the words are no valid `P`.
+    pub fn params<P: super::words::Record>(&self) -> Result<P, Fault> {
+        self.model.step(self.step).params().ok_or(Fault::Params)
+    }
+
+    /// Input `i`, which must be there.
+    ///
+    /// # Errors
+    /// [`Fault::Operands`] if it is not.
+    pub fn input(&self, i: usize) -> Result<TensorRecord, Fault> {
+        self.optional(i).ok_or(Fault::Operands)
+    }
+
+    /// Input `i`, if it is there.
+    pub fn optional(&self, i: usize) -> Option<TensorRecord> {
+        self.model.step(self.step).input(i).and_then(|t| self.model.tensor_record(t))
+    }
+
+    /// The output.
+    ///
+    /// # Errors
+    /// [`Fault::Operands`] if there is none.
+    pub fn output(&self) -> Result<TensorRecord, Fault> {
+        self.model.step(self.step).output(0).and_then(|t| self.model.tensor_record(t)).ok_or(Fault::Operands)
+    }
+
+    /// Fails unless `t` has exactly the product of `dims` elements.
+    ///
+    /// # Errors
+    /// [`Fault::Shape`].
+    pub fn size(&self, t: &TensorRecord, dims: &[u32]) -> Result<(), Fault> {
+        (product(dims)?.checked_mul(t.dtype.size()) == Some(t.bytes as usize)).then_some(()).ok_or(Fault::Shape)
+    }
+
+    /// Constant input `i`, which must be of type `dtype`, in the weights and have exactly the product of `dims` elements.
+    ///
+    /// # Errors
+    /// [`Fault::Operands`], [`Fault::DType`], [`Fault::Region`], [`Fault::Shape`].
+    pub fn constant(&self, i: usize, dtype: DType, dims: &[u32]) -> Result<(), Fault> {
+        let t = self.input(i)?;
+        ensure(t.dtype == dtype, Fault::DType)?;
+        ensure(t.region == Region::Weights, Fault::Region)?;
+        self.size(&t, dims)
+    }
+}
+
+/// `Ok` if `condition` holds, else `Err(fault)`.
+pub fn ensure(condition: bool, fault: Fault) -> Result<(), Fault> {
+    if condition { Ok(()) } else { Err(fault) }
+}
+
+/// The product of dimensions, as an element count that fits a tensor.
+///
+/// # Errors
+/// [`Fault::Shape`] if it does not fit 32 bits.
+pub fn product(dims: &[u32]) -> Result<usize, Fault> {
+    let n = dims.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::from(d)).filter(|&n| n <= u64::from(u32::MAX)));
+    n.map(|n| n as usize).ok_or(Fault::Shape)
+}

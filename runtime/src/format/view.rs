@@ -1,0 +1,431 @@
+//! The zero-copy view of a model file.
+
+use super::verify;
+use super::words::{Record, Words};
+use super::{
+    ABSENT, ALIGN, BandRecord, CHECKED_FROM, HEADER_BYTES, MAGIC, Region, SECTION_ENTRY_BYTES, Section, StepRecord,
+    TensorRecord, VERSION, checksum,
+};
+use crate::{DType, Error, StepKind, Target};
+
+/// A checked model. Copying it copies a few pointers, not the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'a> {
+    target: Target,
+    arena_bytes: u32,
+    state_bytes: u32,
+    lower_bound_bytes: u32,
+    weights_sum: u64,
+    tensors: Words<'a>,
+    operands: Words<'a>,
+    params: Words<'a>,
+    steps: Words<'a>,
+    bands: Words<'a>,
+    io: Words<'a>,
+    inputs: usize,
+    outputs: usize,
+    weights: &'a [u8],
+    names: Strings<'a>,
+    metadata: Strings<'a>,
+}
+
+impl<'a> Model<'a> {
+    /// Checks everything in `bytes` that execution relies on, and returns a view of it. Takes time linear in the number
+    /// of steps and tensors; weights are not read.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file first found wrong; never panics, whatever the bytes are.
+    pub fn load(bytes: &'a [u8]) -> Result<Model<'a>, Error> {
+        if bytes.len() < HEADER_BYTES {
+            return Err(if bytes.get(..4).is_some_and(|m| m != MAGIC) { Error::Magic } else { Error::Truncated });
+        }
+        if bytes[..4] != MAGIC {
+            return Err(Error::Magic);
+        }
+        let header = Words::new(&bytes[..HEADER_BYTES]);
+        let word = |i| header.get(i).unwrap_or(0);
+        let version = word(1) as u16;
+        if version != VERSION {
+            return Err(Error::Version { found: version });
+        }
+        let target = Target::from_code(word(1) >> 16).ok_or(Error::UnknownTarget { found: (word(1) >> 16) as u16 })?;
+        let plan_sum = u64::from(word(2)) | u64::from(word(3)) << 32;
+        let weights_sum = u64::from(word(4)) | u64::from(word(5)) << 32;
+        if bytes.len() != word(6) as usize {
+            return Err(Error::Truncated);
+        }
+        let count = word(10) as usize;
+        let table_end = count
+            .checked_mul(SECTION_ENTRY_BYTES)
+            .and_then(|n| n.checked_add(HEADER_BYTES))
+            .filter(|&end| end <= bytes.len() && count <= 64)
+            .ok_or(Error::Truncated)?;
+        let table = Words::new(&bytes[HEADER_BYTES..table_end]);
+
+        let mut sum = checksum(&bytes[CHECKED_FROM..table_end], 0);
+        let mut found: [Option<&[u8]>; 10] = [None; 10];
+        for i in 0..count {
+            let id = table.get(i * 4).unwrap_or(0);
+            let offset = table.get(i * 4 + 1).unwrap_or(0) as usize;
+            let len = table.get(i * 4 + 2).unwrap_or(0) as usize;
+            let bad = Error::Section { section: id as u16 };
+            let data = offset.checked_add(len).and_then(|end| bytes.get(offset..end)).ok_or(bad)?;
+            if offset % ALIGN != 0 || offset < table_end {
+                return Err(bad);
+            }
+            if id != Section::Weights as u32 {
+                sum = checksum(data, sum);
+            }
+            if let Some(slot) = found.get_mut(id as usize) {
+                if slot.is_some() {
+                    return Err(bad);
+                }
+                *slot = Some(data);
+            }
+        }
+        if sum != plan_sum {
+            return Err(Error::Checksum);
+        }
+        let need = |s: Section| found[s as usize].ok_or(Error::Section { section: s as u16 });
+        let words = |s: Section| need(s).map(Words::new);
+        let weights = need(Section::Weights)?;
+        if weights.as_ptr().align_offset(ALIGN) != 0 && !weights.is_empty() {
+            return Err(Error::ModelAlignment);
+        }
+        let io = words(Section::Io)?;
+        let inputs = io.get(0).unwrap_or(0) as usize;
+        let outputs = io.get(1).unwrap_or(0) as usize;
+        if io.len().checked_sub(2) != inputs.checked_add(outputs) {
+            return Err(Error::Section { section: Section::Io as u16 });
+        }
+        let optional = |s: Section| {
+            Strings::new(found[s as usize].unwrap_or(&[])).ok_or(Error::Section { section: s as u16 })
+        };
+        let model = Model {
+            target,
+            arena_bytes: word(7),
+            state_bytes: word(8),
+            lower_bound_bytes: word(9),
+            weights_sum,
+            tensors: words(Section::Tensors)?,
+            operands: words(Section::Operands)?,
+            params: words(Section::Params)?,
+            steps: words(Section::Steps)?,
+            bands: words(Section::Bands)?,
+            io,
+            inputs,
+            outputs,
+            weights,
+            names: optional(Section::Names)?,
+            metadata: optional(Section::Metadata)?,
+        };
+        verify::model(&model)?;
+        Ok(model)
+    }
+
+    /// Reads every weight and compares with the checksum in the header.
+    ///
+    /// # Errors
+    /// [`Error::WeightsChecksum`] if they differ.
+    pub fn check_weights(&self) -> Result<(), Error> {
+        if checksum(self.weights, 0) == self.weights_sum { Ok(()) } else { Err(Error::WeightsChecksum) }
+    }
+
+    /// What the plan was compiled for.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// Bytes of RAM one worker's session needs, state and scratch included; see [`Model::arena_bytes_for`].
+    pub fn arena_bytes(&self) -> usize {
+        self.arena_bytes as usize
+    }
+
+    /// Bytes of RAM a session with `workers` workers needs: each has its own scratch behind the tensors.
+    pub fn arena_bytes_for(&self, workers: usize) -> usize {
+        self.scratch_start() + self.scratch_bytes() * workers.max(1)
+    }
+
+    /// Scratch bytes of one worker: the most that any step needs, rounded up to the alignment.
+    pub(crate) fn scratch_bytes(&self) -> usize {
+        (0..self.step_count()).map(|i| self.step_record(i).scratch as usize).max().unwrap_or(0).next_multiple_of(ALIGN)
+    }
+
+    pub(crate) fn scratch_start(&self) -> usize {
+        self.arena_bytes().saturating_sub(self.scratch_bytes())
+    }
+
+    /// Bytes at the start of the arena that live on between runs.
+    pub fn state_bytes(&self) -> usize {
+        self.state_bytes as usize
+    }
+
+    /// The most bytes of tensors that are alive during any one step: no plan with this step order can do with less.
+    pub fn lower_bound_bytes(&self) -> usize {
+        self.lower_bound_bytes as usize
+    }
+
+    /// Constant data, read in place.
+    pub fn weights(&self) -> &'a [u8] {
+        self.weights
+    }
+
+    /// Number of tensors.
+    pub fn tensor_count(&self) -> usize {
+        self.tensors.len() / TensorRecord::WORDS
+    }
+
+    /// Tensor `i`. An index out of range gives an empty tensor.
+    pub fn tensor(&self, i: usize) -> Tensor {
+        Tensor(self.tensor_record(i).unwrap_or(TensorRecord {
+            dtype: DType::U8,
+            region: Region::Weights,
+            offset: 0,
+            bytes: 0,
+            row_bytes: 0,
+            capacity: 0,
+            scale: 1.0,
+            zero_point: 0,
+            rank: 0,
+            dims: [0; super::MAX_RANK],
+        }))
+    }
+
+    pub(crate) fn tensor_record(&self, i: usize) -> Option<TensorRecord> {
+        TensorRecord::read(&self.tensors, i.checked_mul(TensorRecord::WORDS)?)
+    }
+
+    /// Number of steps.
+    pub fn step_count(&self) -> usize {
+        self.steps.len() / StepRecord::WORDS
+    }
+
+    pub(crate) fn step_record(&self, i: usize) -> StepRecord {
+        StepRecord::read(&self.steps, i.saturating_mul(StepRecord::WORDS)).unwrap_or(StepRecord {
+            kind: 0,
+            operands: 0,
+            inputs: 0,
+            outputs: 0,
+            params: 0,
+            rows: 0,
+            scratch: 0,
+            macs: [0; 2],
+        })
+    }
+
+    /// Step `i`, in the order of execution.
+    pub fn step(&self, i: usize) -> Step<'a> {
+        Step { model: *self, record: self.step_record(i), index: i }
+    }
+
+    pub(crate) fn params(&self) -> &Words<'a> {
+        &self.params
+    }
+
+    pub(crate) fn operand_words(&self) -> &Words<'a> {
+        &self.operands
+    }
+
+    pub(crate) fn sections_are_whole(&self) -> Option<Section> {
+        let bad = |w: &Words<'_>, n: usize| w.len() % n != 0;
+        if bad(&self.tensors, TensorRecord::WORDS) {
+            Some(Section::Tensors)
+        } else if bad(&self.steps, StepRecord::WORDS) {
+            Some(Section::Steps)
+        } else if bad(&self.bands, BandRecord::WORDS) {
+            Some(Section::Bands)
+        } else {
+            None
+        }
+    }
+
+    /// Number of bands. None means that every step runs by itself over whole tensors.
+    pub fn band_count(&self) -> usize {
+        self.bands.len() / BandRecord::WORDS
+    }
+
+    /// Band `i`, if there is one.
+    pub fn band(&self, i: usize) -> Option<BandRecord> {
+        BandRecord::read(&self.bands, i.checked_mul(BandRecord::WORDS)?)
+    }
+
+    /// Number of inputs of the model.
+    pub fn input_count(&self) -> usize {
+        self.inputs
+    }
+
+    /// Number of outputs of the model.
+    pub fn output_count(&self) -> usize {
+        self.outputs
+    }
+
+    /// Tensor number of input `i`.
+    pub fn input_tensor(&self, i: usize) -> Option<usize> {
+        (i < self.inputs).then(|| self.io.get(2 + i)).flatten().map(|t| t as usize)
+    }
+
+    /// Tensor number of output `i`.
+    pub fn output_tensor(&self, i: usize) -> Option<usize> {
+        (i < self.outputs).then(|| self.io.get(2 + self.inputs + i)).flatten().map(|t| t as usize)
+    }
+
+    /// Name of input `i`; `None` if there is no such input or the names were left out.
+    pub fn input_name(&self, i: usize) -> Option<&'a str> {
+        (i < self.inputs).then(|| self.names.get(i)).flatten()
+    }
+
+    /// Name of output `i`; `None` if there is no such output or the names were left out.
+    pub fn output_name(&self, i: usize) -> Option<&'a str> {
+        (i < self.outputs).then(|| self.names.get(self.inputs + i)).flatten()
+    }
+
+    /// The input with this name.
+    pub fn find_input(&self, name: &str) -> Option<usize> {
+        (0..self.inputs).find(|&i| self.input_name(i) == Some(name))
+    }
+
+    /// The output with this name.
+    pub fn find_output(&self, name: &str) -> Option<usize> {
+        (0..self.outputs).find(|&i| self.output_name(i) == Some(name))
+    }
+
+    /// The model's metadata: keys and values as the compiler stored them.
+    pub fn metadata(&self) -> impl Iterator<Item = (&'a str, &'a str)> + '_ {
+        (0..self.metadata.len() / 2).filter_map(|i| Some((self.metadata.get(2 * i)?, self.metadata.get(2 * i + 1)?)))
+    }
+
+    /// The metadata value with this key.
+    pub fn metadata_value(&self, key: &str) -> Option<&'a str> {
+        self.metadata().find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+}
+
+/// One tensor of a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tensor(pub TensorRecord);
+
+impl Tensor {
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Dimensions, outermost first, in the model's own order (an ONNX output keeps its ONNX shape).
+    pub fn shape(&self) -> &[u32] {
+        self.0.dims.get(..self.0.rank as usize).unwrap_or(&[])
+    }
+
+    /// Number of elements that are there.
+    pub fn len(&self) -> usize {
+        self.0.bytes as usize / self.0.dtype.size()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.0.bytes == 0
+    }
+
+    /// Scale and zero point of a quantised tensor.
+    pub fn quantization(&self) -> Option<(f32, i32)> {
+        self.0.dtype.quantized_range().map(|_| (self.0.scale, self.0.zero_point))
+    }
+}
+
+/// One step of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    model: Model<'a>,
+    record: StepRecord,
+    index: usize,
+}
+
+impl<'a> Step<'a> {
+    /// What kind of step it is. A loaded model has known kinds only.
+    pub fn kind(&self) -> Option<StepKind> {
+        StepKind::from_code(self.record.kind)
+    }
+
+    /// The record as it stands in the file.
+    pub fn record(&self) -> &StepRecord {
+        &self.record
+    }
+
+    /// Output rows.
+    pub fn rows(&self) -> usize {
+        self.record.rows as usize
+    }
+
+    /// Multiply-accumulates.
+    pub fn macs(&self) -> u64 {
+        u64::from(self.record.macs[0]) | u64::from(self.record.macs[1]) << 32
+    }
+
+    /// Tensor number of input `i`; `None` if it is absent.
+    pub fn input(&self, i: usize) -> Option<usize> {
+        if i < self.record.inputs as usize { self.operand(i) } else { None }
+    }
+
+    /// Tensor number of output `i`.
+    pub fn output(&self, i: usize) -> Option<usize> {
+        if i < self.record.outputs as usize { self.operand(self.record.inputs as usize + i) } else { None }
+    }
+
+    fn operand(&self, i: usize) -> Option<usize> {
+        let at = (self.record.operands as usize).checked_add(i)?;
+        self.model.operand_words().get(at).filter(|&t| t != ABSENT).map(|t| t as usize)
+    }
+
+    /// The step's parameters, if they are a valid `P`.
+    pub fn params<P: Record>(&self) -> Option<P> {
+        P::read(self.model.params(), self.record.params as usize)
+    }
+
+    /// Name of the step (that of the last graph node it came from); `None` if the names were left out.
+    pub fn name(&self) -> Option<&'a str> {
+        self.model.names.get(self.model.inputs + self.model.outputs + self.index)
+    }
+
+    /// Names of the graph nodes this step came from, first to last.
+    pub fn source_nodes(&self) -> impl Iterator<Item = &'a str> {
+        let m = &self.model;
+        let all = m.names.get(m.inputs + m.outputs + m.step_count() + self.index).unwrap_or("");
+        all.split('\n').filter(|s| !s.is_empty())
+    }
+}
+
+/// A table of strings: word 0 is their number `n`, words `1 ..= n` the byte after the end of each, then the UTF-8 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Strings<'a> {
+    ends: Words<'a>,
+    text: &'a str,
+}
+
+impl<'a> Strings<'a> {
+    fn new(bytes: &'a [u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Strings { ends: Words::new(&[]), text: "" });
+        }
+        let words = Words::new(bytes);
+        let n = words.get(0)? as usize;
+        let ends = words.slice(1, n)?;
+        let text = core::str::from_utf8(bytes.get((n + 1) * 4..)?).ok()?;
+        let mut last = 0;
+        for i in 0..n {
+            let end = ends.get(i)? as usize;
+            if end < last || !text.is_char_boundary(end) {
+                return None;
+            }
+            last = end;
+        }
+        Some(Strings { ends, text })
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, i: usize) -> Option<&'a str> {
+        let start = if i == 0 { 0 } else { self.ends.get(i - 1)? as usize };
+        self.text.get(start..self.ends.get(i)? as usize)
+    }
+}

@@ -1,0 +1,57 @@
+//! Index of the maximum or minimum along an axis.
+
+use core::ops::Range;
+
+use super::Params;
+use crate::DType;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::words::record;
+use crate::rows::Operands;
+
+record! {
+    /// Parameters of an arg-max (ONNX `ArgMax`, `ArgMin`). Input: 0 `x [outer, n, inner]` of any type; output:
+    /// `[outer, inner]` i64 or i32. Rows: `outer`.
+    pub struct ArgMax {
+        /// Slices searched separately.
+        pub outer: u32,
+        /// Length of the axis.
+        pub n: u32,
+        /// Elements of one position of the axis.
+        pub inner: u32,
+        /// Search the minimum instead.
+        pub smallest: bool,
+        /// Of equal elements take the last, not the first.
+        pub last: bool,
+    }
+}
+
+impl Params for ArgMax {
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        let y = c.output()?;
+        ensure(matches!(y.dtype, DType::I64 | DType::I32), Fault::DType)?;
+        ensure(self.n > 0, Fault::Params)?;
+        c.size(&c.input(0)?, &[self.outer, self.n, self.inner])?;
+        c.size(&y, &[self.outer, self.inner])?;
+        Ok(Verdict::rows(self.outer as usize))
+    }
+
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (x, mut out) = (o.input(0), o.output());
+        let (n, inner) = (self.n as usize, self.inner as usize);
+        for row in rows {
+            for column in 0..inner {
+                let mut best = (0i64, f32::NAN);
+                for i in 0..n {
+                    let mut v = [0f32];
+                    x.load((row * n + i) * inner + column, &mut v);
+                    let beats = if self.smallest { v[0] < best.1 } else { v[0] > best.1 };
+                    if i == 0 || beats || (self.last && v[0] == best.1) {
+                        best = (i as i64, v[0]);
+                    }
+                }
+                out.store_int(row * inner + column, &[best.0]);
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A function of two elements, with broadcasting.
+
+use core::ops::Range;
+
+use super::walk::{DIMS, contiguous, reaches_only, walk};
+use super::Params;
+use crate::DType;
+use crate::error::Fault;
+use crate::format::TensorRecord;
+use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::words::{code, record};
+use crate::rows::{CHUNK, Operands, View, chunks};
+
+code! {
+    /// Functions of two reals; sources are the ONNX operators of the same name. Comparisons give 1 or 0.
+    pub enum BinaryOp {
+        /// `a + b`
+        Add = 0,
+        /// `a − b`
+        Sub = 1,
+        /// `a · b`
+        Mul = 2,
+        /// `a / b`; integers are cut towards zero, and dividing by 0 gives 0.
+        Div = 3,
+        /// `aᵇ`
+        Pow = 4,
+        /// The smaller.
+        Min = 5,
+        /// The larger.
+        Max = 6,
+        /// `a` if positive, else `a·b`.
+        PRelu = 7,
+        /// `a = b`
+        Equal = 8,
+        /// `a > b`
+        Greater = 9,
+        /// `a ≥ b`
+        GreaterOrEqual = 10,
+        /// `a < b`
+        Less = 11,
+        /// `a ≤ b`
+        LessOrEqual = 12,
+        /// Both not zero.
+        And = 13,
+        /// Any not zero.
+        Or = 14,
+        /// Exactly one not zero.
+        Xor = 15,
+    }
+}
+
+record! {
+    /// Parameters of a binary step. Inputs: 0 `a`, 1 `b`, of any types, reached by their strides (elements; 0 repeats; the
+    /// innermost is 0 or 1). Output: contiguous over `dims`. Rows: `dims[0]`.
+    ///
+    /// If both inputs are unquantised integers and the output is one or a bool, the arithmetic is that of integers; else
+    /// elements are dequantised to f32, combined, and the result quantised.
+    pub struct Binary {
+        /// The function.
+        pub op: BinaryOp,
+        /// Extents of the output: rows first.
+        pub dims: [u32; 6],
+        /// Strides of `a`.
+        pub a_strides: [i32; 6],
+        /// Strides of `b`.
+        pub b_strides: [i32; 6],
+        /// Lower bound of a float result.
+        pub lo: f32,
+        /// Upper bound of a float result.
+        pub hi: f32,
+    }
+}
+
+/// Whether an operand's innermost stride is one that [`load`] takes.
+pub(super) fn inner_stride_is_simple(strides: &[i32; DIMS]) -> bool {
+    matches!(strides[DIMS - 1], 0 | 1)
+}
+
+/// Whether an operand is laid out exactly like a contiguous output, so that the output may take its place.
+pub(super) fn in_place(t: &TensorRecord, y: &TensorRecord, dims: &[u32; DIMS], strides: &[i32; DIMS]) -> bool {
+    let c = contiguous(dims);
+    t.dtype.size() == y.dtype.size() && (0..DIMS).all(|d| dims[d] == 1 || strides[d] == c[d])
+}
+
+fn is_int(d: DType) -> bool {
+    matches!(d, DType::I32 | DType::I64 | DType::Bool)
+}
+
+impl Params for Binary {
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        let (a, b, y) = (c.input(0)?, c.input(1)?, c.output()?);
+        c.size(&y, &self.dims)?;
+        let mut mask = 0;
+        for (k, (t, strides)) in [(&a, &self.a_strides), (&b, &self.b_strides)].into_iter().enumerate() {
+            ensure(inner_stride_is_simple(strides), Fault::Params)?;
+            reaches_only(t, &self.dims, 0, strides)?;
+            if in_place(t, &y, &self.dims, strides) {
+                mask |= 1 << k;
+            }
+        }
+        ensure(!self.lo.is_nan() && !self.hi.is_nan(), Fault::Params)?;
+        Ok(Verdict::rows(self.dims[0] as usize).in_place(mask))
+    }
+
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (a, b, mut out) = (o.input(0), o.input(1), o.output());
+        let ints = is_int(a.dtype) && is_int(b.dtype) && is_int(out.dtype());
+        let to = contiguous(&self.dims);
+        let (sa, sb) = (self.a_strides[DIMS - 1] as usize, self.b_strides[DIMS - 1] as usize);
+        walk(&self.dims, [0; 3], [&to, &self.a_strides, &self.b_strides], rows, |at, n| {
+            chunks(0..n, |start, n| {
+                let [y, pa, pb] = at.map(|p| p as usize);
+                if ints {
+                    let (mut va, mut vb) = ([0i64; CHUNK], [0i64; CHUNK]);
+                    load_int(&a, pa + start * sa, sa, &mut va[..n]);
+                    load_int(&b, pb + start * sb, sb, &mut vb[..n]);
+                    for (x, &b) in va[..n].iter_mut().zip(&vb) {
+                        *x = int(self.op, *x, b);
+                    }
+                    out.store_int(y + start, &va[..n]);
+                } else {
+                    let (mut va, mut vb) = ([0f32; CHUNK], [0f32; CHUNK]);
+                    load(&a, pa + start * sa, sa, &mut va[..n]);
+                    load(&b, pb + start * sb, sb, &mut vb[..n]);
+                    apply(self.op, &mut va[..n], &vb[..n]);
+                    if self.lo > f32::NEG_INFINITY || self.hi < f32::INFINITY {
+                        for v in &mut va[..n] {
+                            *v = super::conv::clamp(*v, self.lo, self.hi);
+                        }
+                    }
+                    out.store(y + start, &va[..n]);
+                }
+            });
+        });
+    }
+}
+
+/// Loads `out.len()` elements from `start` on, one apart or the same one repeated.
+#[inline(always)]
+pub(super) fn load(v: &View<'_>, start: usize, stride: usize, out: &mut [f32]) {
+    if stride == 1 {
+        v.load(start, out);
+    } else {
+        let mut one = [0f32];
+        v.load(start, &mut one);
+        out.fill(one[0]);
+    }
+}
+
+#[inline(always)]
+fn load_int(v: &View<'_>, start: usize, stride: usize, out: &mut [i64]) {
+    if stride == 1 {
+        v.load_int(start, out);
+    } else {
+        let mut one = [0i64];
+        v.load_int(start, &mut one);
+        out.fill(one[0]);
+    }
+}
+
+fn int(op: BinaryOp, a: i64, b: i64) -> i64 {
+    match op {
+        BinaryOp::Add => a.wrapping_add(b),
+        BinaryOp::Sub => a.wrapping_sub(b),
+        BinaryOp::Mul => a.wrapping_mul(b),
+        BinaryOp::Div => a.checked_div(b).unwrap_or(0),
+        BinaryOp::Pow => a.wrapping_pow(b.clamp(0, i64::from(u32::MAX)) as u32),
+        BinaryOp::Min => a.min(b),
+        BinaryOp::Max => a.max(b),
+        BinaryOp::PRelu => {
+            if a < 0 {
+                a.wrapping_mul(b)
+            } else {
+                a
+            }
+        }
+        BinaryOp::Equal => i64::from(a == b),
+        BinaryOp::Greater => i64::from(a > b),
+        BinaryOp::GreaterOrEqual => i64::from(a >= b),
+        BinaryOp::Less => i64::from(a < b),
+        BinaryOp::LessOrEqual => i64::from(a <= b),
+        BinaryOp::And => i64::from(a != 0 && b != 0),
+        BinaryOp::Or => i64::from(a != 0 || b != 0),
+        BinaryOp::Xor => i64::from((a != 0) != (b != 0)),
+    }
+}
+
+/// `a[i] = op(a[i], b[i])`
+fn apply(op: BinaryOp, a: &mut [f32], b: &[f32]) {
+    macro_rules! each {
+        ($f:expr) => {{
+            let f = $f;
+            for (a, &b) in a.iter_mut().zip(b) {
+                *a = f(*a, b);
+            }
+        }};
+    }
+    let truth = |t: bool| if t { 1.0 } else { 0.0 };
+    match op {
+        BinaryOp::Add => each!(|a: f32, b: f32| a + b),
+        BinaryOp::Sub => each!(|a: f32, b: f32| a - b),
+        BinaryOp::Mul => each!(|a: f32, b: f32| a * b),
+        BinaryOp::Div => each!(|a: f32, b: f32| a / b),
+        BinaryOp::Pow => each!(libm::powf),
+        // A NaN of either operand is the result, as in ONNX Runtime.
+        BinaryOp::Min => each!(|a: f32, b: f32| if a < b || a.is_nan() { a } else { b }),
+        BinaryOp::Max => each!(|a: f32, b: f32| if a > b || a.is_nan() { a } else { b }),
+        BinaryOp::PRelu => each!(|a: f32, b: f32| if a < 0.0 { a * b } else { a }),
+        BinaryOp::Equal => each!(|a: f32, b: f32| truth(a == b)),
+        BinaryOp::Greater => each!(|a: f32, b: f32| truth(a > b)),
+        BinaryOp::GreaterOrEqual => each!(|a: f32, b: f32| truth(a >= b)),
+        BinaryOp::Less => each!(|a: f32, b: f32| truth(a < b)),
+        BinaryOp::LessOrEqual => each!(|a: f32, b: f32| truth(a <= b)),
+        BinaryOp::And => each!(|a: f32, b: f32| truth(a != 0.0 && b != 0.0)),
+        BinaryOp::Or => each!(|a: f32, b: f32| truth(a != 0.0 || b != 0.0)),
+        BinaryOp::Xor => each!(|a: f32, b: f32| truth((a != 0.0) != (b != 0.0))),
+    }
+}

@@ -1,0 +1,56 @@
+//! Change of element type: cast, quantise, dequantise, requantise.
+
+use core::ops::Range;
+
+use super::Params;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict};
+use crate::format::words::{code, record};
+use crate::rows::{CHUNK, Operands, chunks};
+
+code! {
+    /// How elements change.
+    pub enum Conversion {
+        /// As reals: dequantised on reading, quantised on writing; to bool "not zero"; to an index type cut towards zero.
+        Real = 0,
+        /// As stored integers: widened or wrapped (ONNX `Cast` between integers, or from float to a byte).
+        Integer = 1,
+    }
+}
+
+record! {
+    /// Parameters of a conversion. Input: 0 `x` (`rows · row` elements of any type); output: as many of any type.
+    pub struct Convert {
+        /// How elements change.
+        pub conversion: Conversion,
+        /// Rows.
+        pub rows: u32,
+        /// Elements of a row.
+        pub row: u32,
+    }
+}
+
+impl Params for Convert {
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        c.size(&c.input(0)?, &[self.rows, self.row])?;
+        c.size(&c.output()?, &[self.rows, self.row])?;
+        Ok(Verdict::rows(self.rows as usize).in_place(1))
+    }
+
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (x, mut out) = (o.input(0), o.output());
+        let row = self.row as usize;
+        chunks(rows.start * row..rows.end * row, |at, n| match self.conversion {
+            Conversion::Real => {
+                let mut v = [0f32; CHUNK];
+                x.load(at, &mut v[..n]);
+                out.store(at, &v[..n]);
+            }
+            Conversion::Integer => {
+                let mut v = [0i64; CHUNK];
+                x.load_int(at, &mut v[..n]);
+                out.store_int(at, &v[..n]);
+            }
+        });
+    }
+}

@@ -1,0 +1,54 @@
+//! A function of each byte, by table: what an elementwise function of one 8-bit quantised tensor becomes.
+
+use core::ops::Range;
+
+use super::Params;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::words::record;
+use crate::rows::{CHUNK, Operands, chunks};
+use crate::DType;
+
+record! {
+    /// Parameters of a table step. Inputs: 0 `x` (one-byte type, `rows · row` elements), 1 table `[256]` u8, indexed by the
+    /// bits of the byte. Output: as many elements of a one-byte type.
+    pub struct Lut {
+        /// Rows.
+        pub rows: u32,
+        /// Elements of a row.
+        pub row: u32,
+    }
+}
+
+impl Params for Lut {
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        let (x, y) = (c.input(0)?, c.output()?);
+        ensure(x.dtype.size() == 1 && y.dtype.size() == 1, Fault::DType)?;
+        c.size(&x, &[self.rows, self.row])?;
+        c.size(&y, &[self.rows, self.row])?;
+        c.constant(1, DType::U8, &[256])?;
+        Ok(Verdict::rows(self.rows as usize).in_place(1))
+    }
+
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (x, table, mut out) = (o.input(0), o.constant::<u8>(1), o.output());
+        let row = self.row as usize;
+        chunks(rows.start * row..rows.end * row, |at, n| {
+            let mut buffer = [0u8; CHUNK];
+            let buffer = &mut buffer[..n];
+            buffer.copy_from_slice(x.slice(at, n));
+            apply(table, buffer);
+            out.slice::<u8>(at, n).copy_from_slice(buffer);
+        });
+    }
+}
+
+/// Replaces each byte by its entry in a table of 256.
+#[inline(always)]
+pub(super) fn apply(table: &[u8], bytes: &mut [u8]) {
+    if let Ok(table) = <&[u8; 256]>::try_from(table) {
+        for b in bytes {
+            *b = table[usize::from(*b)];
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Matrix product of two computed tensors, batched.
+
+use core::ops::Range;
+
+use super::Params;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict, ensure, product};
+use crate::format::words::record;
+use crate::rows::{Operands, View};
+use crate::{DType, quant};
+
+/// Columns whose accumulators are held at once.
+const BLOCK: usize = 32;
+/// Batch dimensions that may broadcast independently.
+const BATCH_DIMS: usize = 4;
+
+record! {
+    /// Parameters of a matrix product.
+    ///
+    /// Inputs: 0 `a [batch…, m, k]` (`[batch…, k, m]` if transposed), 1 `b [batch…, k, n]` (`[batch…, n, k]` if
+    /// transposed); both f32, or both i8/u8. Output: `[batch…, m, n]` f32, or i8/u8 for integers. Rows: `batch · m`.
+    ///
+    /// Integers: `acc = Σ (a − za)(b − zb)`, then `f32(acc) · multiplier`, rounded and offset by the output's zero point
+    /// if the output is an integer.
+    pub struct MatMul {
+        /// Batch dimensions of the output, outermost first, padded with ones.
+        pub batch: [u32; 4],
+        /// Elements between matrices of `a` along each batch dimension; 0 repeats.
+        pub a_strides: [u32; 4],
+        /// Elements between matrices of `b` along each batch dimension; 0 repeats.
+        pub b_strides: [u32; 4],
+        /// Rows of the result.
+        pub m: u32,
+        /// Columns of the result.
+        pub n: u32,
+        /// Length of the sums.
+        pub k: u32,
+        /// `a` is stored `[k, m]`.
+        pub transpose_a: bool,
+        /// `b` is stored `[n, k]`.
+        pub transpose_b: bool,
+        /// Scale of the sum.
+        pub multiplier: f32,
+        /// Lower bound of an integer result.
+        pub q_lo: i32,
+        /// Upper bound of an integer result.
+        pub q_hi: i32,
+    }
+}
+
+impl MatMul {
+    fn offset(&self, strides: &[u32; BATCH_DIMS], mut index: usize) -> usize {
+        let mut at = 0;
+        for d in (0..BATCH_DIMS).rev() {
+            let n = self.batch[d].max(1) as usize;
+            at += index % n * strides[d] as usize;
+            index /= n;
+        }
+        at
+    }
+}
+
+impl Params for MatMul {
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        let (a, b, y) = (c.input(0)?, c.input(1)?, c.output()?);
+        let float = a.dtype == DType::F32;
+        let byte = |d| matches!(d, DType::I8 | DType::U8);
+        ensure(if float { b.dtype == DType::F32 } else { byte(a.dtype) && byte(b.dtype) }, Fault::DType)?;
+        ensure(y.dtype == DType::F32 || (!float && byte(y.dtype)), Fault::DType)?;
+        let batch = product(&self.batch)?;
+        ensure(batch > 0 && self.m > 0 && self.n > 0 && self.k > 0, Fault::Shape)?;
+        c.size(&y, &[batch as u32, self.m, self.n])?;
+        for (t, strides, rows) in [(&a, &self.a_strides, self.m), (&b, &self.b_strides, self.n)] {
+            let last: u64 = (0..BATCH_DIMS).map(|d| u64::from(self.batch[d] - 1) * u64::from(strides[d])).sum();
+            let one = product(&[rows, self.k])? as u64;
+            ensure(last + one <= u64::from(t.bytes) / t.dtype.size() as u64, Fault::Shape)?;
+        }
+        if let (false, Some((lo, hi))) = (float, y.dtype.quantized_range()) {
+            ensure(lo <= self.q_lo && self.q_lo <= self.q_hi && self.q_hi <= hi, Fault::Params)?;
+        }
+        Ok(Verdict::rows(product(&[batch as u32, self.m])?))
+    }
+
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (a, b, mut out) = (o.input(0), o.input(1), o.output());
+        let n = self.n as usize;
+        if a.dtype == DType::F32 {
+            drive(self, rows, |a_at, a_step, b_at, n0, width| {
+                let mut acc = [0f32; BLOCK];
+                sum_f32(self, &a, a_at, a_step, &b, b_at, n0, &mut acc[..width]);
+                acc.map(|v| v * self.multiplier)
+            }, |row, n0, v: &[f32]| out.slice::<f32>(row * n + n0, v.len()).copy_from_slice(v));
+            return;
+        }
+        let zero = out.zero_point();
+        drive(self, rows, |a_at, a_step, b_at, n0, width| {
+            let mut acc = [0i32; BLOCK];
+            sum_int(self, &a, a_at, a_step, &b, b_at, n0, &mut acc[..width]);
+            acc
+        }, |row, n0, acc: &[i32]| {
+            let at = row * n + n0;
+            if out.dtype() == DType::F32 {
+                for (o, &q) in out.slice::<f32>(at, acc.len()).iter_mut().zip(acc) {
+                    *o = q as f32 * self.multiplier;
+                }
+            } else {
+                for (o, &q) in out.slice::<u8>(at, acc.len()).iter_mut().zip(acc) {
+                    *o = quant::requantize(q, self.multiplier, zero, self.q_lo, self.q_hi) as u8;
+                }
+            }
+        });
+    }
+}
+
+/// The loop nest: rows of the result, blocks of columns.
+#[inline(always)]
+fn drive<A: Copy>(
+    p: &MatMul,
+    rows: Range<usize>,
+    mut block: impl FnMut(usize, usize, usize, usize, usize) -> [A; BLOCK],
+    mut store: impl FnMut(usize, usize, &[A]),
+) {
+    let (m, n, k) = (p.m as usize, p.n as usize, p.k as usize);
+    for row in rows {
+        let (batch, i) = (row / m, row % m);
+        let (a_first, a_step) = if p.transpose_a { (i, m) } else { (i * k, 1) };
+        let a_at = p.offset(&p.a_strides, batch) + a_first;
+        let b_at = p.offset(&p.b_strides, batch);
+        for n0 in (0..n).step_by(BLOCK) {
+            let width = BLOCK.min(n - n0);
+            let acc = block(a_at, a_step, b_at, n0, width);
+            store(row, n0, &acc[..width]);
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+fn sum_f32(p: &MatMul, a: &View<'_>, a_at: usize, a_step: usize, b: &View<'_>, b_at: usize, n0: usize, acc: &mut [f32]) {
+    let (n, k) = (p.n as usize, p.k as usize);
+    let left = a.slice::<f32>(a_at, (k - 1) * a_step + 1);
+    if p.transpose_b {
+        for (j, acc) in acc.iter_mut().enumerate() {
+            let right = b.slice::<f32>(b_at + (n0 + j) * k, k);
+            // Eight partial sums: a fixed order that vectorises.
+            let mut lanes = [0f32; 8];
+            if a_step == 1 {
+                let (x, y) = (left.chunks_exact(8), right.chunks_exact(8));
+                let tail = x.remainder().iter().zip(y.remainder()).map(|(x, y)| x * y).sum::<f32>();
+                for (x, y) in x.zip(y) {
+                    for l in 0..8 {
+                        lanes[l] += x[l] * y[l];
+                    }
+                }
+                *acc = lanes.iter().sum::<f32>() + tail;
+            } else {
+                for (i, y) in right.iter().enumerate() {
+                    lanes[i % 8] += left[i * a_step] * y;
+                }
+                *acc = lanes.iter().sum();
+            }
+        }
+        return;
+    }
+    for i in 0..k {
+        let x = left[i * a_step];
+        for (acc, y) in acc.iter_mut().zip(b.slice::<f32>(b_at + i * n + n0, BLOCK.min(n - n0))) {
+            *acc += x * y;
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+fn sum_int(p: &MatMul, a: &View<'_>, a_at: usize, a_step: usize, b: &View<'_>, b_at: usize, n0: usize, acc: &mut [i32]) {
+    let (n, k) = (p.n as usize, p.k as usize);
+    let (za, zb) = (a.zero_point as i16, b.zero_point as i16);
+    // Both types through their bytes: i8 = (byte ^ 0x80) − 128, so one loop serves i8 and u8.
+    let (flip_a, za) = if a.dtype == DType::I8 { (0x80u8, za + 128) } else { (0, za) };
+    let (flip_b, zb) = if b.dtype == DType::I8 { (0x80u8, zb + 128) } else { (0, zb) };
+    let left = a.slice::<u8>(a_at, (k - 1) * a_step + 1);
+    if p.transpose_b {
+        for (j, acc) in acc.iter_mut().enumerate() {
+            for (i, y) in b.slice::<u8>(b_at + (n0 + j) * k, k).iter().enumerate() {
+                let x = i16::from(left[i * a_step] ^ flip_a) - za;
+                *acc = acc.wrapping_add(i32::from(x) * i32::from(i16::from(y ^ flip_b) - zb));
+            }
+        }
+        return;
+    }
+    for i in 0..k {
+        let x = i16::from(left[i * a_step] ^ flip_a) - za;
+        for (acc, y) in acc.iter_mut().zip(b.slice::<u8>(b_at + i * n + n0, BLOCK.min(n - n0))) {
+            *acc = acc.wrapping_add(i32::from(x) * i32::from(i16::from(y ^ flip_b) - zb));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The step kinds and their portable kernels.
+//!
+//! One file a family. Each holds the parameters of a step (a [`record!`](crate::format::words)), the check that a plan
+//! must pass, and the scalar kernel: the reference that every other kernel set equals (bit for bit in integers).
+//! The table below is the only list of kinds: number in the format, parameter type, method of [`Kernels`].
+
+mod argmax;
+mod binary;
+mod conv;
+mod convert;
+mod copy;
+mod cumsum;
+mod depthwise;
+mod gather;
+mod lut;
+mod matmul;
+mod norm;
+mod pad;
+mod pool;
+mod reduce;
+mod softmax;
+mod ternary;
+mod unary;
+mod walk;
+
+use core::ops::Range;
+
+pub use argmax::ArgMax;
+pub use binary::{Binary, BinaryOp};
+pub use conv::Conv;
+pub use convert::{Convert, Conversion};
+pub use copy::Copy;
+pub use cumsum::CumSum;
+pub use depthwise::DepthwiseConv;
+pub use gather::Gather;
+pub use lut::Lut;
+pub use matmul::MatMul;
+pub use norm::{Norm, NormKind};
+pub use pad::{Pad, PadMode};
+pub use pool::{Pool, PoolKind};
+pub use reduce::{Reduce, ReduceOp};
+pub use softmax::Softmax;
+pub use ternary::{Ternary, TernaryOp};
+pub use unary::{Unary, UnaryOp};
+pub use walk::DIMS;
+
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict};
+use crate::rows::Operands;
+
+/// What the parameters of a step kind know to do.
+pub trait Params: crate::format::words::Record {
+    /// Checks that operands and parameters fit each other, and says how many output rows the step has.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    fn verify(&self, check: &Check<'_>) -> Result<Verdict, Fault>;
+
+    /// The reference kernel: computes the given output rows.
+    fn run(&self, operands: &Operands<'_>, rows: Range<usize>);
+}
+
+macro_rules! kinds {
+    ($($(#[$meta:meta])* $kind:ident = $n:literal, $method:ident;)*) => {
+        /// What a step computes. The numbers are part of the `.kgl` format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum StepKind { $($(#[$meta])* $kind = $n,)* }
+
+        impl StepKind {
+            /// Every kind.
+            pub const ALL: &'static [StepKind] = &[$(StepKind::$kind,)*];
+
+            /// The kind with this number.
+            pub fn from_code(code: u32) -> Option<StepKind> {
+                match code {
+                    $($n => Some(StepKind::$kind),)*
+                    _ => None,
+                }
+            }
+
+            /// The kind's name, as reports print it.
+            pub const fn name(self) -> &'static str {
+                match self { $(StepKind::$kind => stringify!($kind),)* }
+            }
+        }
+
+        /// The kernels of one CPU: a method a step kind, each computing a range of output rows. A CPU crate overrides
+        /// what it does better and inherits the reference for the rest.
+        pub trait Kernels: Sync {
+            /// Name of the kernel that runs steps of `kind` with the given operands, for profiles.
+            fn kernel_name(&self, kind: StepKind) -> &'static str {
+                let _ = kind;
+                "reference"
+            }
+
+            $(
+                $(#[$meta])*
+                fn $method(&self, params: &$kind, operands: &Operands<'_>, rows: Range<usize>) {
+                    Params::run(params, operands, rows)
+                }
+            )*
+        }
+
+        /// Runs one step's kernel over a range of rows.
+        pub(crate) fn run<K: Kernels + ?Sized>(
+            kernels: &K,
+            kind: StepKind,
+            operands: &Operands<'_>,
+            rows: Range<usize>,
+        ) {
+            match kind {
+                $(StepKind::$kind => {
+                    if let Some(p) = operands.step.params::<$kind>() {
+                        kernels.$method(&p, operands, rows);
+                    }
+                })*
+            }
+        }
+
+        /// Verifies one step.
+        pub(crate) fn verify(kind: StepKind, check: &Check<'_>) -> Result<Verdict, Fault> {
+            match kind {
+                $(StepKind::$kind => check.params::<$kind>()?.verify(check),)*
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Convolution, transposed convolution, and matrix product with constant weights.
+    Conv = 1, conv;
+    /// Convolution of each channel by itself.
+    DepthwiseConv = 2, depthwise_conv;
+    /// Matrix product of two computed tensors.
+    MatMul = 3, matmul;
+    /// A function of each element.
+    Unary = 4, unary;
+    /// A function of each byte, by table.
+    Lut = 5, lut;
+    /// A function of two elements, with broadcasting.
+    Binary = 6, binary;
+    /// A function of three elements, with broadcasting.
+    Ternary = 7, ternary;
+    /// Maximum or average over windows.
+    Pool = 8, pool;
+    /// Sum, mean, maximum, … over an axis.
+    Reduce = 9, reduce;
+    /// Softmax or its logarithm over an axis.
+    Softmax = 10, softmax;
+    /// Normalisation to zero mean and unit variance, or to unit root mean square.
+    Norm = 11, norm;
+    /// Strided copy: transpose, slice, concatenation, expansion.
+    Copy = 12, copy;
+    /// Padding with a constant, the reflected or the repeated border.
+    Pad = 13, pad;
+    /// Selection of slices by index.
+    Gather = 14, gather;
+    /// Index of the maximum or minimum along an axis.
+    ArgMax = 15, argmax;
+    /// Running sum along an axis.
+    CumSum = 16, cumsum;
+    /// Change of element type: cast, quantise, dequantise, requantise.
+    Convert = 17, convert;
+}
+
+/// The portable scalar kernels.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Kernels for Reference {}

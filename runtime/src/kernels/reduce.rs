@@ -1,0 +1,173 @@
+//! Sum, mean, maximum, … over an axis.
+
+use core::ops::Range;
+
+use super::Params;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::words::{code, record};
+use crate::rows::{CHUNK, Operands, View, chunks};
+
+/// Slices that are summed before their sum joins the total, which keeps the error of long f32 sums small.
+const RUN: usize = 64;
+
+code! {
+    /// What a reduction computes.
+    pub enum ReduceOp {
+        /// `Σ x`
+        Sum = 0,
+        /// `Σ x / n`
+        Mean = 1,
+        /// The largest element.
+        Max = 2,
+        /// The smallest element.
+        Min = 3,
+        /// `Σ x²`
+        SumSquare = 4,
+        /// `√(Σ x²)`
+        L2 = 5,
+        /// `Π x`
+        Prod = 6,
+        /// `Σ |x|`
+        L1 = 7,
+    }
+}
+
+record! {
+    /// Parameters of a reduction. Input: 0 `x [outer, n, inner]` of any type; output: `[outer, inner]`. Rows: `outer`.
+    pub struct Reduce {
+        /// What is computed.
+        pub op: ReduceOp,
+        /// Slices reduced separately.
+        pub outer: u32,
+        /// Length of the reduced axis.
+        pub n: u32,
+        /// Elements of one position of the axis.
+        pub inner: u32,
+    }
+}
+
+impl Params for Reduce {
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        ensure(self.n > 0, Fault::Params)?;
+        c.size(&c.input(0)?, &[self.outer, self.n, self.inner])?;
+        c.size(&c.output()?, &[self.outer, self.inner])?;
+        Ok(Verdict::rows(self.outer as usize))
+    }
+
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (x, mut out) = (o.input(0), o.output());
+        let (n, inner) = (self.n as usize, self.inner as usize);
+        for row in rows {
+            if inner == 1 {
+                let v = self.row(&x, row * n, n);
+                out.store(row, &[v]);
+            } else {
+                chunks(0..inner, |at, width| {
+                    let mut total = [0f32; CHUNK];
+                    self.columns(&x, row * n * inner + at, &mut total[..width]);
+                    out.store(row * inner + at, &total[..width]);
+                });
+            }
+        }
+    }
+}
+
+impl Reduce {
+    fn start(&self) -> f32 {
+        match self.op {
+            ReduceOp::Max => f32::NEG_INFINITY,
+            ReduceOp::Min => f32::INFINITY,
+            ReduceOp::Prod => 1.0,
+            _ => 0.0,
+        }
+    }
+
+    /// Whether elements may be combined as `q − zero_point`, the scale coming last.
+    fn is_linear(&self) -> bool {
+        matches!(self.op, ReduceOp::Sum | ReduceOp::Mean | ReduceOp::Max | ReduceOp::Min)
+    }
+
+    #[inline(always)]
+    fn term(&self, v: f32) -> f32 {
+        match self.op {
+            ReduceOp::SumSquare | ReduceOp::L2 => v * v,
+            ReduceOp::L1 => libm::fabsf(v),
+            _ => v,
+        }
+    }
+
+    #[inline(always)]
+    fn join(&self, a: f32, b: f32) -> f32 {
+        match self.op {
+            ReduceOp::Max => {
+                if b > a || b.is_nan() {
+                    b
+                } else {
+                    a
+                }
+            }
+            ReduceOp::Min => {
+                if b < a || b.is_nan() {
+                    b
+                } else {
+                    a
+                }
+            }
+            ReduceOp::Prod => a * b,
+            _ => a + b,
+        }
+    }
+
+    fn finish(&self, total: f32, scale: f32) -> f32 {
+        match self.op {
+            ReduceOp::Mean => total * scale / self.n as f32,
+            ReduceOp::L2 => libm::sqrtf(total),
+            _ if self.is_linear() => total * scale,
+            _ => total,
+        }
+    }
+
+    /// Reduces `n` neighbouring elements.
+    fn row(&self, x: &View<'_>, start: usize, n: usize) -> f32 {
+        let (view, scale) = scaled(x, self.is_linear());
+        let mut total = self.start();
+        chunks(0..n, |at, n| {
+            let mut v = [0f32; CHUNK];
+            view.load(start + at, &mut v[..n]);
+            let mut part = self.start();
+            for &v in &v[..n] {
+                part = self.join(part, self.term(v));
+            }
+            total = self.join(total, part);
+        });
+        self.finish(total, scale)
+    }
+
+    /// Reduces `n` rows of `total.len()` neighbouring columns each.
+    fn columns(&self, x: &View<'_>, start: usize, total: &mut [f32]) {
+        let (view, scale) = scaled(x, self.is_linear());
+        let (n, inner, width) = (self.n as usize, self.inner as usize, total.len());
+        total.fill(self.start());
+        for run in (0..n).step_by(RUN) {
+            let mut part = [self.start(); CHUNK];
+            for i in run..(run + RUN).min(n) {
+                let mut v = [0f32; CHUNK];
+                view.load(start + i * inner, &mut v[..width]);
+                for (p, &v) in part[..width].iter_mut().zip(&v) {
+                    *p = self.join(*p, self.term(v));
+                }
+            }
+            for (t, &p) in total.iter_mut().zip(&part) {
+                *t = self.join(*t, p);
+            }
+        }
+        for t in total.iter_mut() {
+            *t = self.finish(*t, scale);
+        }
+    }
+}
+
+fn scaled<'a>(x: &View<'a>, linear: bool) -> (View<'a>, f32) {
+    if linear { x.unscaled() } else { (*x, 1.0) }
+}

@@ -1,0 +1,83 @@
+//! A function of three elements, with broadcasting.
+
+use core::ops::Range;
+
+use super::binary::{in_place, inner_stride_is_simple, load};
+use super::walk::{DIMS, contiguous, reaches_only, walk};
+use super::Params;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::words::{code, record};
+use crate::rows::{CHUNK, Operands, chunks};
+
+code! {
+    /// Functions of three reals.
+    pub enum TernaryOp {
+        /// `b` where `a` is not 0, else `c` (ONNX `Where`).
+        Where = 0,
+        /// `a·b + c`: a per-channel scale and shift (ONNX `BatchNormalization` with its statistics folded).
+        ScaleShift = 1,
+    }
+}
+
+record! {
+    /// Parameters of a ternary step. Inputs 0 to 2, reached by their strides as in [`Binary`](super::Binary). Output:
+    /// contiguous over `dims`. Rows: `dims[0]`. Elements go through f32, so `Where` is exact for integers up to 2²⁴.
+    pub struct Ternary {
+        /// The function.
+        pub op: TernaryOp,
+        /// Extents of the output: rows first.
+        pub dims: [u32; 6],
+        /// Strides of the inputs.
+        pub a_strides: [i32; 6],
+        /// Strides of input 1.
+        pub b_strides: [i32; 6],
+        /// Strides of input 2.
+        pub c_strides: [i32; 6],
+    }
+}
+
+impl Params for Ternary {
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        let y = c.output()?;
+        c.size(&y, &self.dims)?;
+        let mut mask = 0;
+        for (k, strides) in [&self.a_strides, &self.b_strides, &self.c_strides].into_iter().enumerate() {
+            let t = c.input(k)?;
+            ensure(inner_stride_is_simple(strides), Fault::Params)?;
+            reaches_only(&t, &self.dims, 0, strides)?;
+            if in_place(&t, &y, &self.dims, strides) {
+                mask |= 1 << k;
+            }
+        }
+        Ok(Verdict::rows(self.dims[0] as usize).in_place(mask))
+    }
+
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (a, b, c, mut out) = (o.input(0), o.input(1), o.input(2), o.output());
+        let to = contiguous(&self.dims);
+        let strides = [&to, &self.a_strides, &self.b_strides, &self.c_strides];
+        let inner = strides.map(|s| s[DIMS - 1] as usize);
+        walk(&self.dims, [0; 4], strides, rows, |at, n| {
+            chunks(0..n, |start, n| {
+                let (mut va, mut vb, mut vc) = ([0f32; CHUNK], [0f32; CHUNK], [0f32; CHUNK]);
+                load(&a, at[1] as usize + start * inner[1], inner[1], &mut va[..n]);
+                load(&b, at[2] as usize + start * inner[2], inner[2], &mut vb[..n]);
+                load(&c, at[3] as usize + start * inner[3], inner[3], &mut vc[..n]);
+                for ((a, &b), &c) in va[..n].iter_mut().zip(&vb).zip(&vc) {
+                    *a = match self.op {
+                        TernaryOp::Where => {
+                            if *a != 0.0 {
+                                b
+                            } else {
+                                c
+                            }
+                        }
+                        TernaryOp::ScaleShift => *a * b + c,
+                    };
+                }
+                out.store(at[0] as usize + start, &va[..n]);
+            });
+        });
+    }
+}

@@ -1,0 +1,173 @@
+//! A function of each element.
+
+use core::ops::Range;
+
+use super::Params;
+use super::conv::clamp;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::words::{code, record};
+use crate::math;
+use crate::rows::{CHUNK, Operands, chunks};
+
+code! {
+    /// Functions of one real. Parameters `a` and `b` where they have any; sources are the ONNX operators of the same name.
+    pub enum UnaryOp {
+        /// `x`
+        Identity = 0,
+        /// `−x`
+        Neg = 1,
+        /// `|x|`
+        Abs = 2,
+        /// Square root.
+        Sqrt = 3,
+        /// `1/x`
+        Reciprocal = 4,
+        /// `eˣ`
+        Exp = 5,
+        /// Natural logarithm.
+        Log = 6,
+        /// Error function.
+        Erf = 7,
+        /// `max(x, 0)`
+        Relu = 8,
+        /// `x` if positive, else `a·x`.
+        LeakyRelu = 9,
+        /// `min(max(x, a), b)`
+        Clip = 10,
+        /// `1/(1 + e⁻ˣ)`
+        Sigmoid = 11,
+        /// Hyperbolic tangent.
+        Tanh = 12,
+        /// `x·Φ(x)`
+        Gelu = 13,
+        /// GELU by the tanh approximation.
+        GeluTanh = 14,
+        /// `max(0, min(1, a·x + b))`
+        HardSigmoid = 15,
+        /// `x · max(0, min(1, x/6 + 1/2))`
+        HardSwish = 16,
+        /// `ln(1 + eˣ)`
+        Softplus = 17,
+        /// `x · sigmoid(a·x)` (SiLU for a = 1)
+        Swish = 18,
+        /// `x` if positive, else `a·(eˣ − 1)`.
+        Elu = 19,
+        /// `b·x` if positive, else `b·a·(eˣ − 1)`.
+        Selu = 20,
+        /// Largest integer not above.
+        Floor = 21,
+        /// Smallest integer not below.
+        Ceil = 22,
+        /// Nearest integer, ties to even.
+        Round = 23,
+        /// −1, 0 or 1.
+        Sign = 24,
+        /// `x/(1 + |x|)`
+        Softsign = 25,
+        /// `x^a`
+        Pow = 26,
+        /// `a·x + b`
+        Affine = 27,
+        /// Sine.
+        Sin = 28,
+        /// Cosine.
+        Cos = 29,
+        /// 1 where `x` is 0, else 0.
+        Not = 30,
+        /// `x · tanh(ln(1 + eˣ))`
+        Mish = 31,
+    }
+}
+
+record! {
+    /// Parameters of a unary step. Input: 0 `x` (`rows · row` elements of any type); output: as many elements of any type.
+    /// The element is dequantised, `op` applied in f32, and the result quantised.
+    pub struct Unary {
+        /// The function.
+        pub op: UnaryOp,
+        /// Its first parameter.
+        pub alpha: f32,
+        /// Its second parameter.
+        pub beta: f32,
+        /// Rows.
+        pub rows: u32,
+        /// Elements of a row.
+        pub row: u32,
+    }
+}
+
+impl Params for Unary {
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        c.size(&c.input(0)?, &[self.rows, self.row])?;
+        c.size(&c.output()?, &[self.rows, self.row])?;
+        ensure(!self.alpha.is_nan() && !self.beta.is_nan(), Fault::Params)?;
+        Ok(Verdict::rows(self.rows as usize).in_place(1))
+    }
+
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (x, mut out) = (o.input(0), o.output());
+        let row = self.row as usize;
+        chunks(rows.start * row..rows.end * row, |at, n| {
+            let mut v = [0f32; CHUNK];
+            x.load(at, &mut v[..n]);
+            apply(self.op, self.alpha, self.beta, &mut v[..n]);
+            out.store(at, &v[..n]);
+        });
+    }
+}
+
+/// Applies `op` to each element of `v`.
+pub(super) fn apply(op: UnaryOp, a: f32, b: f32, v: &mut [f32]) {
+    macro_rules! each {
+        ($f:expr) => {{
+            let f = $f;
+            for x in v.iter_mut() {
+                *x = f(*x);
+            }
+        }};
+    }
+    match op {
+        UnaryOp::Identity => {}
+        UnaryOp::Neg => each!(|x: f32| -x),
+        UnaryOp::Abs => each!(|x: f32| f32::from_bits(x.to_bits() & 0x7fff_ffff)),
+        UnaryOp::Sqrt => each!(libm::sqrtf),
+        UnaryOp::Reciprocal => each!(|x: f32| 1.0 / x),
+        UnaryOp::Exp => each!(math::exp),
+        UnaryOp::Log => each!(libm::logf),
+        UnaryOp::Erf => each!(math::erf),
+        UnaryOp::Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
+        UnaryOp::LeakyRelu => each!(|x: f32| if x < 0.0 { a * x } else { x }),
+        UnaryOp::Clip => each!(|x: f32| clamp(x, a, b)),
+        UnaryOp::Sigmoid => each!(math::sigmoid),
+        UnaryOp::Tanh => each!(math::tanh),
+        UnaryOp::Gelu => each!(|x: f32| 0.5 * x * (1.0 + math::erf(x * core::f32::consts::FRAC_1_SQRT_2))),
+        UnaryOp::GeluTanh => {
+            each!(|x: f32| 0.5 * x * (1.0 + math::tanh(0.797_884_6 * (x + 0.044_715 * x * x * x))))
+        }
+        UnaryOp::HardSigmoid => each!(|x: f32| clamp(a * x + b, 0.0, 1.0)),
+        UnaryOp::HardSwish => each!(|x: f32| x * clamp(x / 6.0 + 0.5, 0.0, 1.0)),
+        UnaryOp::Softplus => each!(math::softplus),
+        UnaryOp::Swish => each!(|x: f32| x * math::sigmoid(a * x)),
+        UnaryOp::Elu => each!(|x: f32| if x < 0.0 { a * libm::expm1f(x) } else { x }),
+        UnaryOp::Selu => each!(|x: f32| if x < 0.0 { b * a * libm::expm1f(x) } else { b * x }),
+        UnaryOp::Floor => each!(libm::floorf),
+        UnaryOp::Ceil => each!(libm::ceilf),
+        UnaryOp::Round => each!(libm::rintf),
+        UnaryOp::Sign => each!(|x: f32| if x > 0.0 {
+            1.0
+        } else if x < 0.0 {
+            -1.0
+        } else {
+            x
+        }),
+        UnaryOp::Softsign => each!(|x: f32| x / (1.0 + libm::fabsf(x))),
+        UnaryOp::Pow if a == 2.0 => each!(|x: f32| x * x),
+        UnaryOp::Pow => each!(|x: f32| libm::powf(x, a)),
+        UnaryOp::Affine => each!(|x: f32| a * x + b),
+        UnaryOp::Sin => each!(libm::sinf),
+        UnaryOp::Cos => each!(libm::cosf),
+        UnaryOp::Not => each!(|x: f32| if x == 0.0 { 1.0 } else { 0.0 }),
+        UnaryOp::Mish => each!(|x: f32| x * math::tanh(math::softplus(x))),
+    }
+}

@@ -1,0 +1,133 @@
+//! Elementary functions in f32, written so that loops over them vectorise and every target computes the same bits:
+//! additions, multiplications, divisions and bit operations only, in a fixed order.
+
+/// `eˣ`, to about one unit in the last place. Cody–Waite reduction to `|r| ≤ ln2/2`, then the Taylor polynomial of degree 7.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    // Beyond these bounds the result is 0 or infinity; inside, the exponent below stays in range in two halves.
+    let c = if x > 88.8 {
+        88.8
+    } else if x < -104.0 {
+        -104.0
+    } else {
+        x
+    };
+    let shifted = c * core::f32::consts::LOG2_E + MAGIC;
+    let n = shifted - MAGIC;
+    let r = (c - n * 0.693_359_4) - n * -2.121_944_4e-4;
+    let p = 1.0 / 5040.0;
+    let p = p * r + 1.0 / 720.0;
+    let p = p * r + 1.0 / 120.0;
+    let p = p * r + 1.0 / 24.0;
+    let p = p * r + 1.0 / 6.0;
+    let p = p * r + 0.5;
+    let p = p * r * r + r + 1.0;
+    let n = shifted.to_bits().wrapping_sub(MAGIC.to_bits()) as i32;
+    // Two factors: 2ⁿ alone leaves the range of normal numbers at both ends.
+    let half = n >> 1;
+    let power = |k: i32| f32::from_bits(((k + 127) << 23) as u32);
+    let y = p * power(half) * power(n - half);
+    if x.is_nan() { x } else { y }
+}
+
+/// `1/(1 + e⁻ˣ)`
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// Hyperbolic tangent: its Taylor polynomial near 0, `1 − 2/(e²ˣ + 1)` elsewhere.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let a = f32::from_bits(x.to_bits() & 0x7fff_ffff);
+    let s = x * x;
+    let p = -1382.0 / 155_925.0;
+    let p = p * s + 62.0 / 2835.0;
+    let p = p * s - 17.0 / 315.0;
+    let p = p * s + 2.0 / 15.0;
+    let p = p * s - 1.0 / 3.0;
+    let small = x + x * s * p;
+    let large = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
+    if a < 0.35 {
+        small
+    } else if x < 0.0 {
+        -large
+    } else {
+        large
+    }
+}
+
+/// `ln(1 + eˣ)`, stable for large |x|.
+#[inline(always)]
+pub fn softplus(x: f32) -> f32 {
+    let a = f32::from_bits(x.to_bits() & 0x7fff_ffff);
+    let tail = libm::log1pf(exp(-a));
+    if x > 0.0 { x + tail } else { tail }
+}
+
+/// Error function, to about 2·10⁻⁷: its Taylor series for `|x| < 1/2`, the approximation 7.1.26 of Abramowitz and Stegun
+/// (Handbook of Mathematical Functions) elsewhere.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let a = f32::from_bits(x.to_bits() & 0x7fff_ffff);
+    let s = x * x;
+    let p = 1.0 / 9360.0;
+    let p = p * s - 1.0 / 1320.0;
+    let p = p * s + 1.0 / 216.0;
+    let p = p * s - 1.0 / 42.0;
+    let p = p * s + 1.0 / 10.0;
+    let p = p * s - 1.0 / 3.0;
+    let small = core::f32::consts::FRAC_2_SQRT_PI * (x + x * s * p);
+    let t = 1.0 / (1.0 + 0.327_591_1 * a);
+    let q = 1.061_405_43;
+    let q = q * t - 1.453_152_03;
+    let q = q * t + 1.421_413_74;
+    let q = q * t - 0.284_496_74;
+    let q = q * t + 0.254_829_6;
+    let large = 1.0 - q * t * exp(-s);
+    if a < 0.5 {
+        small
+    } else if x < 0.0 {
+        -large
+    } else {
+        large
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(f: fn(f32) -> f32, reference: fn(f64) -> f64, range: f32, bound: f64) {
+        for i in -20_000..=20_000 {
+            let x = i as f32 / 20_000.0 * range;
+            let (got, want) = (f64::from(f(x)), reference(f64::from(x)));
+            let error = (got - want).abs() / want.abs().max(1e-30);
+            let absolute = (got - want).abs();
+            assert!(error <= bound || absolute <= bound * 1e-3, "f({x}) = {got}, want {want}");
+        }
+    }
+
+    #[test]
+    fn agree_with_f64() {
+        check(exp, f64::exp, 87.0, 3e-7);
+        check(sigmoid, |x| 1.0 / (1.0 + (-x).exp()), 30.0, 4e-7);
+        check(tanh, f64::tanh, 12.0, 6e-7);
+        check(softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), 40.0, 4e-7);
+        check(erf, libm::erf, 6.0, 6e-7);
+    }
+
+    #[test]
+    fn edges() {
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(-200.0), 0.0);
+        assert_eq!(exp(100.0), f32::INFINITY);
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NAN).is_nan() && tanh(f32::NAN).is_nan() && erf(f32::NAN).is_nan());
+        assert_eq!(tanh(50.0), 1.0);
+        assert_eq!(erf(-50.0), -1.0);
+        assert_eq!(sigmoid(-200.0), 0.0);
+        assert_eq!(softplus(500.0), 500.0);
+    }
+}

@@ -1,0 +1,415 @@
+//! The addressing rule: how a kernel reaches its operands.
+//!
+//! A tensor is a run of rows (the outermost axis that slides: image rows, time frames). Element `e` of the whole tensor
+//! lies at `e mod resident elements`; since only whole rows are resident, row `r` lies at `r mod capacity`. When all
+//! rows are resident the rule is plain indexing; when fewer are, the same rule makes the memory a ring. A row outside
+//! the tensor does not exist: [`Rows::row`] says so and the kernel takes its padding instead.
+//!
+//! [`Model::load`](crate::Model::load) has checked every operand, so the accesses here are in bounds; each is checked
+//! once more all the same (one comparison a row, not an element), and yields an empty slice if it were not.
+#![allow(unsafe_code)]
+
+use core::marker::PhantomData;
+use core::ops::Range;
+
+use crate::format::TensorRecord;
+use crate::quant;
+use crate::{DType, Element, Region, Step};
+
+/// Elements that an elementwise kernel handles at once: they go through f32 buffers on the stack.
+pub const CHUNK: usize = 128;
+
+/// The memory a step works on.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    arena: *mut u8,
+    arena_len: usize,
+    weights: &'a [u8],
+    _arena: PhantomData<&'a [u8]>,
+}
+
+// SAFETY: workers share the arena through this type. They write disjoint rows of one output tensor (each calls its
+// kernel with its own range) and read tensors that no worker of the same step writes (verified by `Model::load`, see
+// `format::verify`; in-place steps read only the elements that they themselves write).
+unsafe impl Sync for Memory<'_> {}
+// SAFETY: as above; the pointer is valid on every thread for as long as the session's borrow of the arena lives.
+unsafe impl Send for Memory<'_> {}
+
+impl<'a> Memory<'a> {
+    pub(crate) fn new(arena: &'a mut [u8], weights: &'a [u8]) -> Self {
+        Memory { arena: arena.as_mut_ptr(), arena_len: arena.len(), weights, _arena: PhantomData }
+    }
+
+    fn locate(&self, t: &TensorRecord) -> (*mut u8, usize) {
+        let (base, len) = match t.region {
+            Region::Weights => (self.weights.as_ptr().cast_mut(), self.weights.len()),
+            Region::Arena | Region::State => (self.arena, self.arena_len),
+        };
+        let (offset, bytes) = (t.offset as usize, t.bytes as usize);
+        if offset.checked_add(bytes).is_none_or(|end| end > len) {
+            return (core::ptr::NonNull::<u64>::dangling().as_ptr().cast(), 0);
+        }
+        // SAFETY: offset + bytes <= len, so the result stays within the same allocation.
+        (unsafe { base.add(offset) }, bytes)
+    }
+
+    pub(crate) fn view(&self, t: &TensorRecord) -> View<'a> {
+        let (base, bytes) = self.locate(t);
+        View { base, bytes, dtype: t.dtype, scale: t.scale, zero_point: t.zero_point, _data: PhantomData }
+    }
+}
+
+/// Operands of a step as its kernel sees them, and the scratch of the worker that runs it.
+#[derive(Clone, Copy)]
+pub struct Operands<'a> {
+    pub(crate) memory: Memory<'a>,
+    pub(crate) step: &'a Step<'a>,
+    pub(crate) model: &'a crate::Model<'a>,
+    pub(crate) scratch: (usize, usize),
+}
+
+impl<'a> Operands<'a> {
+    /// Input `i`. An absent one is empty; [`Operands::has_input`] tells.
+    pub fn input(&self, i: usize) -> View<'a> {
+        self.step.input(i).map_or_else(View::empty, |t| self.memory.view(&self.model.tensor(t).0))
+    }
+
+    /// Whether optional input `i` is there.
+    pub fn has_input(&self, i: usize) -> bool {
+        self.step.input(i).is_some()
+    }
+
+    /// Constant input `i` as a slice of `T`; empty if it is absent.
+    pub fn constant<T: Element>(&self, i: usize) -> &'a [T] {
+        let view = self.input(i);
+        view.slice(0, view.bytes / size_of::<T>())
+    }
+
+    /// The output, to be written.
+    pub fn output(&self) -> ViewMut<'a> {
+        ViewMut(self.step.output(0).map_or_else(View::empty, |t| self.memory.view(&self.model.tensor(t).0)))
+    }
+
+    /// The running worker's scratch memory: 64-byte aligned, as long as the step's record says, of unknown content.
+    pub fn scratch(&mut self) -> &mut [u8] {
+        let (start, len) = self.scratch;
+        if start.checked_add(len).is_none_or(|end| end > self.memory.arena_len) {
+            return &mut [];
+        }
+        // SAFETY: in bounds by the check above; the session gives each worker a part of its own behind all tensors, and
+        // `&mut self` keeps a kernel from taking it twice.
+        unsafe { core::slice::from_raw_parts_mut(self.memory.arena.add(start), len) }
+    }
+}
+
+/// A tensor that a kernel reads.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    base: *const u8,
+    bytes: usize,
+    /// Element type.
+    pub dtype: DType,
+    /// Scale, 1 if not quantised.
+    pub scale: f32,
+    /// Zero point, 0 if not quantised.
+    pub zero_point: i32,
+    _data: PhantomData<&'a [u8]>,
+}
+
+impl<'a> View<'a> {
+    fn empty() -> Self {
+        let base = core::ptr::NonNull::<u64>::dangling().as_ptr().cast_const().cast();
+        View { base, bytes: 0, dtype: DType::U8, scale: 1.0, zero_point: 0, _data: PhantomData }
+    }
+
+    /// A view of a slice, for tests and benches of single kernels.
+    pub fn of<T: Element>(data: &'a [T], dtype: DType, scale: f32, zero_point: i32) -> Self {
+        View {
+            base: data.as_ptr().cast(),
+            bytes: size_of_val(data),
+            dtype: if T::matches(dtype) { dtype } else { DType::U8 },
+            scale,
+            zero_point,
+            _data: PhantomData,
+        }
+    }
+
+    /// The same tensor with its zero point but scale 1, and the scale: for kernels that combine integers exactly.
+    pub fn unscaled(self) -> (View<'a>, f32) {
+        (View { scale: 1.0, ..self }, self.scale)
+    }
+
+    /// Where the elements `start .. start + len` lie, by the addressing rule; `None` if they are not there or straddle
+    /// the end of the ring.
+    #[inline(always)]
+    fn locate(&self, start: usize, len: usize, size: usize) -> Option<usize> {
+        let mut at = start.checked_mul(size)?;
+        if at >= self.bytes {
+            at = at.checked_rem(self.bytes)?;
+        }
+        (len.checked_mul(size)? <= self.bytes - at).then_some(at)
+    }
+
+    /// Elements `start .. start + len` of the tensor.
+    ///
+    /// The caller must not hold the slice while it writes the same elements in place.
+    #[inline(always)]
+    pub fn slice<T: Element>(&self, start: usize, len: usize) -> &'a [T] {
+        match self.locate(start, len, size_of::<T>()) {
+            // SAFETY: `locate` has checked the bounds; tensors start at multiples of 16 (verified) and `at` is a multiple
+            // of the element size, so the pointer is aligned; any bits are a valid `T` (`Pod`).
+            Some(at) => unsafe { core::slice::from_raw_parts(self.base.add(at).cast(), len) },
+            None => &[],
+        }
+    }
+
+    /// Loads elements `start .. start + out.len()` as reals: dequantised if the tensor is quantised.
+    #[inline]
+    pub fn load(&self, start: usize, out: &mut [f32]) {
+        let n = out.len();
+        let (s, z) = (self.scale, self.zero_point);
+        macro_rules! dequantize {
+            ($t:ty) => {
+                for (o, &q) in out.iter_mut().zip(self.slice::<$t>(start, n)) {
+                    *o = quant::dequantize(i32::from(q), s, z);
+                }
+            };
+        }
+        match self.dtype {
+            DType::F32 => {
+                let x = self.slice::<f32>(start, n);
+                if x.len() == n {
+                    out.copy_from_slice(x);
+                }
+            }
+            DType::I8 => dequantize!(i8),
+            DType::U8 => dequantize!(u8),
+            DType::I16 => dequantize!(i16),
+            DType::U16 => dequantize!(u16),
+            DType::Bool => dequantize!(u8),
+            DType::I32 => {
+                for (o, &q) in out.iter_mut().zip(self.slice::<i32>(start, n)) {
+                    *o = (q.wrapping_sub(z)) as f32 * s;
+                }
+            }
+            DType::I64 => {
+                for (o, &q) in out.iter_mut().zip(self.slice::<i64>(start, n)) {
+                    *o = q as f32;
+                }
+            }
+        }
+    }
+
+    /// Loads elements `start .. start + out.len()` as stored integers; floats are cut towards zero.
+    #[inline]
+    pub fn load_int(&self, start: usize, out: &mut [i64]) {
+        let n = out.len();
+        macro_rules! widen {
+            ($t:ty) => {
+                for (o, &q) in out.iter_mut().zip(self.slice::<$t>(start, n)) {
+                    *o = q as i64;
+                }
+            };
+        }
+        match self.dtype {
+            DType::F32 => widen!(f32),
+            DType::I8 => widen!(i8),
+            DType::U8 | DType::Bool => widen!(u8),
+            DType::I16 => widen!(i16),
+            DType::U16 => widen!(u16),
+            DType::I32 => widen!(i32),
+            DType::I64 => widen!(i64),
+        }
+    }
+
+    /// The tensor as `rows` rows of `len` elements each.
+    pub fn rows(self, rows: usize, len: usize) -> Rows<'a> {
+        Rows { view: self, rows, len }
+    }
+}
+
+/// A tensor that a kernel writes.
+pub struct ViewMut<'a>(View<'a>);
+
+impl<'a> ViewMut<'a> {
+    /// A view of a slice, for tests and benches of single kernels.
+    pub fn of<T: Element>(data: &'a mut [T], dtype: DType, scale: f32, zero_point: i32) -> Self {
+        let base = data.as_mut_ptr();
+        ViewMut(View { base: base.cast(), ..View::of::<T>(data, dtype, scale, zero_point) })
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Scale, 1 if not quantised.
+    pub fn scale(&self) -> f32 {
+        self.0.scale
+    }
+
+    /// Zero point, 0 if not quantised.
+    pub fn zero_point(&self) -> i32 {
+        self.0.zero_point
+    }
+
+    /// Reads back what has been written.
+    pub fn as_view(&self) -> View<'_> {
+        self.0
+    }
+
+    /// Elements `start .. start + len` of the tensor, to be written.
+    #[inline(always)]
+    pub fn slice<T: Element>(&mut self, start: usize, len: usize) -> &mut [T] {
+        match self.0.locate(start, len, size_of::<T>()) {
+            // SAFETY: bounds and alignment as in `View::slice`. The memory is writable: outputs never lie in the weights
+            // (verified), the arena was borrowed mutably, and `&mut self` keeps this worker from overlapping slices;
+            // other workers write other rows.
+            Some(at) => unsafe { core::slice::from_raw_parts_mut(self.0.base.cast_mut().add(at).cast(), len) },
+            None => &mut [],
+        }
+    }
+
+    /// Stores reals to elements `start .. start + v.len()`: quantised if the tensor is quantised, cut towards zero for
+    /// index types, "not zero" for bool.
+    #[inline]
+    pub fn store(&mut self, start: usize, v: &[f32]) {
+        let n = v.len();
+        let (s, z) = (self.0.scale, self.0.zero_point);
+        macro_rules! quantize {
+            ($t:ty) => {
+                for (o, &v) in self.slice::<$t>(start, n).iter_mut().zip(v) {
+                    *o = quant::quantize(v, s, z, <$t>::MIN as i32, <$t>::MAX as i32) as $t;
+                }
+            };
+        }
+        match self.0.dtype {
+            DType::F32 => {
+                let out = self.slice::<f32>(start, n);
+                if out.len() == n {
+                    out.copy_from_slice(v);
+                }
+            }
+            DType::I8 => quantize!(i8),
+            DType::U8 => quantize!(u8),
+            DType::I16 => quantize!(i16),
+            DType::U16 => quantize!(u16),
+            DType::Bool => {
+                for (o, &v) in self.slice::<u8>(start, n).iter_mut().zip(v) {
+                    *o = u8::from(v != 0.0);
+                }
+            }
+            DType::I32 => {
+                for (o, &v) in self.slice::<i32>(start, n).iter_mut().zip(v) {
+                    *o = v as i32;
+                }
+            }
+            DType::I64 => {
+                for (o, &v) in self.slice::<i64>(start, n).iter_mut().zip(v) {
+                    *o = v as i64;
+                }
+            }
+        }
+    }
+
+    /// Stores integers to elements `start .. start + v.len()`, wrapping as ONNX `Cast` between integers does.
+    #[inline]
+    pub fn store_int(&mut self, start: usize, v: &[i64]) {
+        let n = v.len();
+        macro_rules! narrow {
+            ($t:ty) => {
+                for (o, &v) in self.slice::<$t>(start, n).iter_mut().zip(v) {
+                    *o = v as $t;
+                }
+            };
+        }
+        match self.0.dtype {
+            DType::F32 => narrow!(f32),
+            DType::I8 => narrow!(i8),
+            DType::U8 => narrow!(u8),
+            DType::I16 => narrow!(i16),
+            DType::U16 => narrow!(u16),
+            DType::I32 => narrow!(i32),
+            DType::I64 => narrow!(i64),
+            DType::Bool => {
+                for (o, &v) in self.slice::<u8>(start, n).iter_mut().zip(v) {
+                    *o = u8::from(v != 0);
+                }
+            }
+        }
+    }
+}
+
+/// A tensor seen as rows.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    view: View<'a>,
+    rows: usize,
+    len: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Row `r`; `None` if the tensor has no such row and the kernel takes its padding.
+    #[inline(always)]
+    pub fn row<T: Element>(&self, r: isize) -> Option<&'a [T]> {
+        usize::try_from(r).ok().filter(|&r| r < self.rows).map(|r| self.view.slice(r * self.len, self.len))
+    }
+}
+
+/// Range `tile` of `tiles` nearly equal parts of `rows` rows.
+pub fn cut(rows: usize, tiles: usize, tile: usize) -> Range<usize> {
+    let tiles = tiles.max(1);
+    let at = |t: usize| (rows as u64 * t as u64 / tiles as u64) as usize;
+    at(tile)..at(tile + 1)
+}
+
+/// Calls `f(start, len)` for chunks of at most [`CHUNK`] elements that cover `range`.
+#[inline(always)]
+pub(crate) fn chunks(range: Range<usize>, mut f: impl FnMut(usize, usize)) {
+    let mut at = range.start;
+    while at < range.end {
+        let n = CHUNK.min(range.end - at);
+        f(at, n);
+        at += n;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_holds_the_last_rows() {
+        let ring = [30i32, 31, 40, 41, 20, 21];
+        let rows = View::of(&ring, DType::I32, 1.0, 0).rows(5, 2);
+        assert_eq!(rows.row::<i32>(2), Some(&[20, 21][..]));
+        assert_eq!(rows.row::<i32>(3), Some(&[30, 31][..]));
+        assert_eq!(rows.row::<i32>(4), Some(&[40, 41][..]));
+        assert_eq!(rows.row::<i32>(5), None);
+        assert_eq!(rows.row::<i32>(-1), None);
+    }
+
+    #[test]
+    fn out_of_bounds_is_empty_not_undefined() {
+        let data = [1.0f32; 4];
+        let v = View::of(&data, DType::F32, 1.0, 0);
+        assert!(v.slice::<f32>(2, 3).is_empty());
+        assert!(v.slice::<f32>(usize::MAX, 2).is_empty());
+        assert!(View::empty().slice::<f32>(0, 1).is_empty());
+    }
+
+    #[test]
+    fn tiles_cover_all_rows_once() {
+        for rows in 0..20 {
+            for tiles in 1..7 {
+                let mut next = 0;
+                for t in 0..tiles {
+                    let r = cut(rows, tiles, t);
+                    assert_eq!(r.start, next);
+                    next = r.end;
+                }
+                assert_eq!(next, rows);
+            }
+        }
+    }
+}

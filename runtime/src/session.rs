@@ -1,0 +1,191 @@
+//! A session: one model at work in one arena.
+
+use crate::format::ALIGN;
+use crate::kernels::{self, Kernels};
+use crate::observe::{Observer, Quiet};
+use crate::rows::{Memory, Operands, cut};
+use crate::workers::{Inline, Workers};
+use crate::{Element, Error, Model, Region, Tensor};
+
+/// Work (multiply-accumulates or output bytes) below which cutting a step among workers costs more than it gains.
+const WORTH_CUTTING: u64 = 16 * 1024;
+
+/// A block of RAM with the alignment a session wants: `static ARENA: Arena<65536> = …`.
+#[repr(C, align(64))]
+pub struct Arena<const N: usize>(pub [u8; N]);
+
+impl<const N: usize> Arena<N> {
+    /// A zeroed arena.
+    pub const fn new() -> Self {
+        Arena([0; N])
+    }
+}
+
+impl<const N: usize> Default for Arena<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One model at work: the plan, its memory, and the kernels of this CPU.
+///
+/// An input's memory may be reused by later steps, so write every input before every run. Outputs keep their values
+/// until the next run.
+pub struct Session<'a, K: Kernels + ?Sized> {
+    model: Model<'a>,
+    arena: &'a mut [u8],
+    kernels: &'a K,
+}
+
+impl<'a, K: Kernels + ?Sized> Session<'a, K> {
+    /// Sets up a session in `arena`, whose content is lost. It needs [`Model::arena_bytes`] bytes for one worker,
+    /// [`Model::arena_bytes_for`] for several, and an alignment of 64.
+    ///
+    /// # Errors
+    /// [`Error::ArenaSize`] or [`Error::ArenaAlignment`].
+    pub fn new(model: Model<'a>, arena: &'a mut [u8], kernels: &'a K) -> Result<Self, Error> {
+        if arena.len() < model.arena_bytes() {
+            return Err(Error::ArenaSize { needed: model.arena_bytes() as u32 });
+        }
+        if arena.as_ptr().align_offset(ALIGN) != 0 && !arena.is_empty() {
+            return Err(Error::ArenaAlignment);
+        }
+        let mut session = Session { model, arena, kernels };
+        session.reset();
+        Ok(session)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<'a> {
+        &self.model
+    }
+
+    /// Forgets all state: the next run is the first of a stream.
+    pub fn reset(&mut self) {
+        let n = self.model.state_bytes().min(self.arena.len());
+        self.arena[..n].fill(0);
+    }
+
+    fn io(&self, tensor: Option<usize>) -> Result<Tensor, Error> {
+        tensor.map(|t| self.model.tensor(t)).ok_or(Error::NoSuchTensor)
+    }
+
+    /// Input `i` in the arena, to be written as elements of type `T`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`], [`Error::WrongType`].
+    pub fn input_mut<T: Element>(&mut self, i: usize) -> Result<&mut [T], Error> {
+        let t = self.io(self.model.input_tensor(i))?;
+        if !T::matches(t.dtype()) {
+            return Err(Error::WrongType);
+        }
+        bytemuck::try_cast_slice_mut(self.input_bytes_mut(i)?).map_err(|_| Error::WrongLength)
+    }
+
+    /// Input `i` in the arena as bytes, whatever its type.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`].
+    pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], Error> {
+        let t = self.io(self.model.input_tensor(i))?.0;
+        self.arena.get_mut(t.offset as usize..(t.offset + t.bytes) as usize).ok_or(Error::NoSuchTensor)
+    }
+
+    /// The input of that name, to be written as elements of type `T`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`] (also when the model carries no names), [`Error::WrongType`].
+    pub fn input_named_mut<T: Element>(&mut self, name: &str) -> Result<&mut [T], Error> {
+        let i = self.model.find_input(name).ok_or(Error::NoSuchTensor)?;
+        self.input_mut(i)
+    }
+
+    /// Output `i` in the arena, after a run.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`], [`Error::WrongType`].
+    pub fn output<T: Element>(&self, i: usize) -> Result<&[T], Error> {
+        let t = self.io(self.model.output_tensor(i))?;
+        if !T::matches(t.dtype()) {
+            return Err(Error::WrongType);
+        }
+        bytemuck::try_cast_slice(self.output_bytes(i)?).map_err(|_| Error::WrongLength)
+    }
+
+    /// Output `i` in the arena as bytes, whatever its type.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`].
+    pub fn output_bytes(&self, i: usize) -> Result<&[u8], Error> {
+        let t = self.model.output_tensor(i).ok_or(Error::NoSuchTensor)?;
+        ArenaView { model: &self.model, arena: self.arena }.tensor(t).ok_or(Error::NoSuchTensor)
+    }
+
+    /// The output of that name, after a run.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`] (also when the model carries no names), [`Error::WrongType`].
+    pub fn output_named<T: Element>(&self, name: &str) -> Result<&[T], Error> {
+        let i = self.model.find_output(name).ok_or(Error::NoSuchTensor)?;
+        self.output(i)
+    }
+
+    /// Runs the plan once on the calling thread.
+    pub fn run(&mut self) {
+        self.run_with(&Inline, &mut Quiet);
+    }
+
+    /// Runs the plan once, its steps cut among `workers`, watched by `observer`. Allocates nothing, locks nothing and
+    /// cannot fail; the result does not depend on the number of workers.
+    pub fn run_with(&mut self, workers: &(impl Workers + ?Sized), observer: &mut (impl Observer + ?Sized)) {
+        let model = self.model;
+        let scratch = model.scratch_bytes();
+        let slots = match scratch {
+            0 => usize::MAX,
+            n => self.arena.len().saturating_sub(model.scratch_start()) / n,
+        };
+        let most = workers.count().clamp(1, slots.max(1));
+        for index in 0..model.step_count() {
+            let step = model.step(index);
+            let Some(kind) = step.kind() else { continue };
+            let rows = step.rows();
+            let out_bytes = step.output(0).map_or(0, |t| u64::from(model.tensor(t).0.bytes));
+            let tiles = if step.macs().max(out_bytes) < WORTH_CUTTING { 1 } else { most.min(rows).max(1) };
+            observer.before(index);
+            let memory = Memory::new(self.arena, model.weights());
+            let tile = |t: usize| {
+                let operands = Operands {
+                    memory,
+                    step: &step,
+                    model: &model,
+                    scratch: (model.scratch_start() + t * scratch, step.record().scratch as usize),
+                };
+                kernels::run(self.kernels, kind, &operands, cut(rows, tiles, t));
+            };
+            if tiles == 1 {
+                tile(0);
+            } else {
+                workers.for_each_tile(tiles, &tile);
+            }
+            observer.after(index, &ArenaView { model: &model, arena: self.arena });
+        }
+    }
+}
+
+/// Read access to every tensor of a session, between steps.
+pub struct ArenaView<'a> {
+    model: &'a Model<'a>,
+    arena: &'a [u8],
+}
+
+impl<'a> ArenaView<'a> {
+    /// The bytes of tensor `i` as they are now (another tensor may have taken their place).
+    pub fn tensor(&self, i: usize) -> Option<&'a [u8]> {
+        let t = self.model.tensor_record(i)?;
+        let memory = match t.region {
+            Region::Weights => self.model.weights(),
+            Region::Arena | Region::State => self.arena,
+        };
+        memory.get(t.offset as usize..(t.offset as usize).checked_add(t.bytes as usize)?)
+    }
+}

@@ -1,0 +1,86 @@
+//! What can go wrong between an ONNX file and a plan, and what to do about it.
+
+use std::path::PathBuf;
+
+/// A node that cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Name of the ONNX node (or of its first output, if it has none).
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// What about it is not supported.
+    pub reason: String,
+    /// What would make it work.
+    pub remedy: String,
+}
+
+impl std::fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} `{}`: {}", self.op, self.node, self.reason)?;
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, " ({})", self.remedy) }
+    }
+}
+
+/// An error of the compiler.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The bytes are no ONNX model.
+    #[error("not an ONNX model: {0}")]
+    Decode(String),
+    /// The model is inconsistent as a whole.
+    #[error("malformed model: {0}")]
+    Model(String),
+    /// An initialiser cannot be read.
+    #[error("tensor `{tensor}`: {reason}")]
+    Tensor {
+        /// Its name.
+        tensor: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A symbolic or unknown dimension has no value.
+    #[error("input `{input}` has the unbound dimension `{dimension}`: bind it with --dim {dimension}=N")]
+    UnboundDimension {
+        /// The input.
+        input: String,
+        /// The symbol.
+        dimension: String,
+    },
+    /// What was given for an input does not fit it.
+    #[error("input `{input}`: {reason}")]
+    Input {
+        /// The input.
+        input: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A node is malformed: its inputs, attributes or shapes contradict each other.
+    #[error("{op} `{node}`: {reason}")]
+    Node {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Nodes that have no kernel, all at once.
+    #[error("{} unsupported node{}:\n{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, .0.iter().map(|u| format!("  {u}")).collect::<Vec<_>>().join("\n"))]
+    Unsupported(Vec<Unsupported>),
+    /// The plan does not fit the format: a tensor or the arena of 4 GiB and more.
+    #[error("the plan does not fit: {0}")]
+    TooLarge(String),
+    /// The compiler made a plan that the runtime refuses: a defect of Kinglet, please report it.
+    #[error("internal error: the plan does not verify: {0}")]
+    Internal(String),
+}

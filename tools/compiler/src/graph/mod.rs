@@ -1,0 +1,208 @@
+//! The typed graph: what the importer makes, every pass rewrites, and the lowering reads.
+//!
+//! A tensor with [`Quant`] stands for reals: each operator, whatever it computes, means *dequantise the inputs, compute in
+//! reals, quantise the output*. There is no second set of integer operators; how a step computes this exactly in integers
+//! is the lowering's business. `QuantizeLinear` and `DequantizeLinear` of the file are nodes until the pass that absorbs
+//! them into their neighbours.
+
+mod op;
+
+pub use op::*;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kinglet::DType;
+
+use crate::array::Array;
+
+/// Number of a tensor in its graph.
+pub type TensorId = usize;
+
+/// How a quantised tensor's integers stand for reals: `(q − zero_point) · scale`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quant {
+    /// One scale, or one for each position along `axis`.
+    pub scales: Vec<f32>,
+    /// As many zero points as scales.
+    pub zero_points: Vec<i32>,
+    /// The axis the scales run along; of no meaning when there is one scale.
+    pub axis: usize,
+}
+
+impl Quant {
+    /// The same scale and zero point for the whole tensor.
+    pub fn per_tensor(scale: f32, zero_point: i32) -> Self {
+        Quant { scales: vec![scale], zero_points: vec![zero_point], axis: 0 }
+    }
+
+    /// Scale and zero point, if they are the same for the whole tensor.
+    pub fn single(&self) -> Option<(f32, i32)> {
+        match (&self.scales[..], &self.zero_points[..]) {
+            ([s], [z]) => Some((*s, *z)),
+            _ => None,
+        }
+    }
+}
+
+/// A value in the graph.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Name in the file, or one derived from it.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions, outermost first; always known.
+    pub shape: Vec<usize>,
+    /// Meaning of the integers, if the tensor is quantised.
+    pub quant: Option<Quant>,
+    /// The value, if it is constant.
+    pub value: Option<Arc<Array>>,
+}
+
+impl Tensor {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of its elements.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.dtype.size()
+    }
+}
+
+/// One application of an operator.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The operator with its attributes.
+    pub op: Op,
+    /// Inputs; `None` for an absent optional one.
+    pub inputs: Vec<Option<TensorId>>,
+    /// The output. Operators with several are imported as several nodes.
+    pub output: TensorId,
+    /// Names of the ONNX nodes it came from, first to last.
+    pub source: Vec<String>,
+}
+
+/// A graph with static shapes, nodes in an order of execution.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// Every tensor, also those no node refers to any more.
+    pub tensors: Vec<Tensor>,
+    /// Nodes, each after those that compute its inputs.
+    pub nodes: Vec<Node>,
+    /// Inputs of the model.
+    pub inputs: Vec<TensorId>,
+    /// Outputs of the model.
+    pub outputs: Vec<TensorId>,
+    /// Names the outputs have in the file (a tensor's own name may differ after passes).
+    pub output_names: Vec<String>,
+    /// Metadata of the file.
+    pub metadata: Vec<(String, String)>,
+}
+
+impl Graph {
+    /// Adds a tensor.
+    pub fn add_tensor(&mut self, tensor: Tensor) -> TensorId {
+        self.tensors.push(tensor);
+        self.tensors.len() - 1
+    }
+
+    /// Adds a constant.
+    pub fn add_constant(&mut self, name: impl Into<String>, value: Array) -> TensorId {
+        self.add_tensor(Tensor {
+            name: name.into(),
+            dtype: value.dtype,
+            shape: value.shape.clone(),
+            quant: None,
+            value: Some(Arc::new(value)),
+        })
+    }
+
+    /// Adds a tensor like `like` but with another shape and no value.
+    pub fn add_like(&mut self, like: TensorId, shape: &[usize], suffix: &str) -> TensorId {
+        let t = &self.tensors[like];
+        let (name, dtype, quant) = (format!("{}{suffix}", t.name), t.dtype, t.quant.clone());
+        self.add_tensor(Tensor { name, dtype, shape: shape.to_vec(), quant, value: None })
+    }
+
+    /// The constant value of a tensor.
+    pub fn value(&self, t: TensorId) -> Option<&Array> {
+        self.tensors[t].value.as_deref()
+    }
+
+    /// Which node computes each tensor.
+    pub fn producers(&self) -> HashMap<TensorId, usize> {
+        self.nodes.iter().enumerate().map(|(i, n)| (n.output, i)).collect()
+    }
+
+    /// How many times each tensor is read, by nodes or as an output of the model.
+    pub fn use_counts(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.tensors.len()];
+        for t in self.nodes.iter().flat_map(|n| n.inputs.iter().flatten()).chain(&self.outputs) {
+            uses[*t] += 1;
+        }
+        uses
+    }
+
+    /// Which nodes read each tensor (a node twice, if it reads it twice).
+    pub fn consumers(&self) -> Vec<Vec<usize>> {
+        let mut c = vec![Vec::new(); self.tensors.len()];
+        for (i, n) in self.nodes.iter().enumerate() {
+            for t in n.inputs.iter().flatten() {
+                c[*t].push(i);
+            }
+        }
+        c
+    }
+
+    /// Makes every reader of `from` read `to`, outputs of the model included.
+    pub fn replace_uses(&mut self, from: TensorId, to: TensorId) {
+        for t in self.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().flatten()).chain(&mut self.outputs) {
+            if *t == from {
+                *t = to;
+            }
+        }
+    }
+
+    /// Removes the nodes for which `dead` holds, keeping the order of the others.
+    pub fn remove_nodes(&mut self, dead: &[bool]) {
+        let mut i = 0;
+        self.nodes.retain(|_| {
+            i += 1;
+            !dead[i - 1]
+        });
+    }
+
+    /// Brings the nodes into an order of execution again, after a pass appended some at the end. Among the nodes that are
+    /// ready the one that came first stays first.
+    pub fn sort(&mut self) {
+        let producers = self.producers();
+        let mut order = Vec::with_capacity(self.nodes.len());
+        let mut state = vec![0u8; self.nodes.len()];
+        for root in 0..self.nodes.len() {
+            let mut stack = vec![root];
+            while let Some(&n) = stack.last() {
+                if state[n] == 0 {
+                    state[n] = 1;
+                    let before = self.nodes[n].inputs.iter().flatten().filter_map(|t| producers.get(t));
+                    stack.extend(before.filter(|&&p| state[p] == 0).rev());
+                } else {
+                    if state[n] == 1 {
+                        state[n] = 2;
+                        order.push(n);
+                    }
+                    stack.pop();
+                }
+            }
+        }
+        let mut nodes: Vec<Option<Node>> = std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
+        self.nodes = order.into_iter().filter_map(|i| nodes[i].take()).collect();
+    }
+}

@@ -1,0 +1,284 @@
+//! The operators of the graph: the ONNX ones in a canonical form, without the differences between operator sets.
+
+use kinglet::DType;
+pub use kinglet::kernels::{BinaryOp, NormKind, PadMode, PoolKind, ReduceOp, UnaryOp};
+
+/// Where the channels of an image-like tensor are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[batch, channels, spatial…]`, as ONNX has it.
+    ChannelsFirst,
+    /// `[batch, spatial…, channels]`, as the runtime has it.
+    ChannelsLast,
+}
+
+impl Layout {
+    /// The channel axis of a tensor of this rank.
+    pub fn channel_axis(self, rank: usize) -> usize {
+        match self {
+            Layout::ChannelsFirst => 1,
+            Layout::ChannelsLast => rank - 1,
+        }
+    }
+
+    /// The first spatial axis.
+    pub fn spatial_axis(self) -> usize {
+        match self {
+            Layout::ChannelsFirst => 2,
+            Layout::ChannelsLast => 1,
+        }
+    }
+
+    /// The shape with these parts.
+    pub fn shape(self, batch: usize, channels: usize, spatial: &[usize]) -> Vec<usize> {
+        match self {
+            Layout::ChannelsFirst => [&[batch, channels], spatial].concat(),
+            Layout::ChannelsLast => [&[batch], spatial, &[channels]].concat(),
+        }
+    }
+}
+
+/// Window geometry, one entry a spatial axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// Extent of the kernel.
+    pub kernel: Vec<usize>,
+    /// Step of the window.
+    pub strides: Vec<usize>,
+    /// Distance between taps.
+    pub dilations: Vec<usize>,
+    /// Padding before the first element (may be negative for a transposed convolution).
+    pub pads_begin: Vec<i64>,
+    /// Padding behind the last element.
+    pub pads_end: Vec<i64>,
+}
+
+/// An operator with its attributes. Shapes are in the terms of the operator's inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// ONNX `Conv`. Inputs: x, weights `[out, in/groups, kernel…]`, bias `[out]`?, and after fusion a residual of the
+    /// output's shape?. Output: `clamp`/`function` of the sum.
+    Conv {
+        /// Geometry.
+        window: Window,
+        /// Groups.
+        groups: usize,
+        /// Layout of x and the output.
+        layout: Layout,
+        /// What is done to the result.
+        post: Post,
+    },
+    /// ONNX `ConvTranspose`. Inputs: x, weights `[in, out/groups, kernel…]`, bias `[out]`?.
+    ConvTranspose {
+        /// Geometry; `output_padding` is part of the output's shape, which follows from `pads_end` (may be negative).
+        window: Window,
+        /// Groups.
+        groups: usize,
+        /// Layout of x and the output.
+        layout: Layout,
+        /// What is done to the result.
+        post: Post,
+    },
+    /// Matrix product over the last two axes, leading ones broadcast. Inputs: a, b, bias?, residual?. ONNX `MatMul` and
+    /// `Gemm`. The bias has one element for each column; only products with a constant matrix have one.
+    MatMul {
+        /// a's last two axes are swapped.
+        transpose_a: bool,
+        /// b's last two axes are swapped.
+        transpose_b: bool,
+        /// What is done to the result.
+        post: Post,
+    },
+    /// A function of each element.
+    Unary {
+        /// The function.
+        op: UnaryOp,
+        /// Its first parameter.
+        alpha: f32,
+        /// Its second parameter.
+        beta: f32,
+    },
+    /// A function of two elements, broadcast. For `PRelu` the second is the slope.
+    Binary(BinaryOp),
+    /// `a·b + c`, b and c broadcast to a: a normalisation with fixed statistics.
+    ScaleShift,
+    /// ONNX `Where`: b where a, else c; broadcast.
+    Where,
+    /// ONNX `Cast`.
+    Cast(DType),
+    /// ONNX `Softmax` (opset 13) along one axis.
+    Softmax {
+        /// The axis.
+        axis: usize,
+        /// ONNX `LogSoftmax`.
+        log: bool,
+    },
+    /// Normalisation over `axes`. Inputs: x, scale?, bias?, both broadcast to x.
+    Norm {
+        /// With or without the mean.
+        kind: NormKind,
+        /// The axes that share mean and variance, ascending.
+        axes: Vec<usize>,
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// ONNX `MaxPool`, `AveragePool`.
+    Pool {
+        /// What is computed.
+        kind: PoolKind,
+        /// Geometry.
+        window: Window,
+        /// Layout of x and the output.
+        layout: Layout,
+    },
+    /// ONNX `ReduceMean` and its kin.
+    Reduce {
+        /// What is computed.
+        op: ReduceOp,
+        /// The axes, ascending.
+        axes: Vec<usize>,
+        /// Keep them with extent 1.
+        keep: bool,
+    },
+    /// ONNX `ArgMax`, `ArgMin`; i64 output.
+    ArgMax {
+        /// The axis.
+        axis: usize,
+        /// Keep it with extent 1.
+        keep: bool,
+        /// Search the minimum.
+        smallest: bool,
+        /// Take the last of equals.
+        last: bool,
+    },
+    /// ONNX `CumSum`.
+    CumSum {
+        /// The axis.
+        axis: usize,
+        /// Leave the element itself out.
+        exclusive: bool,
+        /// From the end.
+        reverse: bool,
+    },
+    /// ONNX `Pad`.
+    Pad {
+        /// What lies outside.
+        mode: PadMode,
+        /// Elements added before each axis.
+        before: Vec<usize>,
+        /// Elements added behind each axis.
+        after: Vec<usize>,
+        /// The constant, as a real.
+        value: f64,
+    },
+    /// ONNX `DepthToSpace`.
+    DepthToSpace {
+        /// Block size.
+        block: usize,
+        /// The channels are ordered column-row-depth (`CRD`) instead of depth-column-row.
+        crd: bool,
+        /// Layout of x and the output.
+        layout: Layout,
+    },
+    /// ONNX `Transpose`.
+    Transpose {
+        /// Output axis `d` is input axis `perm[d]`.
+        perm: Vec<usize>,
+    },
+    /// The same elements in another shape, which is that of the output tensor (ONNX `Reshape`, `Flatten`, `Squeeze`, …).
+    Reshape,
+    /// ONNX `Concat`.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
+    /// ONNX `Slice`, `Split`: along each axis `starts[d] + i·steps[d]`, as many as the output's extent.
+    Slice {
+        /// First position along each axis.
+        starts: Vec<usize>,
+        /// Step along each axis; may be negative.
+        steps: Vec<i64>,
+    },
+    /// ONNX `Gather`. Inputs: x, indices.
+    Gather {
+        /// The axis.
+        axis: usize,
+    },
+    /// ONNX `Expand`: broadcast to the output's shape.
+    Expand,
+    /// ONNX `Tile`.
+    Tile {
+        /// Repeats along each axis.
+        repeats: Vec<usize>,
+    },
+    /// Reals to the quantised output tensor (ONNX `QuantizeLinear`); scales are the output tensor's.
+    Quantize,
+    /// The quantised input tensor to reals (ONNX `DequantizeLinear`); scales are the input tensor's.
+    Dequantize,
+    /// The same integers under another quantisation, that of the output tensor.
+    Reinterpret,
+    /// A function of one 8-bit tensor by table, `table[byte]`; made by passes, from nodes that it replaces.
+    Lut {
+        /// Output byte for each input byte.
+        table: Vec<u8>,
+    },
+}
+
+/// What a convolution or matrix product does to its sum, in this order: `function(clamp(sum [+ residual]))`. With integer
+/// outputs the sum is first quantised to `mid`, and `table` replaces the function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Post {
+    /// Lower bound of the result.
+    pub lo: f32,
+    /// Upper bound of the result.
+    pub hi: f32,
+    /// Function of a float result with its parameters.
+    pub function: Option<(UnaryOp, f32, f32)>,
+    /// Quantisation and bounds of the sum before a residual or table, if it is another than the output's.
+    pub mid: Option<Mid>,
+    /// Table of a byte result.
+    pub table: Option<Vec<u8>>,
+    /// The last input is a residual that is added.
+    pub residual: bool,
+}
+
+/// The quantised intermediate result of a fused integer step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mid {
+    /// Its type.
+    pub dtype: DType,
+    /// Its scale.
+    pub scale: f32,
+    /// Its zero point.
+    pub zero_point: i32,
+}
+
+impl Default for Post {
+    fn default() -> Self {
+        Post { lo: f32::NEG_INFINITY, hi: f32::INFINITY, function: None, mid: None, table: None, residual: false }
+    }
+}
+
+impl Op {
+    /// A unary operator without parameters.
+    pub fn unary(op: UnaryOp) -> Op {
+        Op::Unary { op, alpha: 0.0, beta: 0.0 }
+    }
+
+    /// Name for reports and errors: the ONNX operator where there is one.
+    pub fn name(&self) -> String {
+        match self {
+            Op::Unary { op, .. } => format!("{op:?}"),
+            Op::Binary(op) => format!("{op:?}"),
+            Op::Reduce { op, .. } => format!("Reduce{op:?}"),
+            Op::Pool { kind: PoolKind::Max, .. } => "MaxPool".into(),
+            Op::Pool { .. } => "AveragePool".into(),
+            Op::Norm { kind, .. } => format!("{kind:?}Norm"),
+            Op::Cast(to) => format!("Cast({})", to.name()),
+            other => {
+                let debug = format!("{other:?}");
+                debug.split([' ', '(', '{']).next().unwrap_or_default().to_string()
+            }
+        }
+    }
+}

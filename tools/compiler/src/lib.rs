@@ -1,0 +1,29 @@
+//! Kinglet's compiler: an ONNX graph in, a plan for the runtime out.
+//!
+//! ```text
+//! model.onnx ─ import ─► Graph ─ passes ─► Graph ─ lower ─► steps ─ plan ─► arena ─ write ─► model.kgl
+//! ```
+//!
+//! * [`import`](import()) reads the file into a [`graph::Graph`] of canonical operators with static shapes; what only
+//!   computes shapes folds away on the way in.
+//! * [`passes`] rewrite graph to graph. [`eval`] interprets a graph in f64 and i64: it folds constants, holds every pass to
+//!   account and is the reference of the tests.
+//! * [`lower`] turns each node into a step of the runtime, [`plan`] orders the steps and lays out the arena, and the result
+//!   is written as a `.kgl`.
+
+pub mod array;
+mod compile;
+mod error;
+pub mod eval;
+pub mod graph;
+mod import;
+pub mod lower;
+pub mod ops;
+pub mod passes;
+pub mod plan;
+mod report;
+
+pub use compile::{Compiled, Options, compile, compile_with};
+pub use error::{Error, Unsupported};
+pub use import::{import, import_file, shape_of_inputs};
+pub use report::{FloatStep, Report, StepReport};

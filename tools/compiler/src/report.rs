@@ -1,0 +1,48 @@
+//! What the compiler tells about a plan.
+
+/// A step that computes in float, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FloatStep {
+    /// Name of the step.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Why it does not run in integers.
+    pub reason: String,
+}
+
+/// One step of the plan.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// Name of the step.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Element type it computes in.
+    pub dtype: String,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// ONNX nodes it came from.
+    pub source_nodes: Vec<String>,
+}
+
+/// What `convert` reports.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The steps in order.
+    pub steps: Vec<StepReport>,
+    /// Steps that compute in integers.
+    pub integer_steps: usize,
+    /// Steps that compute in float, each with its reason.
+    pub float_steps: Vec<FloatStep>,
+    /// Bytes of the weights section.
+    pub weights_bytes: usize,
+    /// Bytes of RAM.
+    pub arena_bytes: usize,
+    /// The most bytes of tensors alive during one step.
+    pub lower_bound_bytes: usize,
+    /// Multiply-accumulates of the whole plan.
+    pub macs: u64,
+    /// Nodes of the ONNX graph.
+    pub onnx_nodes: usize,
+}
