@@ -22,7 +22,8 @@ from train import LABELS, MEAN, STD, distort, load_glyphs, split_families
 # Characters that differ by little or nothing but size in many fonts.
 MERGED = ["0Oo", "Il1", "cC", "sS", "vV", "wW", "xX", "zZ"]
 
-# (label, font, kind). The "hard" ones are there because they are ambiguous.
+# (label, font, kind). The "hard" ones are ambiguous: 'I' and 'l' of this font
+# are two bars of nearly the same height.
 SAMPLES = [
     ("A", "DejaVu Serif Book", "clean"),
     ("g", "DejaVu Sans Book", "clean"),
@@ -33,6 +34,7 @@ SAMPLES = [
     ("R", "Liberation Serif Bold Italic", "distorted"),
     ("e", "DejaVu Sans Bold", "distorted"),
     ("l", "Liberation Sans Regular", "hard"),
+    ("I", "Liberation Sans Regular", "hard"),
 ]
 
 
@@ -70,15 +72,16 @@ def run(model, images, batch=512):
 def score(logits, labels):
     """(top-1, top-3, top-1 with MERGED characters taken as equal)."""
     group = np.array([next((g for g in MERGED if c in g), c) for c in LABELS])
-    order = np.argsort(-logits, axis=1)
+    order = np.argsort(-logits, axis=1, kind="stable")
     top1 = order[:, 0] == labels
     top3 = (order[:, :3] == labels[:, None]).any(1)
     return top1.mean(), top3.mean(), (group[order[:, 0]] == group[labels]).mean()
 
 
 def top3(logits):
-    """The three best of logits [62] as [[label, logit], ...]."""
-    return [[LABELS[i], round(float(logits[i]), 4)] for i in np.argsort(-logits)[:3]]
+    """The three best of logits [62] as [[label, logit], ...], ties in label order."""
+    order = np.argsort(-logits, kind="stable")[:3]
+    return [[LABELS[i], round(float(logits[i]), 4)] for i in order]
 
 
 def write_samples(folder, glyphs, names, test, f32, int8):
@@ -124,6 +127,7 @@ def main():
     parser.add_argument("--cache", default="glyph_cache.npz", help="rendered glyphs")
     parser.add_argument("--part", default="test", choices=["valid", "test"])
     parser.add_argument("--samples", help="folder to write sample images to")
+    parser.add_argument("--by-family", action="store_true", help="print top-1 of each family")
     parser.add_argument("--confusions", action="store_true", help="print the commonest errors")
     args = parser.parse_args()
 
@@ -141,6 +145,11 @@ def main():
                 f"{kind:9} {len(labels):6} images  {os.path.basename(path):17}"
                 f"  top-1 {top1:.2%}  top-3 {best3:.2%}  merged top-1 {merged:.2%}"
             )
+            if args.by_family:
+                family = np.tile(np.repeat([families[i] for i in fonts], len(LABELS)), copies)
+                right = logits.argmax(1) == labels
+                text = [f"{f} {right[family == f].mean():.1%}" for f in sorted(set(family))]
+                print("    by family:", ", ".join(text))
             if args.confusions:
                 wrong = logits.argmax(1) != labels
                 pairs, n = np.unique(

@@ -65,8 +65,12 @@ def main():
             calibrate_method=CalibrationMethod[args.method],
         )
 
-    # The quantiser drops the metadata and leaves value_info of its own.
+    # The quantiser imports operator sets that the graph does not use.
     model = onnx.load(args.out)
+    used = {node.domain for node in model.graph.node}
+    opsets = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, metadata())
     model.producer_name, model.producer_version = "kinglet-glyphs", ""

@@ -199,11 +199,11 @@ def split_families(families, names, per_family=8):
     split = {"train": [], "valid": [], "test": []}
     for family in sorted(set(families)):
         fonts = [i for i, f in enumerate(families) if f == family]
-        part = (
-            "test"
-            if family in TEST_FAMILIES
-            else "valid" if family in VALID_FAMILIES else "train"
-        )
+        part = "train"
+        if family in TEST_FAMILIES:
+            part = "test"
+        elif family in VALID_FAMILIES:
+            part = "valid"
         if part != "train" and len(fonts) > per_family:
             fonts = [fonts[int(k * len(fonts) / per_family)] for k in range(per_family)]
         split[part] += fonts
@@ -216,7 +216,8 @@ def closest_across(glyphs, left, right):
     Similarity is the cosine between all 62 glyphs after removing the mean font,
     a check that no near copy of a held-out font was trained on.
     """
-    v = glyphs.reshape(len(glyphs), len(LABELS), 16, 4, 16, 4).mean((3, 5)).reshape(len(glyphs), -1)
+    v = glyphs.reshape(len(glyphs), len(LABELS), 16, 4, 16, 4).mean((3, 5))
+    v = v.reshape(len(glyphs), -1)
     v = v - v.mean(0)
     v /= np.linalg.norm(v, axis=1, keepdims=True)
     s = v[left] @ v[right].T
@@ -488,7 +489,8 @@ def train(glyphs, families, split, steps, batch, lr, seed):
             stage.leak = leak
         font = fonts[torch.multinomial(weight, batch, replacement=True, generator=rng)]
         label = torch.randint(len(LABELS), (batch,), generator=rng)
-        x = normalise(distort(ink[font, label], rng)).contiguous(memory_format=torch.channels_last)
+        x = normalise(distort(ink[font, label], rng))
+        x = x.contiguous(memory_format=torch.channels_last)
         loss = F.cross_entropy(model(x), label, label_smoothing=0.05)
         optimiser.zero_grad()
         loss.backward()

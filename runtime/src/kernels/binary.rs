@@ -64,10 +64,6 @@ record! {
         pub a_strides: [i32; 6],
         /// Strides of `b`.
         pub b_strides: [i32; 6],
-        /// Lower bound of a float result.
-        pub lo: f32,
-        /// Upper bound of a float result.
-        pub hi: f32,
     }
 }
 
@@ -98,7 +94,6 @@ impl Params for Binary {
                 mask |= 1 << k;
             }
         }
-        ensure(!self.lo.is_nan() && !self.hi.is_nan(), Fault::Params)?;
         Ok(Verdict::rows(self.dims[0] as usize).in_place(mask))
     }
 
@@ -123,11 +118,6 @@ impl Params for Binary {
                     load(&a, pa + start * sa, sa, &mut va[..n]);
                     load(&b, pb + start * sb, sb, &mut vb[..n]);
                     apply(self.op, &mut va[..n], &vb[..n]);
-                    if self.lo > f32::NEG_INFINITY || self.hi < f32::INFINITY {
-                        for v in &mut va[..n] {
-                            *v = super::conv::clamp(*v, self.lo, self.hi);
-                        }
-                    }
                     out.store(y + start, &va[..n]);
                 }
             });

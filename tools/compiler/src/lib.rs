@@ -25,5 +25,5 @@ mod report;
 
 pub use compile::{Compiled, Options, compile, compile_with};
 pub use error::{Error, Unsupported};
-pub use import::{import, import_file, shape_of_inputs};
+pub use import::{DimInfo, InputInfo, array_from_proto, import, import_file, shape_of_inputs};
 pub use report::{FloatStep, Report, StepReport};

@@ -105,6 +105,8 @@ pub struct Graph {
     pub output_names: Vec<String>,
     /// Metadata of the file.
     pub metadata: Vec<(String, String)>,
+    /// Number of nodes in the file.
+    pub onnx_nodes: usize,
 }
 
 impl Graph {

@@ -1,0 +1,66 @@
+//! What can go wrong around a model on this machine.
+
+use std::path::PathBuf;
+
+use kinglet::DType;
+
+/// An error of this crate. Each names the file or the tensor it speaks of.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file could not be opened or mapped.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no model that this runtime executes.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: kinglet::Error,
+    },
+    /// Bytes in memory are no model that this runtime executes, or the runtime refused the session.
+    #[error("{0}")]
+    Runtime(#[from] kinglet::Error),
+    /// There is not enough memory.
+    #[error("cannot allocate {bytes} bytes for {what}")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// What they are for.
+        what: &'static str,
+    },
+    /// The threads of a pool could not be started.
+    #[error("cannot start {threads} threads: {source}")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The model has no input or output of this name or number.
+    #[error("the model has no {side} {wanted}; it has: {available}")]
+    NoSuchTensor {
+        /// `input` or `output`.
+        side: &'static str,
+        /// Name or number asked for.
+        wanted: String,
+        /// Names it has.
+        available: String,
+    },
+    /// A tensor was asked for as elements of another type than it has.
+    #[error("{side} {tensor} has elements of type {dtype}, not the type asked for", dtype = dtype.name())]
+    WrongType {
+        /// `input` or `output`.
+        side: &'static str,
+        /// Its name or number.
+        tensor: String,
+        /// The type it has.
+        dtype: DType,
+    },
+}

@@ -1,0 +1,270 @@
+//! A session that owns what it works with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kinglet::{Element, Kernels, Model, Observer, Quiet, Session, Tensor, Workers};
+
+use crate::aligned::Aligned;
+use crate::{Error, ModelFile, Pool, best_kernels};
+
+/// A [`kinglet::Session`] together with its model file, its arena and its threads.
+///
+/// An input's memory may be reused by later steps of a run: write every input before every run. Outputs keep their values
+/// until the next run.
+pub struct OwnedSession {
+    // First, so that it goes before what it refers to.
+    session: Session<'static, dyn Kernels>,
+    _arena: Aligned,
+    file: Arc<ModelFile>,
+    pool: Pool,
+}
+
+impl OwnedSession {
+    /// Maps a model file and sets up a session on it with `threads` threads.
+    ///
+    /// # Errors
+    /// As [`ModelFile::open`] and [`OwnedSession::new`].
+    pub fn open(path: impl AsRef<Path>, threads: usize) -> Result<Self, Error> {
+        OwnedSession::new(Arc::new(ModelFile::open(path)?), threads)
+    }
+
+    /// Copies a model from memory and sets up a session on it with `threads` threads.
+    ///
+    /// # Errors
+    /// As [`ModelFile::from_bytes`] and [`OwnedSession::new`].
+    pub fn from_bytes(bytes: &[u8], threads: usize) -> Result<Self, Error> {
+        OwnedSession::new(Arc::new(ModelFile::from_bytes(bytes)?), threads)
+    }
+
+    /// Sets up a session on a model that several sessions may share, with the best kernels of this CPU.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if there is no room for the arena, [`Error::Threads`] if the threads cannot be started.
+    pub fn new(file: Arc<ModelFile>, threads: usize) -> Result<Self, Error> {
+        OwnedSession::with_kernels(file, threads, best_kernels())
+    }
+
+    /// As [`OwnedSession::new`], with other kernels.
+    ///
+    /// # Errors
+    /// As [`OwnedSession::new`].
+    pub fn with_kernels(file: Arc<ModelFile>, threads: usize, kernels: &'static dyn Kernels) -> Result<Self, Error> {
+        let pool = Pool::new(threads)?;
+        let mut arena = Aligned::zeroed(file.model().arena_bytes_for(pool.count()), "the arena")?;
+        let block: *mut [u8] = arena.as_mut_slice();
+        // SAFETY: the block stays at this address until `arena` is dropped. `arena` moves into the struct beside the session
+        // and is never touched again, so that the session has the only reference; accessors hand out parts of it for the
+        // lifetime of a borrow of the struct only.
+        let block: &'static mut [u8] = unsafe { &mut *block };
+        // SAFETY: the file is kept beside the session, which is dropped first.
+        let model = unsafe { file.model_unbound() };
+        let session = Session::new(model, block, kernels)?;
+        Ok(OwnedSession { session, _arena: arena, file, pool })
+    }
+
+    /// The model.
+    pub fn model(&self) -> Model<'_> {
+        self.file.model()
+    }
+
+    /// The file the model lies in, to share it with another session.
+    pub fn file(&self) -> &Arc<ModelFile> {
+        &self.file
+    }
+
+    /// How many threads take part in a run.
+    pub fn threads(&self) -> usize {
+        self.pool.count()
+    }
+
+    /// Bytes of RAM the session works in, the scratch of every thread included.
+    pub fn arena_bytes(&self) -> usize {
+        self.model().arena_bytes_for(self.threads())
+    }
+
+    /// Input `i` in the arena, to be written as elements of type `T`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`], [`Error::WrongType`].
+    pub fn input_mut<T: Element>(&mut self, i: usize) -> Result<&mut [T], Error> {
+        self.check::<T>(Side::Input, i)?;
+        Ok(self.session.input_mut(i)?)
+    }
+
+    /// The input of that name, to be written as elements of type `T`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`] (also when the model carries no names), [`Error::WrongType`].
+    pub fn input_named_mut<T: Element>(&mut self, name: &str) -> Result<&mut [T], Error> {
+        let i = self.model().find_input(name).ok_or_else(|| self.missing(Side::Input, format!("named `{name}`")))?;
+        self.input_mut(i)
+    }
+
+    /// Input `i` in the arena as bytes, whatever its type.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`].
+    pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], Error> {
+        self.tensor(Side::Input, i)?;
+        Ok(self.session.input_bytes_mut(i)?)
+    }
+
+    /// Output `i` in the arena, after a run.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`], [`Error::WrongType`].
+    pub fn output<T: Element>(&self, i: usize) -> Result<&[T], Error> {
+        self.check::<T>(Side::Output, i)?;
+        Ok(self.session.output(i)?)
+    }
+
+    /// The output of that name, after a run.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`] (also when the model carries no names), [`Error::WrongType`].
+    pub fn output_named<T: Element>(&self, name: &str) -> Result<&[T], Error> {
+        let i = self.model().find_output(name).ok_or_else(|| self.missing(Side::Output, format!("named `{name}`")))?;
+        self.output(i)
+    }
+
+    /// Output `i` in the arena as bytes, whatever its type.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`].
+    pub fn output_bytes(&self, i: usize) -> Result<&[u8], Error> {
+        self.tensor(Side::Output, i)?;
+        Ok(self.session.output_bytes(i)?)
+    }
+
+    /// Runs the model once. Allocates nothing.
+    pub fn run(&mut self) {
+        self.run_observed(&mut Quiet);
+    }
+
+    /// Runs the model once, watched by `observer`.
+    pub fn run_observed(&mut self, observer: &mut (impl Observer + ?Sized)) {
+        self.session.run_with(&self.pool, observer);
+    }
+
+    /// Forgets all state: the next run is the first of a stream.
+    pub fn reset(&mut self) {
+        self.session.reset();
+    }
+
+    fn tensor(&self, side: Side, i: usize) -> Result<Tensor, Error> {
+        let model = self.model();
+        let number = match side {
+            Side::Input => model.input_tensor(i),
+            Side::Output => model.output_tensor(i),
+        };
+        number.map(|t| model.tensor(t)).ok_or_else(|| self.missing(side, format!("number {i}")))
+    }
+
+    fn check<T: Element>(&self, side: Side, i: usize) -> Result<(), Error> {
+        let dtype = self.tensor(side, i)?.dtype();
+        if T::matches(dtype) {
+            return Ok(());
+        }
+        Err(Error::WrongType { side: side.word(), tensor: side.name(&self.model(), i), dtype })
+    }
+
+    fn missing(&self, side: Side, wanted: String) -> Error {
+        let model = self.model();
+        let count = match side {
+            Side::Input => model.input_count(),
+            Side::Output => model.output_count(),
+        };
+        let names: Vec<String> = (0..count).map(|i| side.name(&model, i)).collect();
+        Error::NoSuchTensor { side: side.word(), wanted, available: names.join(", ") }
+    }
+}
+
+impl std::fmt::Debug for OwnedSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnedSession").field("file", &self.file).field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Input,
+    Output,
+}
+
+impl Side {
+    fn word(self) -> &'static str {
+        match self {
+            Side::Input => "input",
+            Side::Output => "output",
+        }
+    }
+
+    fn name(self, model: &Model<'_>, i: usize) -> String {
+        let name = match self {
+            Side::Input => model.input_name(i),
+            Side::Output => model.output_name(i),
+        };
+        name.map_or_else(|| i.to_string(), |n| format!("`{n}`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::relu_model;
+
+    fn ramp(session: &mut OwnedSession) {
+        for (i, x) in session.input_mut::<f32>(0).unwrap().iter_mut().enumerate() {
+            *x = i as f32 - 2.0;
+        }
+    }
+
+    #[test]
+    fn a_session_runs_moves_and_reports() {
+        let mut session = OwnedSession::from_bytes(&relu_model(5), 1).unwrap();
+        ramp(&mut session);
+        let mut session = std::thread::spawn(move || {
+            session.run();
+            session
+        })
+        .join()
+        .unwrap();
+        assert_eq!(session.output::<f32>(0).unwrap(), [0.0, 0.0, 0.0, 1.0, 2.0]);
+        assert_eq!(session.output_named::<f32>("y").unwrap().len(), 5);
+        assert_eq!(session.output_bytes(0).unwrap().len(), 20);
+        assert_eq!(session.input_bytes_mut(0).unwrap().len(), 20);
+        assert_eq!(session.threads(), 1);
+        session.reset();
+    }
+
+    #[test]
+    fn sessions_share_a_file_and_threads_change_nothing() {
+        let mut one = OwnedSession::from_bytes(&relu_model(100_000), 1).unwrap();
+        let mut three = OwnedSession::new(Arc::clone(one.file()), 3).unwrap();
+        for session in [&mut one, &mut three] {
+            for _ in 0..10 {
+                ramp(session);
+                session.run();
+            }
+        }
+        assert_eq!(three.threads(), 3);
+        assert_eq!(one.output::<f32>(0).unwrap(), three.output::<f32>(0).unwrap());
+    }
+
+    #[test]
+    fn errors_name_the_tensor_and_what_there_is() {
+        let mut session = OwnedSession::from_bytes(&relu_model(4), 1).unwrap();
+        let text = |e: Error| e.to_string();
+        assert_eq!(
+            text(session.input_named_mut::<f32>("z").unwrap_err()),
+            "the model has no input named `z`; it has: `x`"
+        );
+        assert_eq!(text(session.output::<f32>(3).unwrap_err()), "the model has no output number 3; it has: `y`");
+        assert_eq!(
+            text(session.input_mut::<i8>(0).unwrap_err()),
+            "input `x` has elements of type f32, not the type asked for"
+        );
+        assert!(OwnedSession::from_bytes(b"KGL1", 1).is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! Arguments that several commands share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Values of symbolic dimensions.
+#[derive(Args, Debug)]
+pub struct Dims {
+    /// Size of a symbolic dimension of an ONNX model; may be given several times
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension)]
+    dim: Vec<(String, usize)>,
+}
+
+impl Dims {
+    /// The values by name.
+    pub fn map(&self) -> BTreeMap<String, usize> {
+        self.dim.iter().cloned().collect()
+    }
+}
+
+/// Where inputs come from.
+#[derive(Args, Debug)]
+pub struct InputFiles {
+    /// An input from a .npy file or an ONNX tensor (.pb); may be given several times
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = named_file)]
+    pub input: Vec<(String, PathBuf)>,
+    /// Inputs from the entries of an .npz file that are named like them; others are ignored
+    #[arg(long, value_name = "FILE.npz")]
+    pub inputs: Option<PathBuf>,
+}
+
+/// How many threads to work with.
+#[derive(Args, Debug)]
+pub struct Threads {
+    /// Threads that share the work of a step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+}
+
+impl Threads {
+    /// The number.
+    pub fn count(&self) -> usize {
+        usize::from(self.threads)
+    }
+}
+
+fn dimension(text: &str) -> Result<(String, usize), String> {
+    let (name, size) = text.split_once('=').ok_or("expected NAME=N, as in batch=1")?;
+    match size.parse() {
+        Ok(n) if n > 0 && !name.is_empty() => Ok((name.to_string(), n)),
+        _ => Err("expected NAME=N with a positive whole number N, as in batch=1".into()),
+    }
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_string(), file.into())),
+        _ => Err("expected NAME=FILE, as in image=cat.npy".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_parsed_at_the_first_equals_sign() {
+        assert_eq!(dimension("batch=4"), Ok(("batch".into(), 4)));
+        assert_eq!(named_file("x=a=b.npy"), Ok(("x".into(), "a=b.npy".into())));
+        for bad in ["batch", "batch=", "batch=0", "=3", "batch=-1", "batch=2.5"] {
+            assert!(dimension(bad).is_err(), "{bad}");
+        }
+        for bad in ["x", "x=", "=y"] {
+            assert!(named_file(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `kinglet convert`: an ONNX file becomes a `.kgl`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use kinglet::Target;
+use kinglet_compiler::{Options, Report};
+use serde_json::{Value, json};
+
+use crate::args::Dims;
+use crate::error::Result;
+use crate::io::Streams;
+use crate::model::Onnx;
+use crate::table::{Table, bytes, grouped};
+use crate::{Status, atomic_write};
+
+/// Compile an ONNX model into a .kgl file
+#[derive(clap::Args)]
+pub struct Args {
+    /// The ONNX model
+    #[arg(value_name = "IN.onnx")]
+    model: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "OUT.kgl")]
+    output: PathBuf,
+    /// What to compile for
+    #[arg(long, value_name = "NAME", default_value_t = Target::default().name().to_string(), value_parser = target)]
+    target: String,
+    #[command(flatten)]
+    dims: Dims,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn target(name: &str) -> std::result::Result<String, String> {
+    if Target::from_name(name).is_some() {
+        return Ok(name.to_string());
+    }
+    let known: Vec<&str> = Target::ALL.iter().map(|t| t.name()).collect();
+    Err(format!("known targets are {}", known.join(", ")))
+}
+
+/// Runs the command.
+pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
+    let onnx = Onnx::open(&args.model)?;
+    onnx.check_dims(&args.dims, streams);
+    let target = Target::from_name(&args.target).unwrap_or_default();
+    let compiled = onnx.compile(&Options { target, dims: args.dims.map(), ..Options::default() })?;
+    atomic_write::write(&args.output, |file| file.write_all(&compiled.kgl))?;
+    let summary = Summary { args, target, report: &compiled.report, file_bytes: compiled.kgl.len() };
+    if args.json {
+        writeln!(streams.out, "{:#}", summary.json())?
+    } else {
+        summary.print(streams.out)?
+    }
+    Ok(Status::Ok)
+}
+
+struct Summary<'a> {
+    args: &'a Args,
+    target: Target,
+    report: &'a Report,
+    file_bytes: usize,
+}
+
+impl Summary<'_> {
+    fn ratio(&self) -> f64 {
+        self.report.arena_bytes as f64 / self.report.lower_bound_bytes.max(1) as f64
+    }
+
+    fn json(&self) -> Value {
+        let r = self.report;
+        let float: Vec<Value> =
+            r.float_steps.iter().map(|s| json!({ "name": s.name, "kind": s.kind, "reason": s.reason })).collect();
+        json!({
+            "model": self.args.model.display().to_string(),
+            "output": self.args.output.display().to_string(),
+            "target": self.target.name(),
+            "onnx_nodes": r.onnx_nodes,
+            "steps": r.steps.len(),
+            "integer_steps": r.integer_steps,
+            "float_steps": float,
+            "weights_bytes": r.weights_bytes,
+            "arena_bytes": r.arena_bytes,
+            "lower_bound_bytes": r.lower_bound_bytes,
+            "arena_ratio": self.ratio(),
+            "macs": r.macs,
+            "file_bytes": self.file_bytes,
+        })
+    }
+
+    fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let r = self.report;
+        if !r.float_steps.is_empty() {
+            writeln!(out, "steps in float, and why:")?;
+            let mut table = Table::new(&["step", "kind", "reason"]);
+            for s in &r.float_steps {
+                table.row([s.name.clone(), s.kind.clone(), s.reason.clone()]);
+            }
+            table.print(out)?;
+        }
+        let mut table = Table::new(&["", ""]);
+        let mut row = |name: &str, value: String| table.row([name.to_string(), value]);
+        row("target", self.target.name().to_string());
+        row("steps", format!("{}, from {} ONNX nodes", r.steps.len(), r.onnx_nodes));
+        row("steps in integer", r.integer_steps.to_string());
+        row("steps in float", r.float_steps.len().to_string());
+        row("weights", bytes(r.weights_bytes as u64));
+        let bound = bytes(r.lower_bound_bytes as u64);
+        row("arena", format!("{}, {:.3} x the lower bound of {bound}", bytes(r.arena_bytes as u64), self.ratio()));
+        row("MACs", grouped(r.macs));
+        row("file size", bytes(self.file_bytes as u64));
+        writeln!(out, "{}", self.args.output.display())?;
+        table.print(out)
+    }
+}

@@ -1,0 +1,135 @@
+//! `kinglet inspect`: what lies in a model.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use kinglet::Model;
+use kinglet_compiler::Options;
+use serde_json::{Map, Value, json};
+
+use crate::Status;
+use crate::args::Dims;
+use crate::describe::{self, Port};
+use crate::error::Result;
+use crate::io::Streams;
+use crate::model::Source;
+use crate::table::{Table, bytes, grouped, shape};
+
+/// Longest piece of a metadata value that the table shows.
+const SHOWN: usize = 80;
+
+/// Show inputs, outputs, steps, memory and metadata of a model
+#[derive(clap::Args)]
+pub struct Args {
+    /// A .kgl, or an .onnx that is compiled in memory
+    model: PathBuf,
+    #[command(flatten)]
+    dims: Dims,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
+    let source = Source::open(&args.model)?;
+    source.check_dims(&args.dims, streams)?;
+    let file = source.ready(&Options { dims: args.dims.map(), ..Options::default() })?;
+    let model = file.model();
+    if args.json {
+        writeln!(streams.out, "{:#}", to_json(&model, file.bytes().len()))?;
+    } else {
+        writeln!(streams.out, "{}", args.model.display())?;
+        print(&model, file.bytes().len(), streams.out)?;
+    }
+    Ok(Status::Ok)
+}
+
+fn to_json(model: &Model<'_>, file_bytes: usize) -> Value {
+    let ports = |list: Vec<Port>| list.iter().map(Port::json).collect::<Vec<_>>();
+    let metadata: Map<String, Value> = model.metadata().map(|(k, v)| (k.to_string(), v.into())).collect();
+    json!({
+        "target": model.target().name(),
+        "arena_bytes": model.arena_bytes(),
+        "state_bytes": model.state_bytes(),
+        "lower_bound_bytes": model.lower_bound_bytes(),
+        "weights_bytes": model.weights().len(),
+        "file_bytes": file_bytes,
+        "macs": describe::macs(model),
+        "inputs": ports(describe::inputs(model)),
+        "outputs": ports(describe::outputs(model)),
+        "steps": describe::steps(model).iter().map(describe::StepInfo::json).collect::<Vec<_>>(),
+        "arena_map": describe::arena_map(model).iter().map(describe::Resident::json).collect::<Vec<_>>(),
+        "metadata": metadata,
+    })
+}
+
+fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::Result<()> {
+    let mut facts = Table::new(&["", ""]);
+    let mut fact = |name: &str, value: String| facts.row([name.to_string(), value]);
+    fact("target", model.target().name().to_string());
+    fact("steps", model.step_count().to_string());
+    fact("weights", bytes(model.weights().len() as u64));
+    let bound = model.lower_bound_bytes();
+    let ratio = model.arena_bytes() as f64 / bound.max(1) as f64;
+    let arena = bytes(model.arena_bytes() as u64);
+    fact("arena", format!("{arena}, {ratio:.3} x the lower bound of {}", bytes(bound as u64)));
+    fact("state", bytes(model.state_bytes() as u64));
+    fact("MACs", grouped(describe::macs(model)));
+    fact("file size", bytes(file_bytes as u64));
+    facts.print(out)?;
+
+    for (title, ports) in [("inputs", describe::inputs(model)), ("outputs", describe::outputs(model))] {
+        writeln!(out, "\n{title}")?;
+        let mut table = Table::new(&["name", "dtype", "shape", ">scale", ">zero point"]);
+        for p in ports {
+            let q = p.tensor.quantization();
+            let cell = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+            let (scale, zero) = (cell(q.map(|q| q.0.to_string())), cell(q.map(|q| q.1.to_string())));
+            table.row([p.name, p.tensor.dtype().name().into(), shape(p.tensor.shape()), scale, zero]);
+        }
+        table.print(out)?;
+    }
+
+    writeln!(out, "\nsteps")?;
+    let mut table = Table::new(&[">#", "name", "kind", "dtype", "kernel", "output", ">bytes", ">MACs", "from"]);
+    for (i, s) in describe::steps(model).into_iter().enumerate() {
+        let from = match &s.source_nodes[..] {
+            [] => "-".to_string(),
+            [one] => one.clone(),
+            [first, .., last] => format!("{first} … {last} ({})", s.source_nodes.len()),
+        };
+        let (size, macs) = (grouped(s.bytes.into()), grouped(s.macs));
+        let text = |s: &str| s.to_string();
+        let dims = shape(&s.shape);
+        table.row([i.to_string(), s.name, text(s.kind), text(s.dtype), text(s.kernel), dims, size, macs, from]);
+    }
+    table.print(out)?;
+
+    writeln!(out, "\narena map (a tensor holds its bytes from the first to the last step of its life)")?;
+    let mut table = Table::new(&[">offset", ">bytes", "life", "dtype", "shape", "what"]);
+    for r in describe::arena_map(model) {
+        let t = r.record.0;
+        let what = match (&r.input, &r.output, r.written_by.last()) {
+            (Some(name), ..) => format!("input `{name}`"),
+            (_, Some(name), _) => format!("output `{name}`"),
+            (.., Some(&step)) => describe::StepInfo::of(model, step).name,
+            _ => "-".to_string(),
+        };
+        let (offset, size) = (t.offset.to_string(), t.bytes.to_string());
+        table.row([offset, size, r.life(), t.dtype.name().into(), shape(r.record.shape()), what]);
+    }
+    table.print(out)?;
+
+    if model.metadata().next().is_some() {
+        writeln!(out, "\nmetadata")?;
+    }
+    for (key, value) in model.metadata() {
+        let mut line: String = value.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if value.chars().nth(SHOWN).is_some() {
+            line += " …";
+        }
+        writeln!(out, "  {key} = {line}")?;
+    }
+    Ok(())
+}

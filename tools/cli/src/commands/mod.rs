@@ -1,0 +1,8 @@
+//! One file a command.
+
+pub mod bench;
+pub mod convert;
+pub mod inspect;
+pub mod profile;
+pub mod run;
+pub mod verify;

@@ -1,0 +1,172 @@
+//! `kinglet profile`: where the time of a run goes.
+
+use std::cmp::Reverse;
+use std::io::Write;
+use std::path::PathBuf;
+
+use kinglet::session::ArenaView;
+use kinglet::{Clock, Observer, Quiet};
+use kinglet_native::Nanos;
+use serde_json::{Value, json};
+
+use super::bench::{Repeat, Workload};
+use crate::describe::{self, StepInfo};
+use crate::error::Result;
+use crate::io::Streams;
+use crate::progress::Progress;
+use crate::table::{Table, grouped, nanos, shape};
+use crate::{Status, atomic_write};
+
+/// Measure the time each step takes
+#[derive(clap::Args)]
+pub struct Args {
+    /// A .kgl, or an .onnx that is compiled in memory
+    model: PathBuf,
+    #[command(flatten)]
+    repeat: Repeat,
+    /// Slowest steps first, instead of the order they run in
+    #[arg(long)]
+    sort: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the last run as a trace for Chrome's about:tracing or Perfetto
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+/// Start and length of every step of one run, and the sum of lengths over all runs.
+struct Recorder {
+    clock: Nanos,
+    spans: Vec<(u64, u64)>,
+    totals: Vec<u64>,
+}
+
+impl Recorder {
+    fn new(steps: usize) -> Self {
+        Recorder { clock: Nanos::new(), spans: vec![(0, 0); steps], totals: vec![0; steps] }
+    }
+}
+
+impl Observer for Recorder {
+    fn before(&mut self, step: usize) {
+        self.spans[step].0 = self.clock.ticks();
+    }
+
+    fn after(&mut self, step: usize, _: &ArenaView<'_>) {
+        let span = &mut self.spans[step];
+        span.1 = self.clock.ticks() - span.0;
+        self.totals[step] += span.1;
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
+    let mut work = Workload::open(&args.model, &args.repeat, streams)?;
+    let steps = describe::steps(&work.session.model());
+    for _ in 0..args.repeat.warmup {
+        work.run(&mut Quiet)?;
+    }
+    let mut recorder = Recorder::new(steps.len());
+    let progress = Progress::bar(args.repeat.runs.into(), "runs");
+    let mut run_ns = 0;
+    for _ in 0..args.repeat.runs {
+        run_ns += work.run(&mut recorder)?;
+        progress.tick();
+    }
+    drop(progress);
+    if let Some(path) = &args.trace {
+        let trace = trace(&steps, &recorder.spans);
+        atomic_write::write(path, |file| write!(file, "{trace}"))?;
+    }
+    let profile = Profile::new(args, steps, &recorder.totals, run_ns, work.session.threads());
+    if args.json {
+        writeln!(streams.out, "{:#}", profile.json())?
+    } else {
+        profile.print(streams.out)?
+    }
+    Ok(Status::Ok)
+}
+
+/// The spans of one run in the Trace Event Format: one complete event a step, times in microseconds.
+fn trace(steps: &[StepInfo], spans: &[(u64, u64)]) -> Value {
+    let zero = spans.first().map_or(0, |s| s.0);
+    let event = |(step, span): (&StepInfo, &(u64, u64))| {
+        json!({
+            "name": step.name, "cat": step.kind, "ph": "X", "pid": 1, "tid": 1,
+            "ts": (span.0 - zero) as f64 / 1e3, "dur": span.1 as f64 / 1e3, "args": step.json(),
+        })
+    };
+    let events: Vec<Value> = steps.iter().zip(spans).map(event).collect();
+    json!({ "traceEvents": events, "displayTimeUnit": "ns" })
+}
+
+struct Profile<'a> {
+    args: &'a Args,
+    threads: usize,
+    /// Mean time of a run.
+    run_ns: f64,
+    /// Steps with their number and mean time.
+    rows: Vec<(usize, StepInfo, f64)>,
+    /// Mean time of all steps together.
+    steps_ns: f64,
+}
+
+impl Profile<'_> {
+    fn new<'a>(args: &'a Args, steps: Vec<StepInfo>, totals: &[u64], run_ns: u64, threads: usize) -> Profile<'a> {
+        let runs = f64::from(args.repeat.runs);
+        let mut rows: Vec<(usize, StepInfo, f64)> =
+            steps.into_iter().zip(totals).enumerate().map(|(i, (s, &t))| (i, s, t as f64 / runs)).collect();
+        let steps_ns = totals.iter().sum::<u64>() as f64 / runs;
+        if args.sort {
+            rows.sort_by_key(|r| Reverse(totals[r.0]));
+        }
+        Profile { args, threads, run_ns: run_ns as f64 / runs, rows, steps_ns }
+    }
+
+    fn share(&self, ns: f64) -> f64 {
+        if self.steps_ns > 0.0 { ns / self.steps_ns } else { 0.0 }
+    }
+
+    fn json(&self) -> Value {
+        let steps: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|(i, step, ns)| {
+                let mut value = step.json();
+                value["index"] = json!(i);
+                value["ns"] = json!(ns);
+                value["share"] = json!(self.share(*ns));
+                value["gmac_per_s"] = json!(speed(step.macs, *ns));
+                value
+            })
+            .collect();
+        json!({
+            "model": self.args.model.display().to_string(), "runs": self.args.repeat.runs, "threads": self.threads,
+            "run_ns": self.run_ns, "steps_ns": self.steps_ns, "steps": steps,
+        })
+    }
+
+    fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let mut table =
+            Table::new(&[">#", "name", "kind", "dtype", "kernel", "output", ">MACs", ">time", ">share", ">GMAC/s"]);
+        for (i, s, ns) in &self.rows {
+            let text = |s: &str| s.to_string();
+            let speed = if s.macs == 0 { "-".into() } else { format!("{:.2}", speed(s.macs, *ns)) };
+            let (time, share) = (nanos(*ns), format!("{:.1} %", 100.0 * self.share(*ns)));
+            let (dims, macs) = (shape(&s.shape), grouped(s.macs));
+            let (name, kind, dtype, kernel) = (s.name.clone(), text(s.kind), text(s.dtype), text(s.kernel));
+            table.row([i.to_string(), name, kind, dtype, kernel, dims, macs, time, share, speed]);
+        }
+        let (run, runs) = (nanos(self.run_ns), self.args.repeat.runs);
+        let plural = if self.threads == 1 { "" } else { "s" };
+        let model = self.args.model.display();
+        writeln!(out, "{model}: {run} a run, mean of {runs} on {} thread{plural}", self.threads)?;
+        table.print(out)
+    }
+}
+
+/// Multiply-accumulates a nanosecond, which are GMAC/s.
+fn speed(macs: u64, ns: f64) -> f64 {
+    if ns > 0.0 { macs as f64 / ns } else { 0.0 }
+}

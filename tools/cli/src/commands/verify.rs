@@ -1,0 +1,219 @@
+//! `kinglet verify`: does Kinglet compute what the graph says?
+
+use std::path::PathBuf;
+
+use kinglet::Tensor;
+use kinglet_compiler::array::Array;
+use kinglet_compiler::graph::{Graph, Op};
+use kinglet_compiler::{Options, eval};
+use kinglet_native::OwnedSession;
+
+use crate::Status;
+use crate::args::{Dims, InputFiles};
+use crate::compare::Difference;
+use crate::describe::outputs;
+use crate::error::{Error, Result};
+use crate::inputs::{self, Arrays, fill, random_arrays, require_all};
+use crate::io::Streams;
+use crate::model::Onnx;
+use crate::progress::Progress;
+use crate::table::Table;
+use crate::values;
+
+/// Bound for graphs without quantised tensors: f32 against f64.
+const FLOAT_BOUND: f64 = 1e-4;
+/// Bound for graphs with quantised tensors, where one rounding the other way shows as a whole step.
+const QUANTISED_BOUND: f64 = 0.05;
+/// Signal-to-noise ratio that the output of a quantised graph should have, in dB.
+const QUANTISED_SQNR: f64 = 30.0;
+
+/// Compare Kinglet with an evaluation of the graph in f64, and with tract
+///
+/// Each output is compared with a plain f64 evaluation of the ONNX graph. A build with the cargo feature `oracle` runs the
+/// graph in tract too and says which of the three agree; where tract and the evaluator differ, the evaluator decides.
+///
+/// Exit status 1 if an output differs by more than the bound, in units of the output's largest magnitude. The default is
+/// 1e-4, and 0.05 for graphs with quantised tensors, for which the signal-to-noise ratio is reported as well and should be
+/// 30 dB or more.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The ONNX model
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    #[command(flatten)]
+    files: InputFiles,
+    /// Seed of the random inputs that are used when none are given
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Largest difference allowed, relative to the output's largest magnitude [default: 1e-4; quantised graphs 0.05]
+    #[arg(long, value_name = "X", value_parser = bound)]
+    bound: Option<f64>,
+    #[command(flatten)]
+    dims: Dims,
+}
+
+fn bound(text: &str) -> std::result::Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|v| v.is_finite() && *v >= 0.0);
+    value.ok_or_else(|| "expected a number that is not negative, as in 1e-4".into())
+}
+
+/// What one of the parties says the outputs are, in reals.
+type Answer = Vec<Vec<f64>>;
+
+/// Runs the command.
+pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
+    let onnx = Onnx::open(&args.model)?;
+    onnx.check_dims(&args.dims, streams);
+    let given = !args.files.input.is_empty() || args.files.inputs.is_some();
+    let (arrays, options) = if given {
+        let arrays = inputs::read(&args.files, onnx.inputs(), streams)?;
+        require_all(|name| arrays.contains_key(name), onnx.inputs(), &args.files)?;
+        let options = inputs::options(&arrays, &args.dims);
+        (arrays, options)
+    } else {
+        // Random values must not decide shapes, so the compiler does not see them.
+        let arrays = random_arrays(onnx.inputs(), &args.dims, args.seed)?;
+        (arrays, Options { dims: args.dims.map(), ..Options::default() })
+    };
+
+    let progress = Progress::spinner();
+    progress.stage("evaluate in f64");
+    let graph = onnx.import(&options)?;
+    let expected = evaluate(&graph, &arrays).map_err(|e| Error::file(&args.model, format_args!("evaluator: {e}")))?;
+    drop(progress);
+    let compiled = onnx.compile(&options)?;
+    let mut session = OwnedSession::from_bytes(&compiled.kgl, 1)?;
+    fill(&mut session, &arrays)?;
+    session.run();
+
+    let ports = outputs(&session.model());
+    if ports.len() != expected.len() {
+        return Err(Error::file(&args.model, "the compiled model has another number of outputs than the graph"));
+    }
+    let tensors: Vec<Tensor> = ports.iter().map(|p| p.tensor).collect();
+    let mut kinglet = Answer::new();
+    for (i, tensor) in tensors.iter().enumerate() {
+        kinglet.push(values::reals(tensor, session.output_bytes(i)?));
+    }
+    let evaluator = meaning(&expected, &tensors);
+    let tract = oracle(&onnx, &arrays, &tensors, streams);
+
+    let quantised = is_quantised(&graph);
+    let bound = args.bound.unwrap_or(if quantised { QUANTISED_BOUND } else { FLOAT_BOUND });
+    let names: Vec<&str> = ports.iter().map(|p| p.name.as_str()).collect();
+    let report = Report { names: &names, bound, quantised, kinglet: &kinglet, evaluator: &evaluator, tract: &tract };
+    report.print(streams)
+}
+
+/// Evaluates the graph in f64.
+fn evaluate(graph: &Graph, arrays: &Arrays) -> std::result::Result<Vec<Array>, String> {
+    let input = |&t: &usize| {
+        let tensor = &graph.tensors[t];
+        arrays.get(&tensor.name).cloned().ok_or_else(|| format!("no array for the input `{}`", tensor.name))
+    };
+    let values = graph.inputs.iter().map(input).collect::<std::result::Result<Vec<_>, _>>()?;
+    eval::run(graph, &values)
+}
+
+/// The reals that arrays stand for: integers of a quantised output are what Kinglet's tensor says of them.
+fn meaning(arrays: &[Array], tensors: &[Tensor]) -> Answer {
+    let one = |(array, tensor): (&Array, &Tensor)| match tensor.quantization() {
+        Some((scale, zero)) => array.reals().iter().map(|v| (v - f64::from(zero)) * f64::from(scale)).collect(),
+        None => array.reals().into_owned(),
+    };
+    arrays.iter().zip(tensors).map(one).collect()
+}
+
+/// Whether a tensor of the graph is quantised, as opposed to a graph of floats (and indices) throughout.
+fn is_quantised(graph: &Graph) -> bool {
+    graph.tensors.iter().any(|t| t.quant.is_some())
+        || graph.nodes.iter().any(|n| matches!(n.op, Op::Quantize | Op::Dequantize))
+}
+
+#[cfg(feature = "oracle")]
+fn oracle(onnx: &Onnx, arrays: &Arrays, tensors: &[Tensor], streams: &mut Streams<'_>) -> Option<Answer> {
+    let progress = Progress::spinner();
+    progress.stage("run in tract");
+    let answer = crate::oracle::run(onnx.path(), onnx.inputs(), arrays);
+    drop(progress);
+    match answer {
+        Ok(arrays) => Some(meaning(&arrays, tensors)),
+        Err(reason) => {
+            streams.note(format_args!("tract cannot run this graph, so the f64 evaluator decides alone: {reason}"));
+            None
+        }
+    }
+}
+
+#[cfg(not(feature = "oracle"))]
+fn oracle(_: &Onnx, _: &Arrays, _: &[Tensor], streams: &mut Streams<'_>) -> Option<Answer> {
+    streams.note("compared with the f64 evaluator; build with `--features oracle` to compare with tract as well");
+    None
+}
+
+struct Report<'a> {
+    names: &'a [&'a str],
+    bound: f64,
+    quantised: bool,
+    kinglet: &'a Answer,
+    evaluator: &'a Answer,
+    tract: &'a Option<Answer>,
+}
+
+impl Report<'_> {
+    fn print(&self, streams: &mut Streams<'_>) -> Result<Status> {
+        let mut table = Table::new(&["output", "against", ">absolute", ">relative", ">SQNR", "verdict"]);
+        let (mut failed, mut remarks) = (false, Vec::new());
+        for (i, name) in self.names.iter().enumerate() {
+            let against = self.difference(name, &self.kinglet[i], &self.evaluator[i])?;
+            let agree = against.relative <= self.bound;
+            failed |= !agree;
+            self.row(&mut table, name, "evaluator", &against);
+            if self.quantised && agree && against.sqnr < QUANTISED_SQNR {
+                remarks.push(format!("`{name}`: SQNR is under {QUANTISED_SQNR} dB, though within the bound"));
+            }
+            if let Some(tract) = self.tract.as_ref().map(|t| t.get(i).map_or(&[][..], |v| v)) {
+                let with_kinglet = self.difference(name, &self.kinglet[i], tract)?;
+                let with_evaluator = self.difference(name, &self.evaluator[i], tract)?;
+                self.row(&mut table, name, "tract", &with_kinglet);
+                if with_evaluator.relative > self.bound {
+                    let who = match (agree, with_kinglet.relative <= self.bound) {
+                        (true, true) => "Kinglet agrees with both",
+                        (true, false) => "Kinglet and the evaluator agree",
+                        (false, true) => "Kinglet and tract agree",
+                        (false, false) => "no two agree",
+                    };
+                    let apart = format!("tract and the evaluator differ by {:.3e}", with_evaluator.relative);
+                    remarks.push(format!("`{name}`: {apart}; {who}; the evaluator decides"));
+                }
+            }
+        }
+        table.print(streams.out)?;
+        for remark in remarks {
+            streams.note(remark);
+        }
+        let bound = self.bound;
+        if !failed {
+            writeln!(streams.out, "ok: every output is within {bound:e} of its largest magnitude")?;
+            return Ok(Status::Ok);
+        }
+        Err(Error::failed(format!(
+            "an output differs from the f64 evaluation by more than {bound:e} of its largest magnitude"
+        )))
+    }
+
+    fn difference(&self, name: &str, values: &[f64], reference: &[f64]) -> Result<Difference> {
+        Difference::between(values, reference).ok_or_else(|| {
+            let text = format!("output `{name}` has {} elements here and {} there", values.len(), reference.len());
+            Error::failed(text)
+        })
+    }
+
+    fn row(&self, table: &mut Table, name: &str, against: &str, d: &Difference) {
+        let verdict = if d.relative <= self.bound { "ok" } else { "differs" };
+        let sqnr = if d.sqnr.is_infinite() { "equal".to_string() } else { format!("{:.1} dB", d.sqnr) };
+        let place = if d.relative <= self.bound { String::new() } else { format!(" at element {}", d.at) };
+        let numbers = (format!("{:.3e}", d.absolute), format!("{:.3e}", d.relative));
+        table.row([name.into(), against.into(), numbers.0, numbers.1, sqnr, format!("{verdict}{place}")]);
+    }
+}

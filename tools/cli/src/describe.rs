@@ -1,0 +1,192 @@
+//! What there is to say about a compiled model: its tensors, its steps, and who uses which part of the arena when.
+
+use kinglet::{DType, Model, Region, Step, StepKind, Tensor};
+use kinglet_native::best_kernels;
+use serde_json::{Value, json};
+
+use crate::model::{input_name, output_name};
+
+/// One step, in words and numbers.
+pub struct StepInfo {
+    /// Name of the step.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Element type it computes in.
+    pub dtype: &'static str,
+    /// The kernel that runs it on this CPU.
+    pub kernel: &'static str,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// ONNX nodes it came from.
+    pub source_nodes: Vec<String>,
+    /// Shape of its output.
+    pub shape: Vec<u32>,
+    /// Bytes of its output.
+    pub bytes: u32,
+}
+
+impl StepInfo {
+    /// Step `i` of a model.
+    pub fn of(model: &Model<'_>, i: usize) -> StepInfo {
+        let step = model.step(i);
+        let output = step.output(0).map(|t| model.tensor(t));
+        StepInfo {
+            name: step.name().filter(|n| !n.is_empty()).map_or_else(|| format!("step_{i}"), String::from),
+            kind: step.kind().map_or("unknown", StepKind::name),
+            dtype: computes_in(model, &step).map_or("none", DType::name),
+            kernel: step.kind().map_or("none", |k| best_kernels().kernel_name(k)),
+            macs: step.macs(),
+            source_nodes: step.source_nodes().map(String::from).collect(),
+            shape: output.map(|t| shape(&t)).unwrap_or_default(),
+            bytes: output.map_or(0, |t| t.0.bytes),
+        }
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        json!({
+            "name": self.name, "kind": self.kind, "dtype": self.dtype, "kernel": self.kernel, "macs": self.macs,
+            "source_nodes": self.source_nodes, "shape": self.shape, "bytes": self.bytes,
+        })
+    }
+}
+
+/// Every step of a model.
+pub fn steps(model: &Model<'_>) -> Vec<StepInfo> {
+    (0..model.step_count()).map(|i| StepInfo::of(model, i)).collect()
+}
+
+/// Multiply-accumulates of the whole plan.
+pub fn macs(model: &Model<'_>) -> u64 {
+    (0..model.step_count()).map(|i| model.step(i).macs()).fold(0, u64::saturating_add)
+}
+
+/// The dimensions, or the number of elements of a tensor that is only memory.
+fn shape(tensor: &Tensor) -> Vec<u32> {
+    if tensor.shape().is_empty() && tensor.len() != 1 { vec![tensor.len() as u32] } else { tensor.shape().to_vec() }
+}
+
+/// The type of the data that comes in; a condition or a list of indices is no data.
+fn computes_in(model: &Model<'_>, step: &Step<'_>) -> Option<DType> {
+    let data = match step.kind()? {
+        StepKind::Ternary => step.input(1),
+        _ => step.input(0),
+    };
+    data.or_else(|| step.output(0)).map(|t| model.tensor(t).dtype())
+}
+
+/// An input or output of the model.
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its tensor.
+    pub tensor: Tensor,
+}
+
+impl Port {
+    /// As JSON. Scale and zero point are null where the tensor is not quantised.
+    pub fn json(&self) -> Value {
+        let q = self.tensor.quantization();
+        json!({
+            "name": self.name, "dtype": self.tensor.dtype().name(), "shape": self.tensor.shape(),
+            "bytes": self.tensor.0.bytes, "scale": q.map(|q| q.0), "zero_point": q.map(|q| q.1),
+        })
+    }
+}
+
+/// The inputs of a model.
+pub fn inputs(model: &Model<'_>) -> Vec<Port> {
+    let port = |i| Some(Port { name: input_name(model, i), tensor: model.tensor(model.input_tensor(i)?) });
+    (0..model.input_count()).filter_map(port).collect()
+}
+
+/// The outputs of a model.
+pub fn outputs(model: &Model<'_>) -> Vec<Port> {
+    let port = |i| Some(Port { name: output_name(model, i), tensor: model.tensor(model.output_tensor(i)?) });
+    (0..model.output_count()).filter_map(port).collect()
+}
+
+/// A tensor in the arena and the steps that use it.
+pub struct Resident {
+    /// Number of the tensor.
+    pub tensor: usize,
+    /// The tensor.
+    pub record: Tensor,
+    /// Steps that write it; several where each writes a part.
+    pub written_by: Vec<usize>,
+    /// Steps that read it.
+    pub read_by: Vec<usize>,
+    /// Name of the input it is.
+    pub input: Option<String>,
+    /// Name of the output it is.
+    pub output: Option<String>,
+}
+
+impl Resident {
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        let t = &self.record.0;
+        json!({
+            "tensor": self.tensor, "region": region(t.region), "offset": t.offset, "bytes": t.bytes,
+            "dtype": t.dtype.name(), "shape": self.record.shape(), "written_by": self.written_by,
+            "read_by": self.read_by, "input": self.input, "output": self.output,
+        })
+    }
+
+    /// First and last step during which it holds something, as `3..7`; `in` and `out` stand for the world outside.
+    pub fn life(&self) -> String {
+        let first = match &self.input {
+            Some(_) => "in".to_string(),
+            None => self.written_by.first().map_or("-".into(), usize::to_string),
+        };
+        let last = match &self.output {
+            Some(_) => "out".to_string(),
+            None => self.read_by.iter().chain(&self.written_by).max().map_or("-".into(), usize::to_string),
+        };
+        format!("{first}..{last}")
+    }
+}
+
+/// Name of a memory region.
+fn region(region: Region) -> &'static str {
+    match region {
+        Region::Arena => "arena",
+        Region::Weights => "weights",
+        Region::State => "state",
+    }
+}
+
+/// Every tensor in the arena, by offset.
+pub fn arena_map(model: &Model<'_>) -> Vec<Resident> {
+    let mut all: Vec<Resident> = (0..model.tensor_count())
+        .map(|tensor| Resident {
+            tensor,
+            record: model.tensor(tensor),
+            written_by: Vec::new(),
+            read_by: Vec::new(),
+            input: None,
+            output: None,
+        })
+        .collect();
+    for i in 0..model.step_count() {
+        let step = model.step(i);
+        for t in (0..step.record().outputs as usize).filter_map(|k| step.output(k)) {
+            all[t].written_by.push(i);
+        }
+        for t in (0..step.record().inputs as usize).filter_map(|k| step.input(k)) {
+            if all[t].read_by.last() != Some(&i) {
+                all[t].read_by.push(i);
+            }
+        }
+    }
+    for i in 0..model.input_count() {
+        model.input_tensor(i).into_iter().for_each(|t| all[t].input = Some(input_name(model, i)));
+    }
+    for i in 0..model.output_count() {
+        model.output_tensor(i).into_iter().for_each(|t| all[t].output = Some(output_name(model, i)));
+    }
+    all.retain(|r| r.record.0.region != Region::Weights);
+    all.sort_by_key(|r| (r.record.0.offset, r.tensor));
+    all
+}

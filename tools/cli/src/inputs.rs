@@ -1,0 +1,255 @@
+//! Arrays for the inputs of a model: from files, checked against what the model declares, or random.
+
+use std::collections::BTreeMap;
+
+use kinglet::{DType, Model};
+use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::{DimInfo, InputInfo, Options};
+use kinglet_native::OwnedSession;
+
+use crate::args::{Dims, InputFiles};
+use crate::error::{Error, Result};
+use crate::io::npz::Npz;
+use crate::io::{Streams, read_tensor};
+use crate::model::input_name;
+use crate::random::Rng;
+
+/// Arrays by the name of their input, of the type it declares.
+pub type Arrays = BTreeMap<String, Array>;
+
+/// Reads the arrays that `files` name for the `declared` inputs.
+pub fn read(files: &InputFiles, declared: &[InputInfo], streams: &mut Streams<'_>) -> Result<Arrays> {
+    let mut arrays = Arrays::new();
+    for (name, path) in &files.input {
+        let info = declared.iter().find(|i| i.name == *name).ok_or_else(|| {
+            Error::usage(format!(
+                "--input {name}={}: the model has no such input; {}",
+                path.display(),
+                listed(declared)
+            ))
+        })?;
+        let array = accept(read_tensor(path)?, info, &path.display().to_string(), streams)?;
+        if arrays.insert(name.clone(), array).is_some() {
+            return Err(Error::usage(format!("--input {name} is given twice")));
+        }
+    }
+    if let Some(path) = &files.inputs {
+        let mut npz = Npz::open(path)?;
+        for info in declared {
+            if arrays.contains_key(&info.name) {
+                continue;
+            }
+            if let Some(array) = npz.get(&info.name)? {
+                let origin = format!("{}: entry `{}`", path.display(), info.name);
+                arrays.insert(info.name.clone(), accept(array, info, &origin, streams)?);
+            }
+        }
+    }
+    Ok(arrays)
+}
+
+/// Fails if a declared input has no array.
+pub fn require_all<'a>(given: impl Fn(&str) -> bool, declared: &'a [InputInfo], files: &InputFiles) -> Result<()> {
+    let missing: Vec<&'a InputInfo> = declared.iter().filter(|i| !given(&i.name)).collect();
+    let Some(first) = missing.first() else { return Ok(()) };
+    let list: Vec<String> = missing.iter().map(|i| describe(i)).collect();
+    let mut text = format!("nothing is given for {}: use --input {}=FILE", list.join(", "), first.name);
+    if let Some(path) = &files.inputs {
+        let names = Npz::open(path)?.names();
+        text += &format!(" ({} has the entries {})", path.display(), names.join(", "));
+    } else {
+        text += " or --inputs FILE.npz";
+    }
+    Err(Error::usage(text))
+}
+
+/// Checks type and shape of an array against an input, and converts it where nothing is lost.
+fn accept(array: Array, info: &InputInfo, origin: &str, streams: &mut Streams<'_>) -> Result<Array> {
+    let fail = |reason: String| Error::failed(format!("{origin}: input {}: {reason}", describe(info)));
+    let fits = array.shape.len() == info.dims.len()
+        && array.shape.iter().zip(&info.dims).all(|(&n, d)| match d {
+            DimInfo::Fixed(want) => n == *want,
+            DimInfo::Symbol(_) => n > 0,
+        });
+    if !fits {
+        return Err(fail(format!("the array has shape {}", crate::table::shape(&array.shape))));
+    }
+    let rounded = matches!(&array.data, Numbers::F(v) if v.iter().any(|&v| !v.is_nan() && f64::from(v as f32) != v));
+    let array = convert(array, info.dtype).map_err(fail)?;
+    if rounded {
+        streams.note(format_args!("{origin}: f64 values are rounded to f32"));
+    }
+    Ok(array)
+}
+
+/// The same values in another type, if it holds each of them: f64 in f32 (rounded, but not to infinity), an integer in i32
+/// or i64, bool in u8 and back. Everything else would be a guess at what is meant.
+fn convert(array: Array, to: DType) -> std::result::Result<Array, String> {
+    let from = array.dtype;
+    let range = match (from, to) {
+        (DType::F32, DType::F32) => {
+            let overflow = array.reals().iter().any(|&v| v.is_finite() && (v as f32).is_infinite());
+            return if overflow { Err("a value is too large for f32".into()) } else { Ok(array) };
+        }
+        (from, to) if from == to => return Ok(array),
+        (DType::F32, _) | (_, DType::F32) => None,
+        (_, DType::I64) => Some((i64::MIN, i64::MAX)),
+        (_, DType::I32) => Some((i64::from(i32::MIN), i64::from(i32::MAX))),
+        (DType::U8, DType::Bool) | (DType::Bool, DType::U8) => Some((0, 1)),
+        _ => None,
+    };
+    let Some((lo, hi)) = range else {
+        return Err(format!("the array has type {}: convert it to {}", from.name(), to.name()));
+    };
+    match array.ints().iter().find(|v| !(lo..=hi).contains(v)) {
+        Some(v) => Err(format!("the value {v} does not fit the type {}", to.name())),
+        None => Ok(Array { dtype: to, ..array }),
+    }
+}
+
+fn listed(declared: &[InputInfo]) -> String {
+    let list: Vec<String> = declared.iter().map(describe).collect();
+    format!("its inputs are {}", list.join(", "))
+}
+
+/// An input as error texts name it: `` `x` (f32 batchx3x32x32) ``.
+pub fn describe(info: &InputInfo) -> String {
+    let dims: Vec<String> = info
+        .dims
+        .iter()
+        .map(|d| match d {
+            DimInfo::Fixed(n) => n.to_string(),
+            DimInfo::Symbol(s) => s.clone(),
+        })
+        .collect();
+    format!("`{}` ({} {})", info.name, info.dtype.name(), crate::table::shape(&dims))
+}
+
+/// What to compile for, so that these very arrays are the inputs.
+pub fn options(arrays: &Arrays, dims: &Dims) -> Options {
+    Options {
+        dims: dims.map(),
+        shapes: arrays.iter().map(|(name, a)| (name.clone(), a.shape.clone())).collect(),
+        values: arrays.clone(),
+        ..Options::default()
+    }
+}
+
+/// Writes arrays into the inputs of a session. An input that the compiler bound to its value is no input any more.
+pub fn fill(session: &mut OwnedSession, arrays: &Arrays) -> Result<()> {
+    for i in 0..session.model().input_count() {
+        let name = input_name(&session.model(), i);
+        if let Some(array) = arrays.get(&name) {
+            write(session, i, &array.to_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the bytes of one input.
+pub fn write(session: &mut OwnedSession, i: usize, bytes: &[u8]) -> Result<()> {
+    let name = input_name(&session.model(), i);
+    let input = session.input_bytes_mut(i)?;
+    if input.len() != bytes.len() {
+        let text = format!("input `{name}` takes {} bytes, the array has {}", input.len(), bytes.len());
+        return Err(Error::failed(text));
+    }
+    input.copy_from_slice(bytes);
+    Ok(())
+}
+
+/// Random bytes for every input of a model.
+pub fn random_bytes(model: &Model<'_>, seed: u64) -> Vec<Vec<u8>> {
+    let mut rng = Rng::new(seed);
+    let inputs = (0..model.input_count()).filter_map(|i| model.input_tensor(i));
+    inputs
+        .map(|t| {
+            let t = model.tensor(t);
+            let shape: Vec<usize> = t.shape().iter().map(|&d| d as usize).collect();
+            rng.array(t.dtype(), &shape).to_bytes()
+        })
+        .collect()
+}
+
+/// Random arrays for every declared input, whose symbolic dimensions `dims` must bind.
+pub fn random_arrays(declared: &[InputInfo], dims: &Dims, seed: u64) -> Result<Arrays> {
+    let (mut rng, dims) = (Rng::new(seed), dims.map());
+    let size = |info: &InputInfo, d: &DimInfo| match d {
+        DimInfo::Fixed(n) => Ok(*n),
+        DimInfo::Symbol(s) => dims.get(s).copied().ok_or_else(|| {
+            Error::usage(format!("input {} has the unbound dimension `{s}`: bind it with --dim {s}=N", describe(info)))
+        }),
+    };
+    let mut arrays = Arrays::new();
+    for info in declared {
+        let shape = info.dims.iter().map(|d| size(info, d)).collect::<Result<Vec<_>>>()?;
+        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n < 1 << 31);
+        elements.ok_or_else(|| Error::usage(format!("input {} is too large", describe(info))))?;
+        arrays.insert(info.name.clone(), rng.array(info.dtype, &shape));
+    }
+    Ok(arrays)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(dtype: DType, dims: &[Option<usize>]) -> InputInfo {
+        let dim = |d: &Option<usize>| d.map_or(DimInfo::Symbol("n".into()), DimInfo::Fixed);
+        InputInfo { name: "x".into(), dtype, dims: dims.iter().map(dim).collect() }
+    }
+
+    fn try_accept(array: Array, info: &InputInfo) -> (Result<Array>, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let result = accept(array, info, "f.npy", &mut Streams { out: &mut out, err: &mut err });
+        (result, String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn only_lossless_conversions() {
+        let ints = |dtype, v: &[i64]| Array::int(dtype, &[v.len()], v.to_vec());
+        let good = [
+            (ints(DType::I64, &[7, -7]), DType::I32),
+            (ints(DType::I32, &[7]), DType::I64),
+            (ints(DType::U8, &[0, 1]), DType::Bool),
+            (ints(DType::Bool, &[1]), DType::U8),
+            (ints(DType::I8, &[-3]), DType::I8),
+            (Array::f32(&[1], vec![f64::NAN]), DType::F32),
+            (Array::f32(&[1], vec![f64::INFINITY]), DType::F32),
+        ];
+        for (array, to) in good {
+            assert_eq!(convert(array.clone(), to).map(|a| a.dtype), Ok(to), "{array:?}");
+        }
+        let bad = [
+            (ints(DType::I64, &[1 << 40]), DType::I32),
+            (ints(DType::U8, &[2]), DType::Bool),
+            (ints(DType::U8, &[2]), DType::I8),
+            (ints(DType::I8, &[2]), DType::F32),
+            (Array::f32(&[1], vec![1.0]), DType::I8),
+            (Array::f32(&[1], vec![1e300]), DType::F32),
+        ];
+        for (array, to) in bad {
+            assert!(convert(array.clone(), to).is_err(), "{array:?}");
+        }
+    }
+
+    #[test]
+    fn shapes_are_checked_and_rounding_is_told() {
+        let (result, notes) = try_accept(Array::f32(&[2], vec![0.5, 0.1]), &info(DType::F32, &[None]));
+        assert!(result.is_ok() && notes.contains("rounded"), "{notes}");
+        let (result, notes) = try_accept(Array::f32(&[2], vec![0.5, 0.25]), &info(DType::F32, &[Some(2)]));
+        assert!(result.is_ok() && notes.is_empty(), "{notes}");
+        let (result, _) = try_accept(Array::f32(&[2], vec![0.5, 0.25]), &info(DType::F32, &[Some(3)]));
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("f.npy") && text.contains("`x` (f32 3)") && text.contains("shape 2"), "{text}");
+    }
+
+    #[test]
+    fn missing_inputs_are_wrong_usage_and_listed() {
+        let files = InputFiles { input: Vec::new(), inputs: None };
+        let declared = [info(DType::I8, &[Some(1), None])];
+        let error = require_all(|_| false, &declared, &files).unwrap_err();
+        assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("`x` (i8 1xn)"), "{error}");
+        assert!(require_all(|_| true, &declared, &files).is_ok());
+    }
+}

@@ -1,0 +1,107 @@
+//! NumPy's `.npz` format: a zip of `.npy` files.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use kinglet::DType;
+use kinglet_compiler::array::Array;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use super::npy;
+use crate::atomic_write;
+use crate::error::{Error, Result};
+
+/// An open `.npz` file.
+pub struct Npz {
+    path: PathBuf,
+    archive: ZipArchive<BufReader<File>>,
+}
+
+impl Npz {
+    /// Opens a file; no entry is read yet.
+    pub fn open(path: &Path) -> Result<Npz> {
+        let file = File::open(path).map_err(|e| Error::file(path, e))?;
+        let archive = ZipArchive::new(BufReader::new(file))
+            .map_err(|e| Error::file(path, format_args!("not an .npz file: {e}")))?;
+        Ok(Npz { path: path.to_path_buf(), archive })
+    }
+
+    /// Names of the arrays.
+    pub fn names(&self) -> Vec<String> {
+        let plain = |n: &str| n.strip_suffix(".npy").unwrap_or(n).to_string();
+        self.archive.file_names().flatten().map(|n| plain(&n)).collect()
+    }
+
+    /// Reads the array of this name, if there is one.
+    pub fn get(&mut self, name: &str) -> Result<Option<Array>> {
+        let entry = [format!("{name}.npy"), name.to_string()];
+        let Some(index) = entry.iter().find_map(|n| self.archive.index_for_name(n)) else { return Ok(None) };
+        let fail = |reason: String| Error::file(&self.path, format_args!("entry `{name}`: {reason}"));
+        let mut entry = self.archive.by_index(index).map_err(|e| fail(e.to_string()))?;
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
+        npy::read(&bytes).map(Some).map_err(fail)
+    }
+}
+
+/// A tensor to be written: name, type, shape, little-endian elements.
+pub type Entry<'a> = (String, DType, Vec<u32>, &'a [u8]);
+
+/// Writes an `.npz` file.
+pub fn write(path: &Path, entries: &[Entry<'_>]) -> Result<()> {
+    atomic_write::write(path, |sink| {
+        let mut zip = ZipWriter::new(sink);
+        for (name, dtype, shape, bytes) in entries {
+            let options = SimpleFileOptions::default()
+                .compression_method(CompressionMethod::Stored)
+                .large_file(bytes.len() >= 1 << 31);
+            zip.start_file(format!("{name}.npy"), options)?;
+            npy::write(&mut zip, *dtype, shape, bytes)?;
+        }
+        zip.finish()?;
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+    use std::io::Write;
+
+    #[test]
+    fn entries_are_written_and_read_by_name() {
+        let dir = TempDir::new();
+        let path = dir.path().join("t.npz");
+        let floats: Vec<u8> = [1f32, f32::NAN].iter().flat_map(|v| v.to_le_bytes()).collect();
+        write(&path, &[("a/b:0".into(), DType::F32, vec![2], &floats), ("c".into(), DType::I8, vec![1, 1], &[0xff])])
+            .unwrap();
+        let mut npz = Npz::open(&path).unwrap();
+        assert_eq!(npz.names(), ["a/b:0", "c"]);
+        assert_eq!(npz.get("c").unwrap(), Some(Array::int(DType::I8, &[1, 1], vec![-1])));
+        assert!(npz.get("a/b:0").unwrap().unwrap().reals()[1].is_nan());
+        assert_eq!(npz.get("d").unwrap(), None);
+    }
+
+    #[test]
+    fn compressed_entries_are_read_and_errors_name_file_and_entry() {
+        let dir = TempDir::new();
+        let path = dir.path().join("t.npz");
+        let mut zip = ZipWriter::new(File::create(&path).unwrap());
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+        zip.start_file("x.npy", options).unwrap();
+        npy::write(&mut zip, DType::U8, &[1000], &[7; 1000]).unwrap();
+        zip.start_file("bad.npy", options).unwrap();
+        zip.write_all(b"no array").unwrap();
+        zip.finish().unwrap();
+        let mut npz = Npz::open(&path).unwrap();
+        assert_eq!(npz.get("x").unwrap(), Some(Array::int(DType::U8, &[1000], vec![7; 1000])));
+        let error = npz.get("bad").unwrap_err().to_string();
+        assert!(error.contains("t.npz") && error.contains("`bad`"), "{error}");
+
+        std::fs::write(&path, b"PK nonsense").unwrap();
+        assert!(Npz::open(&path).is_err());
+    }
+}

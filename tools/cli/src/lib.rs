@@ -1,0 +1,143 @@
+//! The `kinglet` command: converts, runs, inspects, measures and verifies models.
+//!
+//! [`run`] is the whole program as a function of its arguments and two streams, so that a test can call it. One file under
+//! `commands/` holds one command: its arguments and what it does with the compiler (`kinglet-compiler`) and the runtime
+//! (`kinglet-native`). What several commands need is a module here.
+//!
+//! Exit status: 0 ok, 1 the work failed, 2 wrong usage. Results go to standard output, everything else (errors, notes,
+//! progress) to standard error.
+
+mod args;
+mod atomic_write;
+mod commands;
+mod compare;
+mod describe;
+mod error;
+mod image;
+mod inputs;
+mod io;
+mod model;
+#[cfg(feature = "oracle")]
+mod oracle;
+mod progress;
+mod random;
+mod table;
+#[cfg(test)]
+mod testing;
+mod values;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{bench, convert, inspect, profile, run as run_command, verify};
+use crate::error::Error;
+use crate::io::{PipeSafe, Streams};
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// The work is done.
+    Ok = 0,
+    /// The work failed.
+    Failed = 1,
+    /// The command was used wrongly.
+    Usage = 2,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(status as u8)
+    }
+}
+
+/// Compiles ONNX models for the Kinglet runtime and runs them.
+#[derive(Parser)]
+#[command(name = "kinglet", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Convert(convert::Args),
+    Run(run_command::Args),
+    Inspect(inspect::Args),
+    Bench(bench::Args),
+    Profile(profile::Args),
+    Verify(verify::Args),
+}
+
+/// Runs the program with `args` (the first is its own name), results going to `out` and everything else to `err`.
+pub fn run<A: Into<OsString> + Clone>(
+    args: impl IntoIterator<Item = A>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Status {
+    let (mut out, mut err) = (PipeSafe::new(out), PipeSafe::new(err));
+    let mut streams = Streams { out: &mut out, err: &mut err };
+    let result = dispatch(args, &mut streams).and_then(|status| {
+        streams.out.flush()?;
+        Ok(status)
+    });
+    result.unwrap_or_else(|error| {
+        // Whoever reads standard error may be gone as well; there is nobody left to tell.
+        let _ = streams.out.flush();
+        let _ = writeln!(streams.err, "error: {error}");
+        error.status()
+    })
+}
+
+fn dispatch<A: Into<OsString> + Clone>(
+    args: impl IntoIterator<Item = A>,
+    streams: &mut Streams<'_>,
+) -> Result<Status, Error> {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(message) => {
+            let to: &mut dyn Write = if message.use_stderr() { streams.err } else { streams.out };
+            write!(to, "{}", message.render())?;
+            return Ok(if message.use_stderr() { Status::Usage } else { Status::Ok });
+        }
+    };
+    match cli.command {
+        Command::Convert(args) => convert::run(&args, streams),
+        Command::Run(args) => run_command::run(&args, streams),
+        Command::Inspect(args) => inspect::run(&args, streams),
+        Command::Bench(args) => bench::run(&args, streams),
+        Command::Profile(args) => profile::run(&args, streams),
+        Command::Verify(args) => verify::run(&args, streams),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_are_2_and_help_is_0() {
+        let call = |args: &[&str]| {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let status = run(args, &mut out, &mut err);
+            (status, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+        };
+        let (status, out, err) = call(&["kinglet", "--help"]);
+        assert!(status == Status::Ok && out.contains("convert") && err.is_empty());
+        let (status, out, err) = call(&["kinglet", "fly"]);
+        assert!(status == Status::Usage && out.is_empty() && err.starts_with("error: "));
+        let (status, _, err) = call(&["kinglet", "convert", "a.onnx"]);
+        assert!(status == Status::Usage && err.contains("--output"), "{err}");
+        let (status, _, err) = call(&["kinglet", "inspect", "no/such.onnx"]);
+        assert!(status == Status::Failed && err.starts_with("error: no/such.onnx: "), "{err}");
+    }
+}

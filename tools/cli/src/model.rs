@@ -1,0 +1,160 @@
+//! A model given on the command line: a `.kgl`, or an `.onnx` that is compiled in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kinglet::format::MAGIC;
+use kinglet_compiler::{Compiled, DimInfo, InputInfo, Options};
+use kinglet_native::ModelFile;
+use kinglet_onnx::ModelProto;
+
+use crate::args::Dims;
+use crate::error::{Error, Result};
+use crate::io::{Streams, extension, read_file};
+use crate::progress::Progress;
+
+/// A model before it is known what it is to be compiled for.
+pub enum Source {
+    /// A compiled model.
+    Kgl(Arc<ModelFile>),
+    /// A model to be compiled.
+    Onnx(Onnx),
+}
+
+/// An ONNX file.
+pub struct Onnx {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    inputs: Vec<InputInfo>,
+}
+
+impl Source {
+    /// Opens a model of either kind. Its name decides; where that says nothing, the first bytes do.
+    pub fn open(path: &Path) -> Result<Source> {
+        let kgl = match extension(path).as_str() {
+            "kgl" => true,
+            "onnx" => false,
+            _ => read_file(path)?.starts_with(&MAGIC),
+        };
+        if kgl { Ok(Source::Kgl(Arc::new(ModelFile::open(path)?))) } else { Ok(Source::Onnx(Onnx::open(path)?)) }
+    }
+
+    /// The inputs as the file declares them.
+    pub fn inputs(&self) -> Vec<InputInfo> {
+        match self {
+            Source::Onnx(onnx) => onnx.inputs.clone(),
+            Source::Kgl(file) => {
+                let model = file.model();
+                let info = |i| {
+                    let t = model.tensor(model.input_tensor(i)?);
+                    let dims = t.shape().iter().map(|&d| DimInfo::Fixed(d as usize)).collect();
+                    Some(InputInfo { name: input_name(&model, i), dtype: t.dtype(), dims })
+                };
+                (0..model.input_count()).filter_map(info).collect()
+            }
+        }
+    }
+
+    /// The metadata value with this key.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        match self {
+            Source::Kgl(file) => file.model().metadata_value(key).map(String::from),
+            Source::Onnx(onnx) => {
+                // The file was read before, so that it decodes.
+                let model = ModelProto::from_bytes(&onnx.bytes).ok()?;
+                model.metadata_props.into_iter().find(|e| e.key == key).map(|e| e.value)
+            }
+        }
+    }
+
+    /// An ONNX file of nothing but metadata.
+    #[cfg(test)]
+    pub fn with_metadata(bytes: Vec<u8>) -> Source {
+        Source::Onnx(Onnx { path: "test.onnx".into(), bytes, inputs: Vec::new() })
+    }
+
+    /// Complains about `--dim` values that have no effect.
+    pub fn check_dims(&self, dims: &Dims, streams: &mut Streams<'_>) -> Result<()> {
+        match self {
+            Source::Kgl(_) if dims.map().is_empty() => Ok(()),
+            Source::Kgl(_) => {
+                Err(Error::usage("--dim has no effect on a .kgl, whose shapes are fixed: give it to `convert`"))
+            }
+            Source::Onnx(onnx) => {
+                onnx.check_dims(dims, streams);
+                Ok(())
+            }
+        }
+    }
+
+    /// The model, ready to run; an ONNX file is compiled as `options` say.
+    pub fn ready(&self, options: &Options) -> Result<Arc<ModelFile>> {
+        match self {
+            Source::Kgl(file) => Ok(Arc::clone(file)),
+            Source::Onnx(onnx) => Ok(Arc::new(ModelFile::from_bytes(&onnx.compile(options)?.kgl)?)),
+        }
+    }
+}
+
+impl Onnx {
+    /// Reads an ONNX file.
+    pub fn open(path: &Path) -> Result<Onnx> {
+        let bytes = read_file(path)?;
+        let inputs = kinglet_compiler::shape_of_inputs(&bytes).map_err(|e| Error::compiler(path, &e))?;
+        Ok(Onnx { path: path.to_path_buf(), bytes, inputs })
+    }
+
+    /// The inputs as the file declares them.
+    pub fn inputs(&self) -> &[InputInfo] {
+        &self.inputs
+    }
+
+    /// The file's name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Warns of `--dim` values that no input has.
+    pub fn check_dims(&self, dims: &Dims, streams: &mut Streams<'_>) {
+        let symbols: Vec<&str> = self
+            .inputs
+            .iter()
+            .flat_map(|i| &i.dims)
+            .filter_map(|d| match d {
+                DimInfo::Symbol(s) => Some(s.as_str()),
+                DimInfo::Fixed(_) => None,
+            })
+            .collect();
+        for name in dims.map().keys().filter(|n| !symbols.contains(&n.as_str())) {
+            let known = if symbols.is_empty() { "none".to_string() } else { symbols.join(", ") };
+            streams.warn(format_args!(
+                "no input of {} has the symbolic dimension `{name}` (they have: {known})",
+                self.path.display()
+            ));
+        }
+    }
+
+    /// Imports the graph.
+    pub fn import(&self, options: &Options) -> Result<kinglet_compiler::graph::Graph> {
+        kinglet_compiler::import(&self.bytes, self.path.parent(), options).map_err(|e| Error::compiler(&self.path, &e))
+    }
+
+    /// Compiles the graph, showing the stages on a terminal.
+    pub fn compile(&self, options: &Options) -> Result<Compiled> {
+        let progress = Progress::spinner();
+        progress.stage("import");
+        let graph = self.import(options)?;
+        kinglet_compiler::compile_with(graph, options, &mut |stage| progress.stage(stage))
+            .map_err(|e| Error::compiler(&self.path, &e))
+    }
+}
+
+/// Name of input `i`, also in a model whose names were left out.
+pub fn input_name(model: &kinglet::Model<'_>, i: usize) -> String {
+    model.input_name(i).map_or_else(|| format!("input_{i}"), String::from)
+}
+
+/// Name of output `i`, also in a model whose names were left out.
+pub fn output_name(model: &kinglet::Model<'_>, i: usize) -> String {
+    model.output_name(i).map_or_else(|| format!("output_{i}"), String::from)
+}

@@ -1,0 +1,225 @@
+//! What an operator's importer works with: the node's inputs and attributes, and the graph under construction.
+
+use std::sync::Arc;
+
+use kinglet::DType;
+use kinglet_onnx::NodeProto;
+
+use super::{Importer, MAX_ELEMENTS, node_name};
+use crate::array::Array;
+use crate::eval;
+use crate::graph::{Node, Op, Quant, Tensor, TensorId};
+
+/// Why a node cannot be imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The node contradicts itself or the operator's definition.
+    Malformed(String),
+    /// The node is in order, but there is nothing here to run it.
+    Unsupported {
+        /// What is missing.
+        reason: String,
+        /// What would make it work.
+        remedy: String,
+    },
+}
+
+impl Failure {
+    /// A malformed node.
+    pub fn malformed(reason: impl Into<String>) -> Self {
+        Failure::Malformed(reason.into())
+    }
+
+    /// An unsupported node.
+    pub fn unsupported(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Failure::Unsupported { reason: reason.into(), remedy: remedy.into() }
+    }
+}
+
+/// The node being imported.
+pub struct Context<'a, 'b> {
+    pub(crate) importer: &'a mut Importer<'b>,
+    pub(super) proto: &'a NodeProto,
+    /// Version of the operator set the node is written in.
+    pub opset: i64,
+}
+
+impl<'a, 'b> Context<'a, 'b> {
+    pub(super) fn new(importer: &'a mut Importer<'b>, proto: &'a NodeProto, opset: i64) -> Self {
+        Context { importer, proto, opset }
+    }
+
+    /// The operator's name.
+    pub fn op_type(&self) -> &str {
+        &self.proto.op_type
+    }
+
+    /// Number of inputs, trailing absent ones included.
+    pub fn input_count(&self) -> usize {
+        self.proto.input.len()
+    }
+
+    /// Number of outputs.
+    pub fn output_count(&self) -> usize {
+        self.proto.output.len()
+    }
+
+    /// Whether output `i` is given a name.
+    pub fn has_output(&self, i: usize) -> bool {
+        self.proto.output.get(i).is_some_and(|o| !o.is_empty())
+    }
+
+    /// Input `i`.
+    pub fn input(&self, i: usize) -> Result<TensorId, Failure> {
+        self.optional(i).ok_or_else(|| Failure::malformed(format!("input {i} is missing")))
+    }
+
+    /// Input `i`, if it is given.
+    pub fn optional(&self, i: usize) -> Option<TensorId> {
+        let name = self.proto.input.get(i).filter(|n| !n.is_empty())?;
+        self.importer.names.get(name).copied()
+    }
+
+    /// A tensor of the graph.
+    pub fn tensor_info(&self, t: TensorId) -> &Tensor {
+        &self.importer.graph.tensors[t]
+    }
+
+    /// Its shape.
+    pub fn shape(&self, t: TensorId) -> Vec<usize> {
+        self.tensor_info(t).shape.clone()
+    }
+
+    /// Its element type.
+    pub fn dtype(&self, t: TensorId) -> DType {
+        self.tensor_info(t).dtype
+    }
+
+    /// The value of `t`, which must be constant: in the file, computed from constants (dequantised ones too), or computed
+    /// from inputs whose values the caller gave.
+    pub fn constant(&mut self, t: TensorId, what: &str) -> Result<Arc<Array>, Failure> {
+        if let Some(value) = self.evaluate(t) {
+            return Ok(value);
+        }
+        let name = self.tensor_info(t).name.clone();
+        Err(Failure::unsupported(
+            format!("{what} (`{name}`) is computed while the model runs"),
+            "it must be constant: bind symbolic dimensions with --dim, or give the inputs it depends on",
+        ))
+    }
+
+    fn evaluate(&mut self, t: TensorId) -> Option<Arc<Array>> {
+        let graph = &self.importer.graph;
+        if let Some(v) = &graph.tensors[t].value {
+            return Some(v.clone());
+        }
+        if let Some(i) = graph.inputs.iter().position(|&i| i == t) {
+            let tensor = &graph.tensors[graph.inputs[i]];
+            let value = self.importer.options.values.get(&tensor.name)?;
+            return (value.dtype == tensor.dtype).then(|| Arc::new(value.clone()));
+        }
+        // Chains of shape arithmetic are short; a search from the end finds their node at once.
+        let node = graph.nodes.iter().rev().find(|n| n.output == t)?.clone();
+        let mut values = Vec::new();
+        for input in &node.inputs {
+            values.push(match input {
+                Some(i) => Some(self.evaluate(*i)?),
+                None => None,
+            });
+        }
+        let values: Vec<Option<&Array>> = values.iter().map(|v| v.as_deref()).collect();
+        Some(Arc::new(eval::node(&self.importer.graph, &node, &values)))
+    }
+
+    /// Constant integers of input `i` (axes, a shape, …).
+    pub fn constant_ints(&mut self, i: usize, what: &str) -> Result<Vec<i64>, Failure> {
+        let t = self.input(i)?;
+        Ok(self.constant(t, what)?.ints().into_owned())
+    }
+
+    /// The axis `axis` of a tensor of `rank` axes; negative ones count from the end.
+    pub fn axis(&self, axis: i64, rank: usize) -> Result<usize, Failure> {
+        let from_end = if axis < 0 { axis + rank as i64 } else { axis };
+        usize::try_from(from_end)
+            .ok()
+            .filter(|&a| a < rank)
+            .ok_or_else(|| Failure::malformed(format!("axis {axis} of a tensor of rank {rank}")))
+    }
+
+    /// Several axes, ascending and without repeats.
+    pub fn axes(&self, axes: &[i64], rank: usize) -> Result<Vec<usize>, Failure> {
+        let mut axes = axes.iter().map(|&a| self.axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
+        axes.sort_unstable();
+        axes.dedup();
+        Ok(axes)
+    }
+
+    /// A new constant.
+    pub fn add_constant(&mut self, value: Array) -> TensorId {
+        let name = self.fresh_name();
+        self.importer.graph.add_constant(name, value)
+    }
+
+    fn fresh_name(&self) -> String {
+        let first = self.proto.output.first().cloned().unwrap_or_default();
+        format!("{first}:{}", self.importer.graph.tensors.len())
+    }
+
+    /// Adds a node and returns its output; if all inputs are constant it is evaluated at once instead.
+    pub fn emit(&mut self, op: Op, inputs: &[TensorId], dtype: DType, shape: &[usize]) -> Result<TensorId, Failure> {
+        self.emit_optional(op, &inputs.iter().map(|&t| Some(t)).collect::<Vec<_>>(), dtype, shape, None)
+    }
+
+    /// As [`Context::emit`], with absent inputs and a quantisation of the output.
+    pub fn emit_optional(
+        &mut self,
+        op: Op,
+        inputs: &[Option<TensorId>],
+        dtype: DType,
+        shape: &[usize],
+        quant: Option<Quant>,
+    ) -> Result<TensorId, Failure> {
+        let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+        if n > MAX_ELEMENTS {
+            return Err(Failure::malformed(format!("its output of shape {shape:?} is too large")));
+        }
+        let name = self.fresh_name();
+        let graph = &mut self.importer.graph;
+        let output = graph.add_tensor(Tensor { name, dtype, shape: shape.to_vec(), quant, value: None });
+        let node = Node { op, inputs: inputs.to_vec(), output, source: vec![node_name(self.proto)] };
+        let fold = !matches!(node.op, Op::Dequantize)
+            && inputs.iter().flatten().all(|&t| graph.tensors[t].value.is_some())
+            && inputs.iter().any(|i| i.is_some());
+        if fold || n == 0 {
+            let values: Vec<Option<Arc<Array>>> =
+                inputs.iter().map(|i| i.and_then(|t| graph.tensors[t].value.clone())).collect();
+            let value = if n == 0 {
+                empty(dtype, shape)
+            } else {
+                eval::node(graph, &node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>())
+            };
+            graph.tensors[output].value = Some(Arc::new(value));
+        } else {
+            graph.nodes.push(node);
+        }
+        Ok(output)
+    }
+
+    /// Gives output `i` of the node its tensor.
+    pub fn output(&mut self, i: usize, t: TensorId) {
+        let Some(name) = self.proto.output.get(i).filter(|n| !n.is_empty()).cloned() else { return };
+        let graph = &mut self.importer.graph;
+        // A tensor that several names stand for keeps its first one.
+        if graph.tensors[t].name.starts_with(&format!("{}:", self.proto.output[0])) {
+            graph.tensors[t].name = name.clone();
+        }
+        self.importer.names.insert(name, t);
+    }
+}
+
+fn empty(dtype: DType, shape: &[usize]) -> Array {
+    match dtype {
+        DType::F32 => Array::f32(shape, Vec::new()),
+        int => Array::int(int, shape, Vec::new()),
+    }
+}

@@ -1,0 +1,280 @@
+//! ONNX file → graph.
+//!
+//! Nodes are read in order. Shapes are static from the first tensor on, so whatever only computes shapes (`Shape`, `Gather`,
+//! `Concat`, …) has constant inputs and folds away at once: there is no separate shape inference. `DequantizeLinear` alone
+//! is never folded, so that integer weights stay the bytes they are in the file.
+
+mod attributes;
+mod context;
+mod tensor;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use kinglet::DType;
+use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+
+pub use context::{Context, Failure};
+pub use tensor::{array_from_proto, dtype_from_onnx};
+
+
+use crate::graph::{Graph, Tensor, TensorId};
+use crate::{Error, Options, Unsupported, ops};
+
+/// Most elements a single tensor of a graph may have: more than any device this is for can hold, and few enough that a
+/// malformed shape cannot make the compiler allocate without bound.
+pub const MAX_ELEMENTS: usize = 1 << 31;
+
+/// A dimension of an input as the file declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DimInfo {
+    /// A number.
+    Fixed(usize),
+    /// A symbol; dimensions without one are called `INPUT_AXIS`.
+    Symbol(String),
+}
+
+/// An input as the file declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputInfo {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: DType,
+    /// Its dimensions.
+    pub dims: Vec<DimInfo>,
+}
+
+/// Reads the file at `path`; external data is looked for beside it.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, otherwise as [`import`].
+pub fn import_file(path: &Path, options: &Options) -> Result<Graph, Error> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+    import(&bytes, path.parent(), options)
+}
+
+/// Reads an ONNX model into a graph.
+///
+/// # Errors
+/// [`Error::Decode`], [`Error::Model`], [`Error::Tensor`] or [`Error::Node`] if the file is malformed,
+/// [`Error::UnboundDimension`] if a symbolic dimension has no value, [`Error::Unsupported`] with every node that has no
+/// counterpart here.
+pub fn import(bytes: &[u8], base_dir: Option<&Path>, options: &Options) -> Result<Graph, Error> {
+    let model = decode(bytes)?;
+    let proto = model.graph.as_ref().expect("decode has checked it");
+    let mut importer = Importer::new(&model, base_dir, options);
+    importer.initializers(proto)?;
+    importer.inputs(proto)?;
+    importer.nodes(proto)?;
+    importer.outputs(proto)?;
+    importer.graph.metadata = model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
+    importer.graph.onnx_nodes = proto.node.len();
+    Ok(importer.graph)
+}
+
+/// What the inputs of a model are, without compiling it.
+///
+/// # Errors
+/// [`Error::Decode`] or [`Error::Model`] if the file is malformed.
+pub fn shape_of_inputs(bytes: &[u8]) -> Result<Vec<InputInfo>, Error> {
+    let model = decode(bytes)?;
+    let graph = model.graph.as_ref().expect("decode has checked it");
+    let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    graph.input.iter().filter(|i| !constants.contains(i.name.as_str())).map(input_info).collect()
+}
+
+fn decode(bytes: &[u8]) -> Result<ModelProto, Error> {
+    let model = ModelProto::from_bytes(bytes).map_err(|e| Error::Decode(e.to_string()))?;
+    if model.graph.is_none() {
+        return Err(Error::Decode("it holds no graph (is it an ONNX file?)".into()));
+    }
+    if model.opset("") == 0 {
+        return Err(Error::Model("it imports no ai.onnx operator set".into()));
+    }
+    Ok(model)
+}
+
+fn input_info(value: &ValueInfoProto) -> Result<InputInfo, Error> {
+    let name = value.name.clone();
+    let bad = |reason: &str| Error::Input { input: value.name.clone(), reason: reason.into() };
+    let tensor = value.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).ok_or_else(|| bad("it is not a tensor"))?;
+    let dtype = dtype_from_onnx(tensor.elem_type)
+        .ok_or_else(|| bad(&format!("element type {} is not supported", tensor.elem_type)))?;
+    let shape = tensor.shape.as_ref().ok_or_else(|| bad("it has no shape, not even a rank"))?;
+    let dims = shape.dim.iter().enumerate().map(|(axis, d)| match &d.value {
+        Some(Dimension::Value(v)) if *v >= 0 => DimInfo::Fixed(*v as usize),
+        Some(Dimension::Param(s)) if !s.is_empty() => DimInfo::Symbol(s.clone()),
+        _ => DimInfo::Symbol(format!("{name}_{axis}")),
+    });
+    Ok(InputInfo { dtype, dims: dims.collect(), name })
+}
+
+/// The state of an import.
+pub(crate) struct Importer<'a> {
+    pub(crate) graph: Graph,
+    pub(crate) names: HashMap<String, TensorId>,
+    pub(crate) options: &'a Options,
+    pub(crate) base_dir: Option<&'a Path>,
+    /// Version of each operator set by domain.
+    opsets: HashMap<String, i64>,
+    /// Values that depend on an unsupported node: nothing can be said about them.
+    unknown: HashSet<String>,
+    unsupported: Vec<Unsupported>,
+}
+
+impl<'a> Importer<'a> {
+    fn new(model: &ModelProto, base_dir: Option<&'a Path>, options: &'a Options) -> Self {
+        let opsets = model.opset_import.iter().map(|o| (o.domain.clone(), o.version));
+        let mut opsets: HashMap<String, i64> = opsets.collect();
+        opsets.insert(String::new(), model.opset(""));
+        Importer {
+            graph: Graph::default(),
+            names: HashMap::new(),
+            options,
+            base_dir,
+            opsets,
+            unknown: HashSet::new(),
+            unsupported: Vec::new(),
+        }
+    }
+
+    fn initializers(&mut self, proto: &GraphProto) -> Result<(), Error> {
+        for t in &proto.initializer {
+            // A type the runtime lacks may still be an unused leftover, so it only fails where it is used.
+            match array_from_proto(t, self.base_dir) {
+                Ok(value) => {
+                    let id = self.graph.add_constant(t.name.clone(), value);
+                    self.names.insert(t.name.clone(), id);
+                }
+                Err(reason) if reason.unsupported => {
+                    self.unknown.insert(t.name.clone());
+                    self.unsupported.push(Unsupported {
+                        node: t.name.clone(),
+                        op: "initializer".into(),
+                        reason: reason.text,
+                        remedy: "convert the model to f32 or quantise it to int8".into(),
+                    });
+                }
+                Err(reason) => return Err(Error::Tensor { tensor: t.name.clone(), reason: reason.text }),
+            }
+        }
+        Ok(())
+    }
+
+    fn inputs(&mut self, proto: &GraphProto) -> Result<(), Error> {
+        let infos = proto.input.iter().filter(|i| !self.names.contains_key(&i.name)).map(input_info);
+        let infos = infos.collect::<Result<Vec<_>, _>>()?;
+        let symbols = self.bind_symbols(&infos)?;
+        for info in infos {
+            let mut shape = Vec::new();
+            for d in &info.dims {
+                shape.push(match d {
+                    DimInfo::Fixed(n) => *n,
+                    DimInfo::Symbol(s) => *symbols.get(s).ok_or_else(|| Error::UnboundDimension {
+                        input: info.name.clone(),
+                        dimension: s.clone(),
+                    })?,
+                });
+            }
+            let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+            if elements == 0 || elements > MAX_ELEMENTS {
+                let reason = format!("shape {shape:?} has no elements, or too many");
+                return Err(Error::Input { input: info.name, reason });
+            }
+            let tensor = Tensor { name: info.name.clone(), dtype: info.dtype, shape, quant: None, value: None };
+            let id = self.graph.add_tensor(tensor);
+            self.names.insert(info.name, id);
+            self.graph.inputs.push(id);
+        }
+        Ok(())
+    }
+
+    /// Symbols take the values given for them, or the sizes that given arrays have in their places.
+    fn bind_symbols(&self, infos: &[InputInfo]) -> Result<BTreeMap<String, usize>, Error> {
+        let mut symbols = self.options.dims.clone();
+        for info in infos {
+            let Some(shape) = self.options.shapes.get(&info.name) else { continue };
+            let bad = |reason: String| Error::Input { input: info.name.clone(), reason };
+            if shape.len() != info.dims.len() {
+                return Err(bad(format!("the array given has shape {shape:?}, the model wants rank {}", info.dims.len())));
+            }
+            for (axis, (d, &n)) in info.dims.iter().zip(shape).enumerate() {
+                match d {
+                    DimInfo::Fixed(want) if *want != n => {
+                        return Err(bad(format!("axis {axis} of the array given is {n}, the model wants {want}")));
+                    }
+                    DimInfo::Fixed(_) => {}
+                    DimInfo::Symbol(s) => match symbols.insert(s.clone(), n) {
+                        Some(old) if old != n => {
+                            return Err(bad(format!("dimension `{s}` is {n} here and {old} elsewhere")));
+                        }
+                        _ => {}
+                    },
+                }
+            }
+        }
+        Ok(symbols)
+    }
+
+    fn nodes(&mut self, proto: &GraphProto) -> Result<(), Error> {
+        for node in &proto.node {
+            self.node(node)?;
+        }
+        if self.unsupported.is_empty() { Ok(()) } else { Err(Error::Unsupported(std::mem::take(&mut self.unsupported))) }
+    }
+
+    fn node(&mut self, node: &NodeProto) -> Result<(), Error> {
+        let name = node_name(node);
+        let malformed =
+            |reason: String| Error::Node { node: node_name(node), op: node.op_type.clone(), reason };
+        for out in node.output.iter().filter(|o| !o.is_empty()) {
+            if self.names.contains_key(out) || self.unknown.contains(out) {
+                return Err(malformed(format!("`{out}` is computed twice")));
+            }
+        }
+        let opset = self.opsets.get(&node.domain).copied().unwrap_or(0);
+        let row = ops::find(&node.domain, &node.op_type);
+        if row.is_none() || node.input.iter().any(|i| self.unknown.contains(i)) {
+            self.unknown.extend(node.output.iter().cloned());
+            if row.is_none() {
+                let (reason, remedy) = ops::why_unsupported(&node.domain, &node.op_type);
+                self.unsupported.push(Unsupported { node: name, op: node.op_type.clone(), reason, remedy });
+            }
+            return Ok(());
+        }
+        if let Some(missing) = node.input.iter().find(|i| !i.is_empty() && !self.names.contains_key(*i)) {
+            return Err(malformed(format!("input `{missing}` is computed by no earlier node (or only inside a subgraph)")));
+        }
+        let row = row.expect("checked above");
+        match (row.import)(&mut Context::new(self, node, opset)) {
+            Ok(()) => Ok(()),
+            Err(Failure::Malformed(reason)) => Err(malformed(reason)),
+            Err(Failure::Unsupported { reason, remedy }) => {
+                self.unknown.extend(node.output.iter().cloned());
+                self.unsupported.push(Unsupported { node: name, op: node.op_type.clone(), reason, remedy });
+                Ok(())
+            }
+        }
+    }
+
+    fn outputs(&mut self, proto: &GraphProto) -> Result<(), Error> {
+        if proto.output.is_empty() {
+            return Err(Error::Model("it has no outputs".into()));
+        }
+        for out in &proto.output {
+            let id = *self
+                .names
+                .get(&out.name)
+                .ok_or_else(|| Error::Model(format!("output `{}` is computed by no node", out.name)))?;
+            self.graph.outputs.push(id);
+            self.graph.output_names.push(out.name.clone());
+        }
+        Ok(())
+    }
+}
+
+/// The name by which a node is known to people.
+pub(crate) fn node_name(node: &NodeProto) -> String {
+    if node.name.is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name.clone() }
+}

@@ -1,0 +1,108 @@
+//! Constant tensors of an ONNX file.
+
+use std::path::{Component, Path};
+
+use kinglet::DType;
+use kinglet_onnx::{DataType, TensorProto};
+
+use super::MAX_ELEMENTS;
+use crate::array::Array;
+
+/// Why a tensor cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// In words.
+    pub text: String,
+    /// The tensor is in order but of a type that is not supported.
+    pub unsupported: bool,
+}
+
+/// The runtime's type for an ONNX element type; f64 becomes f32 and the unsigned index types i64.
+pub fn dtype_from_onnx(code: i32) -> Option<DType> {
+    Some(match DataType::try_from(code).ok()? {
+        DataType::Float | DataType::Double => DType::F32,
+        DataType::Int8 => DType::I8,
+        DataType::Uint8 => DType::U8,
+        DataType::Int16 => DType::I16,
+        DataType::Uint16 => DType::U16,
+        DataType::Int32 => DType::I32,
+        DataType::Int64 | DataType::Uint32 | DataType::Uint64 => DType::I64,
+        DataType::Bool => DType::Bool,
+        _ => return None,
+    })
+}
+
+/// Reads a constant tensor. External data is read from a file below `base_dir`.
+///
+/// # Errors
+/// If the type is not supported, the data does not fit the shape, or the external file cannot be read.
+pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Array, Unreadable> {
+    let bad = |text: String| Unreadable { text, unsupported: false };
+    let onnx = DataType::try_from(t.data_type).unwrap_or(DataType::Undefined);
+    let dtype = dtype_from_onnx(t.data_type)
+        .ok_or_else(|| Unreadable { text: format!("element type {onnx:?} is not supported"), unsupported: true })?;
+    let shape = t.dims.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
+    let shape = shape.map_err(|_| bad(format!("negative dimension in {:?}", t.dims)))?;
+    let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS);
+    let n = n.ok_or_else(|| bad(format!("shape {shape:?} is too large")))?;
+    let external;
+    let raw = if t.data_location == 1 {
+        external = external_data(t, base_dir).map_err(bad)?;
+        Some(&external[..])
+    } else {
+        (!t.raw_data.is_empty()).then_some(&t.raw_data[..])
+    };
+    let mismatch = |found: usize| bad(format!("{found} elements or bytes of data for shape {shape:?}"));
+    if let Some(raw) = raw {
+        let wide = |size: usize, f: &dyn Fn(&[u8]) -> i64| {
+            (raw.len() == n * size).then(|| Array::int(DType::I64, &shape, raw.chunks_exact(size).map(f).collect()))
+        };
+        let array = match onnx {
+            DataType::Double => (raw.len() == n * 8).then(|| {
+                let f = |c: &[u8]| f64::from_le_bytes(c.try_into().expect("chunks of 8"));
+                Array::f32(&shape, raw.chunks_exact(8).map(f).collect())
+            }),
+            DataType::Uint32 => wide(4, &|c| i64::from(u32::from_le_bytes(c.try_into().expect("chunks of 4")))),
+            DataType::Uint64 => wide(8, &|c| u64::from_le_bytes(c.try_into().expect("chunks of 8")) as i64),
+            _ => Array::from_bytes(dtype, &shape, raw),
+        };
+        return array.ok_or_else(|| mismatch(raw.len()));
+    }
+    let array = match onnx {
+        DataType::Float => (t.float_data.len() == n)
+            .then(|| Array::f32(&shape, t.float_data.iter().map(|&v| f64::from(v)).collect())),
+        DataType::Double => (t.double_data.len() == n).then(|| Array::f32(&shape, t.double_data.clone())),
+        DataType::Int64 => (t.int64_data.len() == n).then(|| Array::int(dtype, &shape, t.int64_data.clone())),
+        DataType::Uint32 | DataType::Uint64 => (t.uint64_data.len() == n)
+            .then(|| Array::int(dtype, &shape, t.uint64_data.iter().map(|&v| v as i64).collect())),
+        _ => (t.int32_data.len() == n)
+            .then(|| Array::int(dtype, &shape, t.int32_data.iter().map(|&v| i64::from(v)).collect())),
+    };
+    let found = t.float_data.len() + t.int32_data.len() + t.int64_data.len() + t.double_data.len() + t.uint64_data.len();
+    array.ok_or_else(|| mismatch(found))
+}
+
+fn external_data(t: &TensorProto, base_dir: Option<&Path>) -> Result<Vec<u8>, String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let get = |key: &str| t.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
+    let location = get("location").ok_or("external data without a location")?;
+    // The file names its own data: it must not reach outside its folder.
+    let inside = Path::new(location).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    if !inside {
+        return Err(format!("external data `{location}` lies outside the model's folder"));
+    }
+    let path = base_dir.ok_or("external data needs the model's folder")?.join(location);
+    let number = |key: &str| get(key).map(|v| v.parse::<u64>().map_err(|_| format!("external data: bad {key} `{v}`")));
+    let offset = number("offset").transpose()?.unwrap_or(0);
+    let fail = |e: std::io::Error| format!("external data {}: {e}", path.display());
+    let mut file = std::fs::File::open(&path).map_err(fail)?;
+    let size = file.metadata().map_err(fail)?.len();
+    let length = number("length").transpose()?.unwrap_or(size.saturating_sub(offset));
+    if offset.checked_add(length).is_none_or(|end| end > size) {
+        return Err(format!("external data {}: {length} bytes at {offset} go beyond its {size}", path.display()));
+    }
+    file.seek(SeekFrom::Start(offset)).map_err(fail)?;
+    let mut data = vec![0; length as usize];
+    file.read_exact(&mut data).map_err(fail)?;
+    Ok(data)
+}

@@ -1,0 +1,377 @@
+//! Graph → steps: each node becomes one step of the runtime (a few, where the runtime has no single one).
+
+mod elementwise;
+mod movement;
+mod pack;
+mod products;
+mod reduce;
+mod strides;
+
+use std::collections::HashMap;
+
+use kinglet::format::words::Record;
+use kinglet::{DType, StepKind, Target};
+
+use crate::array::Array;
+use crate::graph::{Graph, Node, Op, TensorId};
+use crate::{Error, Unsupported};
+
+/// Number of a tensor of the plan.
+pub type PlanTensorId = usize;
+/// Number of a piece of arena memory.
+pub type BufferId = usize;
+
+/// Where a tensor's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the arena; several tensors may be views of one buffer.
+    Buffer(BufferId),
+    /// In the weights, at this offset.
+    Weights(usize),
+}
+
+/// A tensor of the plan.
+#[derive(Clone, Debug)]
+pub struct PlanTensor {
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Scale, 1 if not quantised.
+    pub scale: f32,
+    /// Zero point, 0 if not quantised.
+    pub zero_point: i32,
+    /// Where it is.
+    pub place: Place,
+}
+
+impl PlanTensor {
+    /// Bytes of its elements.
+    pub fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.size()
+    }
+}
+
+/// A step before it has its place in the order and memory.
+#[derive(Clone, Debug)]
+pub struct PlanStep {
+    /// What it computes.
+    pub kind: StepKind,
+    /// Inputs.
+    pub inputs: Vec<Option<PlanTensorId>>,
+    /// Output.
+    pub output: PlanTensorId,
+    /// Parameter words.
+    pub params: Vec<u32>,
+    /// Output rows.
+    pub rows: usize,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Inputs (by bit) whose place the output may take.
+    pub in_place: u32,
+    /// Name.
+    pub name: String,
+    /// ONNX nodes it came from.
+    pub source: Vec<String>,
+    /// Type it computes in.
+    pub dtype: DType,
+    /// Why it computes in float; `None` if it computes in integers.
+    pub float_reason: Option<String>,
+}
+
+/// A graph turned into steps.
+#[derive(Debug, Default)]
+pub struct Lowered {
+    /// Tensors.
+    pub tensors: Vec<PlanTensor>,
+    /// Steps in a valid order.
+    pub steps: Vec<PlanStep>,
+    /// Number of arena buffers.
+    pub buffers: usize,
+    /// Constant data, every piece at a multiple of 64.
+    pub weights: Vec<u8>,
+    /// Inputs of the model.
+    pub inputs: Vec<PlanTensorId>,
+    /// Outputs of the model.
+    pub outputs: Vec<PlanTensorId>,
+}
+
+/// Why a node cannot be lowered.
+pub(crate) struct NoKernel {
+    reason: String,
+    remedy: String,
+}
+
+pub(crate) fn no_kernel(reason: impl Into<String>, remedy: impl Into<String>) -> NoKernel {
+    NoKernel { reason: reason.into(), remedy: remedy.into() }
+}
+
+pub(crate) type Result<T> = std::result::Result<T, NoKernel>;
+
+/// Lowers a graph.
+///
+/// # Errors
+/// [`Error::Unsupported`] with every node that has no kernel.
+pub fn lower(graph: &Graph, target: Target) -> std::result::Result<Lowered, Error> {
+    let mut l = Lowerer { graph, target, out: Lowered::default(), tensors: HashMap::new(), packed: HashMap::new() };
+    for &t in &graph.inputs {
+        let p = l.buffer_tensor(t);
+        l.out.inputs.push(p);
+    }
+    let mut unsupported = Vec::new();
+    for node in &graph.nodes {
+        if let Err(e) = l.node(node) {
+            unsupported.push(Unsupported { node: name_of(graph, node), op: node.op.name(), reason: e.reason, remedy: e.remedy });
+            l.buffer_tensor(node.output);
+        }
+    }
+    if !unsupported.is_empty() {
+        return Err(Error::Unsupported(unsupported));
+    }
+    l.outputs();
+    Ok(l.out)
+}
+
+/// The name of the last ONNX node that a node came from, or of its output.
+fn name_of(graph: &Graph, node: &Node) -> String {
+    node.source.last().cloned().unwrap_or_else(|| graph.tensors[node.output].name.clone())
+}
+
+pub(crate) struct Lowerer<'a> {
+    graph: &'a Graph,
+    target: Target,
+    out: Lowered,
+    tensors: HashMap<TensorId, PlanTensorId>,
+    /// Constants by content, so that equal ones are stored once.
+    packed: HashMap<Vec<u8>, usize>,
+}
+
+/// What a step needs besides kind, parameters and operands.
+pub(crate) struct Extra {
+    pub rows: usize,
+    pub macs: u64,
+    pub in_place: u32,
+}
+
+impl Extra {
+    pub fn rows(rows: usize) -> Self {
+        Extra { rows, macs: 0, in_place: 0 }
+    }
+
+    pub fn in_place(self, in_place: u32) -> Self {
+        Extra { in_place, ..self }
+    }
+}
+
+impl<'a> Lowerer<'a> {
+    fn node(&mut self, node: &Node) -> Result<()> {
+        match &node.op {
+            Op::Conv { .. } | Op::ConvTranspose { .. } => self.conv(node),
+            Op::MatMul { .. } => self.matmul(node),
+            Op::Unary { .. } | Op::Lut { .. } | Op::Cast(_) | Op::Quantize | Op::Dequantize => self.unary(node),
+            Op::Binary(_) => self.binary(node),
+            Op::ScaleShift | Op::Where => self.ternary(node),
+            Op::Softmax { .. } | Op::CumSum { .. } | Op::ArgMax { .. } => self.along_axis(node),
+            Op::Norm { .. } => self.norm(node),
+            Op::Reduce { .. } => self.reduce(node),
+            Op::Pool { .. } => self.pool(node),
+            Op::Reinterpret | Op::Reshape => {
+                self.alias(node);
+                Ok(())
+            }
+            _ => self.movement(node),
+        }
+    }
+
+    /// The description of graph tensor `t` as a tensor of the plan, at `place`.
+    fn describe(&self, t: TensorId, place: Place) -> PlanTensor {
+        let tensor = &self.graph.tensors[t];
+        // Scales along an axis are no property of a runtime tensor; steps that need them take them as an operand.
+        let (scale, zero_point) = tensor.quant.as_ref().and_then(|q| q.single()).unwrap_or((1.0, 0));
+        PlanTensor { dtype: tensor.dtype, shape: tensor.shape.clone(), scale, zero_point, place }
+    }
+
+    fn add(&mut self, tensor: PlanTensor) -> PlanTensorId {
+        self.out.tensors.push(tensor);
+        self.out.tensors.len() - 1
+    }
+
+    fn new_buffer(&mut self) -> Place {
+        self.out.buffers += 1;
+        Place::Buffer(self.out.buffers - 1)
+    }
+
+    /// Gives graph tensor `t` memory of its own.
+    fn buffer_tensor(&mut self, t: TensorId) -> PlanTensorId {
+        let place = self.new_buffer();
+        let tensor = self.describe(t, place);
+        let p = self.add(tensor);
+        self.tensors.insert(t, p);
+        p
+    }
+
+    /// An unquantised intermediate of a node that becomes several steps.
+    fn temporary(&mut self, dtype: DType, shape: &[usize]) -> PlanTensorId {
+        let place = self.new_buffer();
+        self.add(PlanTensor { dtype, shape: shape.to_vec(), scale: 1.0, zero_point: 0, place })
+    }
+
+    /// The plan's tensor for graph tensor `t`; constants are stored on first use.
+    fn operand(&mut self, t: TensorId) -> PlanTensorId {
+        if let Some(&p) = self.tensors.get(&t) {
+            return p;
+        }
+        let value = self.graph.tensors[t].value.clone().expect("a tensor is constant or computed by an earlier node");
+        let place = self.store(value.to_bytes());
+        let tensor = self.describe(t, place);
+        let p = self.add(tensor);
+        self.tensors.insert(t, p);
+        p
+    }
+
+    /// Stores constant bytes.
+    fn store(&mut self, bytes: Vec<u8>) -> Place {
+        if let Some(&at) = self.packed.get(&bytes) {
+            return Place::Weights(at);
+        }
+        let at = self.out.weights.len().next_multiple_of(kinglet::format::ALIGN);
+        self.out.weights.resize(at, 0);
+        self.out.weights.extend_from_slice(&bytes);
+        // Remembering large tensors would only cost memory: they are hardly ever equal.
+        if bytes.len() <= 1 << 16 {
+            self.packed.insert(bytes, at);
+        }
+        Place::Weights(at)
+    }
+
+    /// A constant operand with the given bytes.
+    fn constant(&mut self, dtype: DType, shape: &[usize], bytes: Vec<u8>) -> PlanTensorId {
+        let place = self.store(bytes);
+        self.add(PlanTensor { dtype, shape: shape.to_vec(), scale: 1.0, zero_point: 0, place })
+    }
+
+    /// A constant f32 operand.
+    fn constant_f32(&mut self, values: &[f32]) -> PlanTensorId {
+        self.constant(DType::F32, &[values.len()], values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    fn shape(&self, t: TensorId) -> &'a [usize] {
+        &self.graph.tensors[t].shape
+    }
+
+    fn value(&self, t: TensorId) -> Option<&'a Array> {
+        self.graph.tensors[t].value.as_deref()
+    }
+
+    /// Emits a step for `node`.
+    fn emit<P: Record>(
+        &mut self,
+        node: &Node,
+        kind: StepKind,
+        params: P,
+        inputs: Vec<Option<PlanTensorId>>,
+        output: PlanTensorId,
+        extra: Extra,
+    ) {
+        let mut words = Vec::with_capacity(P::WORDS);
+        params.write(&mut |w| words.push(w));
+        let (dtype, float_reason) = self.arithmetic(node, kind, &inputs, output);
+        self.out.steps.push(PlanStep {
+            kind,
+            inputs,
+            output,
+            params: words,
+            rows: extra.rows,
+            macs: extra.macs,
+            in_place: extra.in_place,
+            name: name_of(self.graph, node),
+            source: node.source.clone(),
+            dtype,
+            float_reason,
+        });
+    }
+
+    /// The type a step computes in and, if that is float, why.
+    fn arithmetic(
+        &self,
+        node: &Node,
+        kind: StepKind,
+        inputs: &[Option<PlanTensorId>],
+        output: PlanTensorId,
+    ) -> (DType, Option<String>) {
+        let dtype = |p: PlanTensorId| self.out.tensors[p].dtype;
+        let first = inputs.first().copied().flatten().map_or(DType::F32, dtype);
+        let out = dtype(output);
+        let moves = matches!(kind, StepKind::Copy | StepKind::Gather | StepKind::Lut);
+        let product = matches!(kind, StepKind::Conv | StepKind::DepthwiseConv | StepKind::MatMul);
+        if product && first != DType::F32 || moves && first != DType::F32 {
+            return (first, None);
+        }
+        let computed: Vec<DType> = inputs
+            .iter()
+            .flatten()
+            .filter(|&&p| matches!(self.out.tensors[p].place, Place::Buffer(_)))
+            .map(|&p| dtype(p))
+            .collect();
+        let Some(float_in) = computed.iter().position(|&d| d == DType::F32) else {
+            let reason = format!("its result is f32: no QuantizeLinear follows {}", node.op.name());
+            return if out == DType::F32 { (DType::F32, Some(reason)) } else { (first, None) };
+        };
+        let _ = float_in;
+        let reason = match node.op {
+            Op::Quantize => "it quantises a float tensor".into(),
+            Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => self.why_float_product(node),
+            _ => "its input is f32".into(),
+        };
+        (DType::F32, Some(reason))
+    }
+
+    fn why_float_product(&self, node: &Node) -> String {
+        for t in node.inputs.iter().take(2).flatten() {
+            let made = self.graph.nodes.iter().find(|n| n.output == *t);
+            let dequantized = made.filter(|n| matches!(n.op, Op::Dequantize)).and_then(|n| n.inputs[0]);
+            if let Some(q) = dequantized {
+                return format!("`{}` is quantised in a form that integer products do not take", self.graph.tensors[q].name);
+            }
+        }
+        "its operands are f32 in the model".into()
+    }
+
+    /// Makes the output of a node another view of its input's memory.
+    fn alias(&mut self, node: &Node) {
+        let x = node.inputs[0].expect("has an input");
+        let p = self.operand(x);
+        let place = self.out.tensors[p].place.clone();
+        let tensor = self.describe(node.output, place);
+        let id = self.add(tensor);
+        self.tensors.insert(node.output, id);
+    }
+
+    /// Outputs of the model need memory of their own: what is constant, an input, or another output is copied.
+    fn outputs(&mut self) {
+        let mut taken: Vec<Place> = self.out.inputs.iter().map(|&p| self.out.tensors[p].place.clone()).collect();
+        for i in 0..self.graph.outputs.len() {
+            let t = self.graph.outputs[i];
+            let mut p = self.operand(t);
+            let place = self.out.tensors[p].place.clone();
+            if taken.contains(&place) || matches!(place, Place::Weights(_)) {
+                let copy = self.out.tensors[p].clone();
+                let fresh = self.new_buffer();
+                let q = self.add(PlanTensor { place: fresh, ..copy });
+                let source = self.graph.tensors[t].name.clone();
+                let node = Node { op: Op::Reshape, inputs: vec![Some(t)], output: t, source: vec![source] };
+                self.copy_all(&node, p, q);
+                p = q;
+            }
+            taken.push(self.out.tensors[p].place.clone());
+            self.out.outputs.push(p);
+        }
+    }
+}
+
+/// Output rows of a tensor, and elements of a row: image rows, time frames or matrix rows.
+pub(crate) fn rows_of(shape: &[usize]) -> (usize, usize) {
+    let inner = if shape.len() >= 4 { 2 } else { 1 };
+    let lead = shape.len().saturating_sub(inner);
+    (shape[..lead].iter().product(), shape[lead..].iter().product())
+}

@@ -1,0 +1,396 @@
+//! Convolutions and matrix products.
+
+use kinglet::kernels::{Conv, DepthwiseConv, MatMul, UnaryOp};
+use kinglet::{DType, StepKind};
+
+use super::pack::{Dims, blocks};
+use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
+use crate::array::{Array, broadcast_strides};
+use crate::graph::{Layout, Node, Op, Post, Quant, TensorId, Window};
+
+/// A product with constant weights, as a convolution over two spatial axes.
+struct Product<'a> {
+    batch: usize,
+    input: [usize; 3],
+    output: [usize; 3],
+    groups: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    pad: [i64; 2],
+    upsample: [usize; 2],
+    x: TensorId,
+    weights: TensorId,
+    bias: Option<TensorId>,
+    residual: Option<TensorId>,
+    post: &'a Post,
+    /// Element of the weights for (group, output, input, tap), channels counted within the group.
+    at: Box<dyn Fn(usize, usize, usize, usize) -> usize>,
+}
+
+/// Weights and what goes with them, in the runtime's types.
+struct Constants {
+    weights: PlanTensorId,
+    bias: PlanTensorId,
+    multipliers: Option<PlanTensorId>,
+    weight_zero: i32,
+    q_lo: i32,
+    q_hi: i32,
+    mid_scale: f32,
+    mid_zero: i32,
+}
+
+fn two<T: Copy>(list: &[T], one: T) -> [T; 2] {
+    match list {
+        [a] => [*a, one],
+        [a, b, ..] => [*a, *b],
+        [] => [one, one],
+    }
+}
+
+fn words(v: [usize; 2]) -> [u32; 2] {
+    v.map(|v| v as u32)
+}
+
+/// Bias and residual of a product node.
+fn tail(node: &Node, post: &Post) -> (Option<TensorId>, Option<TensorId>) {
+    let residual = post.residual.then(|| node.inputs.last().copied().flatten()).flatten();
+    let has_bias = node.inputs.len() > if post.residual { 3 } else { 2 };
+    (has_bias.then(|| node.inputs[2]).flatten(), residual)
+}
+
+impl Lowerer<'_> {
+    /// Convolution and transposed convolution.
+    pub(super) fn conv(&mut self, node: &Node) -> Result<()> {
+        let (Op::Conv { window, groups, layout, post } | Op::ConvTranspose { window, groups, layout, post }) = &node.op else {
+            unreachable!("dispatched by operator")
+        };
+        let transposed = matches!(node.op, Op::ConvTranspose { .. });
+        let (x, weights) = (node.inputs[0].expect("x"), node.inputs[1].expect("weights"));
+        if *layout != Layout::ChannelsLast || window.kernel.len() > 2 {
+            return Err(no_kernel("a convolution of this layout and rank", "only 1-D and 2-D convolutions have kernels"));
+        }
+        if self.value(weights).is_none() {
+            return Err(no_kernel("its weights are computed while the model runs", "make them constant"));
+        }
+        let (xs, ys) = (self.shape(x).to_vec(), self.shape(node.output).to_vec());
+        let hwc = |s: &[usize]| match s {
+            [_, t, c] => [*t, 1, *c],
+            [_, h, w, c] => [*h, *w, *c],
+            _ => unreachable!("rank checked by the importer"),
+        };
+        let (bias, residual) = tail(node, post);
+        let Window { kernel, strides, dilations, pads_begin, .. } = window;
+        let (k, d, s) = (two(kernel, 1), two(dilations, 1), two(strides, 1));
+        let pads = two(pads_begin, 0);
+        let taps = k[0] * k[1];
+        let [_, _, in_c] = hwc(&xs);
+        let [_, _, out_c] = hwc(&ys);
+        let (group_in, group_out) = (in_c / groups, out_c / groups);
+        let at: Box<dyn Fn(usize, usize, usize, usize) -> usize> = if transposed {
+            // [in, out/groups, kernel…], its taps turned around: a transposed convolution gathers where a plain one scatters.
+            Box::new(move |g, o, i, tap| ((g * group_in + i) * group_out + o) * taps + (taps - 1 - tap))
+        } else {
+            Box::new(move |g, o, i, tap| ((g * group_out + o) * group_in + i) * taps + tap)
+        };
+        let reach = |a: usize| ((k[a] - 1) * d[a]) as i64;
+        let product = Product {
+            batch: xs[0],
+            input: hwc(&xs),
+            output: hwc(&ys),
+            groups: *groups,
+            kernel: k,
+            stride: if transposed { [1, 1] } else { s },
+            dilation: d,
+            pad: if transposed { [reach(0) - pads[0], reach(1) - pads[1]] } else { pads },
+            upsample: if transposed { s } else { [1, 1] },
+            x,
+            weights,
+            bias,
+            residual,
+            post,
+            at,
+        };
+        let depthwise = !transposed && *groups > 1 && group_in == 1 && group_out == 1;
+        if depthwise { self.depthwise(node, &product) } else { self.dense(node, &product) }
+    }
+
+    /// Matrix products: with a constant right side a 1×1 convolution, otherwise a step of two computed operands.
+    pub(super) fn matmul(&mut self, node: &Node) -> Result<()> {
+        let Op::MatMul { transpose_a, transpose_b, post } = &node.op else { unreachable!("dispatched by operator") };
+        let (a, b) = (node.inputs[0].expect("a"), node.inputs[1].expect("b"));
+        let (sa, sb) = (self.shape(a).to_vec(), self.shape(b).to_vec());
+        let (bias, residual) = tail(node, post);
+        if self.value(b).is_some() && sb.len() == 2 && !transpose_a && self.value(a).is_none() {
+            let (k, n) = if *transpose_b { (sb[1], sb[0]) } else { (sb[0], sb[1]) };
+            let rows = sa.iter().product::<usize>() / k;
+            let transpose_b = *transpose_b;
+            let product = Product {
+                batch: 1,
+                input: [rows, 1, k],
+                output: [rows, 1, n],
+                groups: 1,
+                kernel: [1, 1],
+                stride: [1, 1],
+                dilation: [1, 1],
+                pad: [0, 0],
+                upsample: [1, 1],
+                x: a,
+                weights: b,
+                bias,
+                residual,
+                post,
+                at: Box::new(move |_, o, i, _| if transpose_b { o * k + i } else { i * n + o }),
+            };
+            return self.dense(node, &product);
+        }
+        if *post != Post::default() {
+            return Err(no_kernel("a product of two computed tensors with something fused into it", ""));
+        }
+        self.dynamic(node, bias)
+    }
+
+    fn dynamic(&mut self, node: &Node, bias: Option<TensorId>) -> Result<()> {
+        let Op::MatMul { transpose_a, transpose_b, .. } = node.op else { unreachable!("a matrix product") };
+        let (a, b, y) = (node.inputs[0].expect("a"), node.inputs[1].expect("b"), node.output);
+        let (sa, sb, sy) = (self.shape(a).to_vec(), self.shape(b).to_vec(), self.shape(y).to_vec());
+        let lead = &sy[..sy.len() - 2];
+        let [m, n] = [sy[sy.len() - 2], sy[sy.len() - 1]];
+        let k = if transpose_a { sa[sa.len() - 2] } else { sa[sa.len() - 1] };
+        let strides = |s: &[usize]| -> Vec<usize> {
+            let matrix = s[s.len() - 2] * s[s.len() - 1];
+            broadcast_strides(&s[..s.len() - 2], lead).iter().map(|v| v * matrix).collect()
+        };
+        // Batch axes of extent 1 do not count; four others fit.
+        let keep: Vec<usize> = (0..lead.len()).filter(|&d| lead[d] != 1).collect();
+        if keep.len() > 4 {
+            return Err(no_kernel(format!("{} batch axes", keep.len()), "reshape to four or fewer"));
+        }
+        let four = |v: &[usize], fill: u32| -> [u32; 4] {
+            let mut out = [fill; 4];
+            keep.iter().enumerate().for_each(|(i, &d)| out[4 - keep.len() + i] = v[d] as u32);
+            out
+        };
+        let (quant_a, quant_b) = (self.single_quant(a), self.single_quant(b));
+        let float = quant_a.is_none();
+        let out_quant = self.single_quant(y);
+        let multiplier = match (quant_a, quant_b) {
+            (Some((sa, _)), Some((sb, _))) => sa * sb / out_quant.map_or(1.0, |q| q.0),
+            _ => 1.0,
+        };
+        let out_dtype = self.graph.tensors[y].dtype;
+        let (q_lo, q_hi) = out_dtype.quantized_range().unwrap_or((0, 0));
+        let params = MatMul {
+            batch: four(lead, 1),
+            a_strides: four(&strides(&sa), 0),
+            b_strides: four(&strides(&sb), 0),
+            m: m as u32,
+            n: n as u32,
+            k: k as u32,
+            transpose_a,
+            transpose_b,
+            multiplier,
+            q_lo,
+            q_hi,
+        };
+        let batch: usize = lead.iter().product();
+        let (pa, pb) = (self.operand(a), self.operand(b));
+        let extra = Extra { rows: batch * m, macs: (batch * m * n * k) as u64, in_place: 0 };
+        let Some(bias) = bias else {
+            let py = self.buffer_tensor(y);
+            self.emit(node, StepKind::MatMul, params, vec![Some(pa), Some(pb)], py, extra);
+            return Ok(());
+        };
+        if !float {
+            return Err(no_kernel("an integer product of two computed tensors with a bias", "add the bias after it"));
+        }
+        let sum = self.temporary(DType::F32, &sy);
+        self.emit(node, StepKind::MatMul, params, vec![Some(pa), Some(pb)], sum, extra);
+        let (pbias, bias_shape) = (self.operand(bias), self.shape(bias).to_vec());
+        let py = self.buffer_tensor(y);
+        self.emit_binary(node, kinglet::kernels::BinaryOp::Add, (sum, &sy), (pbias, &bias_shape), (py, &sy))
+    }
+
+    fn single_quant(&self, t: TensorId) -> Option<(f32, i32)> {
+        self.graph.tensors[t].quant.as_ref().and_then(Quant::single)
+    }
+
+    /// Packs weights, bias and multipliers of a product. `fold_input_zero`: padding holds the input's zero point, so its part
+    /// of the sum is a constant that goes into the bias.
+    fn constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
+        let [_, _, in_c] = p.input;
+        let [_, _, out_c] = p.output;
+        let d = Dims {
+            groups: p.groups,
+            group_out: out_c / p.groups,
+            group_in: in_c / p.groups,
+            taps: p.kernel[0] * p.kernel[1],
+        };
+        let block = self.target.conv_block();
+        let w = self.value(p.weights).expect("checked").clone();
+        let packed_len = [d.groups * d.group_out.div_ceil(block), d.taps, d.group_in, block];
+        let y = &self.graph.tensors[node.output];
+        let bias_value = p.bias.map(|b| self.value(b).ok_or_else(|| no_kernel("its bias is not constant", ""))).transpose()?;
+        let tx = &self.graph.tensors[p.x];
+        let Some((sx, zx)) = self.single_quant(p.x) else {
+            if tx.dtype != DType::F32 || y.dtype != DType::F32 {
+                let reason = format!("a product of {} into {}", tx.dtype.name(), y.dtype.name());
+                return Err(no_kernel(reason, "quantise input and output, or neither"));
+            }
+            let reals = w.reals();
+            let values: Vec<f32> = if depthwise {
+                // [channel, 1, taps] → [taps, channel]
+                (0..d.taps).flat_map(|tap| (0..out_c).map(move |c| (c, tap))).map(|(c, tap)| reals[(p.at)(c, 0, 0, tap)] as f32).collect()
+            } else {
+                blocks(d, block, |g, o, i, tap| reals[(p.at)(g, o, i, tap)] as f32)
+            };
+            let weights = self.constant_f32(&values);
+            let bias: Vec<f32> = match bias_value {
+                Some(v) => v.reals().iter().map(|&v| v as f32).collect(),
+                None => vec![0.0; out_c],
+            };
+            let bias = self.constant_f32(&bias);
+            let (mid_scale, mid_zero, q_lo, q_hi) = (1.0, 0, 0, 0);
+            return Ok(Constants { weights, bias, multipliers: None, weight_zero: 0, q_lo, q_hi, mid_scale, mid_zero });
+        };
+        let quant = self.graph.tensors[p.weights].quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
+        // u8 weights are stored as i8: both the weight and its zero point move by 128.
+        let shift = if self.graph.tensors[p.weights].dtype == DType::U8 { 128 } else { 0 };
+        let zero = quant.zero_points[0];
+        let weight_zero = zero - shift;
+        let ints = w.ints();
+        let stored = |g: usize, o: usize, i: usize, tap: usize| (ints[(p.at)(g, o, i, tap)] - i64::from(shift)) as i8;
+        let values: Vec<i8> = if depthwise {
+            (0..d.taps).flat_map(|tap| (0..out_c).map(move |c| (c, tap))).map(|(c, tap)| stored(c, 0, 0, tap)).collect()
+        } else {
+            blocks(d, block, stored)
+        };
+        let bytes = values.into_iter().map(|v| v as u8).collect();
+        let shape: &[usize] = if depthwise { &[d.taps, out_c] } else { &packed_len };
+        let weights = self.constant(DType::I8, shape, bytes);
+        let raw_bias = bias_value.map(|v| v.ints().into_owned()).unwrap_or_else(|| vec![0; out_c]);
+        let bias: Vec<i32> = (0..out_c)
+            .map(|c| {
+                if depthwise {
+                    return raw_bias[c] as i32;
+                }
+                let (g, o) = (c / d.group_out, c % d.group_out);
+                let sum: i64 = (0..d.group_in)
+                    .flat_map(|i| (0..d.taps).map(move |tap| (i, tap)))
+                    .map(|(i, tap)| ints[(p.at)(g, o, i, tap)] - i64::from(zero))
+                    .sum();
+                (raw_bias[c] - i64::from(zx) * sum) as i32
+            })
+            .collect();
+        let bias = self.constant(DType::I32, &[out_c], bias.iter().flat_map(|v| v.to_le_bytes()).collect());
+        let out = self.single_quant(node.output);
+        let mid = p.post.mid.as_ref().map(|m| (m.dtype, m.scale, m.zero_point));
+        let mid = mid.or_else(|| out.map(|(s, z)| (y.dtype, s, z)));
+        // The quotient as ONNX Runtime forms it, in f32, so that the same files give the same bits.
+        let per_channel = |c: usize| sx * if quant.scales.len() == 1 { quant.scales[0] } else { quant.scales[c] };
+        let divisor = mid.map_or(1.0, |m| m.1);
+        let multipliers: Vec<f32> = (0..out_c).map(|c| per_channel(c) / divisor).collect();
+        let multipliers = Some(self.constant_f32(&multipliers));
+        let (q_lo, q_hi, mid_scale, mid_zero) = match mid {
+            Some((dtype, scale, zero)) => {
+                let (lo, hi) = dtype.quantized_range().ok_or_else(|| no_kernel("an output that is no byte", ""))?;
+                let cut = |v: f32| kinglet::quant::quantize(v, scale, zero, lo, hi);
+                (cut(p.post.lo), cut(p.post.hi), scale, zero)
+            }
+            None => (0, 0, 1.0, 0),
+        };
+        Ok(Constants { weights, bias, multipliers, weight_zero, q_lo, q_hi, mid_scale, mid_zero })
+    }
+
+    fn padding_pixel(&mut self, x: TensorId, channels: usize) -> PlanTensorId {
+        let dtype = self.graph.tensors[x].dtype;
+        let zero = self.single_quant(x).map_or(0, |q| q.1);
+        let pixel = match dtype {
+            DType::F32 => Array::f32(&[channels], vec![0.0; channels]),
+            byte => Array::int(byte, &[channels], vec![zero.into(); channels]),
+        };
+        self.constant(dtype, &[channels], pixel.to_bytes())
+    }
+
+    fn dense(&mut self, node: &Node, p: &Product<'_>) -> Result<()> {
+        let c = self.constants(node, p, false)?;
+        let (post, alpha, beta) = p.post.function.unwrap_or((UnaryOp::Identity, 0.0, 0.0));
+        let hwc = |v: [usize; 3]| v.map(|v| v as u32);
+        let params = Conv {
+            batch: p.batch as u32,
+            input: hwc(p.input),
+            output: hwc(p.output),
+            groups: p.groups as u32,
+            kernel: words(p.kernel),
+            stride: words(p.stride),
+            dilation: words(p.dilation),
+            pad: p.pad.map(|v| v as i32),
+            upsample: words(p.upsample),
+            block: self.target.conv_block() as u32,
+            lo: p.post.lo,
+            hi: p.post.hi,
+            q_lo: c.q_lo,
+            q_hi: c.q_hi,
+            weight_zero: c.weight_zero,
+            mid_scale: c.mid_scale,
+            mid_zero: c.mid_zero,
+            post,
+            alpha,
+            beta,
+        };
+        let padding = self.padding_pixel(p.x, p.input[2]);
+        let x = self.operand(p.x);
+        let residual = p.residual.map(|r| self.operand(r));
+        let table = p.post.table.clone().map(|t| self.constant(DType::U8, &[256], t));
+        let y = self.buffer_tensor(node.output);
+        let rows = p.batch * p.output[0];
+        let taps = p.kernel[0] * p.kernel[1] * (p.input[2] / p.groups);
+        // A transposed convolution does the work of its input's pixels, not of the zeros between them.
+        let pixels = if p.upsample == [1, 1] { p.output } else { [p.input[0], p.input[1], p.output[2]] };
+        let macs = (p.batch * pixels.iter().product::<usize>() * taps) as u64;
+        let inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, Some(padding), residual, table];
+        let extra = Extra { rows, macs, in_place: self.residual_in_place(residual, y, 5) };
+        self.emit(node, StepKind::Conv, params, inputs, y, extra);
+        Ok(())
+    }
+
+    fn depthwise(&mut self, node: &Node, p: &Product<'_>) -> Result<()> {
+        let c = self.constants(node, p, true)?;
+        let (post, alpha, beta) = p.post.function.unwrap_or((UnaryOp::Identity, 0.0, 0.0));
+        let params = DepthwiseConv {
+            batch: p.batch as u32,
+            input: words([p.input[0], p.input[1]]),
+            output: words([p.output[0], p.output[1]]),
+            channels: p.input[2] as u32,
+            kernel: words(p.kernel),
+            stride: words(p.stride),
+            dilation: words(p.dilation),
+            pad: p.pad.map(|v| v as i32),
+            lo: p.post.lo,
+            hi: p.post.hi,
+            q_lo: c.q_lo,
+            q_hi: c.q_hi,
+            weight_zero: c.weight_zero,
+            mid_scale: c.mid_scale,
+            mid_zero: c.mid_zero,
+            post,
+            alpha,
+            beta,
+        };
+        let x = self.operand(p.x);
+        let residual = p.residual.map(|r| self.operand(r));
+        let table = p.post.table.clone().map(|t| self.constant(DType::U8, &[256], t));
+        let y = self.buffer_tensor(node.output);
+        let rows = p.batch * p.output[0];
+        let macs = (p.batch * p.output.iter().product::<usize>() * p.kernel[0] * p.kernel[1]) as u64;
+        let inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, residual, table];
+        let extra = Extra { rows, macs, in_place: self.residual_in_place(residual, y, 4) };
+        self.emit(node, StepKind::DepthwiseConv, params, inputs, y, extra);
+        Ok(())
+    }
+
+    fn residual_in_place(&self, residual: Option<PlanTensorId>, y: PlanTensorId, slot: u32) -> u32 {
+        let size = |p: PlanTensorId| self.out.tensors[p].dtype.size();
+        if residual.is_some_and(|r| size(r) == size(y)) { 1 << slot } else { 0 }
+    }
+}

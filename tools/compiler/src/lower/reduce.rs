@@ -1,0 +1,179 @@
+//! Reductions, normalisations and pooling.
+
+use kinglet::kernels::{ArgMax, BinaryOp, CumSum, Norm, Pool, Reduce, ReduceOp, Softmax};
+use kinglet::{DType, StepKind};
+
+use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
+use crate::graph::{Layout, Node, Op, TensorId};
+
+/// Extents before, in and behind a run of axes.
+fn split(shape: &[usize], axes: std::ops::Range<usize>) -> (u32, u32, u32) {
+    let product = |s: &[usize]| s.iter().product::<usize>() as u32;
+    (product(&shape[..axes.start]), product(&shape[axes.clone()]), product(&shape[axes.end..]))
+}
+
+/// Ascending axes as runs of neighbours; axes of extent 1 join any run.
+fn runs(shape: &[usize], axes: &[usize]) -> Vec<std::ops::Range<usize>> {
+    let mut out: Vec<std::ops::Range<usize>> = Vec::new();
+    for &a in axes.iter().filter(|&&a| shape[a] != 1) {
+        match out.last_mut() {
+            Some(r) if shape[r.end..a].iter().all(|&n| n == 1) => r.end = a + 1,
+            _ => out.push(a..a + 1),
+        }
+    }
+    out
+}
+
+impl Lowerer<'_> {
+    /// Softmax, running sums and arg-max: along one axis.
+    pub(super) fn along_axis(&mut self, node: &Node) -> Result<()> {
+        let t = node.inputs[0].expect("has an input");
+        let (Op::Softmax { axis, .. } | Op::CumSum { axis, .. } | Op::ArgMax { axis, .. }) = node.op else {
+            unreachable!("dispatched by operator")
+        };
+        let (outer, n, inner) = split(self.shape(t), axis..axis + 1);
+        let x = vec![Some(self.operand(t))];
+        let y = self.buffer_tensor(node.output);
+        let extra = Extra::rows(outer as usize);
+        match node.op {
+            Op::Softmax { log, .. } => {
+                self.emit(node, StepKind::Softmax, Softmax { outer, n, inner, log }, x, y, extra.in_place(1));
+            }
+            Op::CumSum { exclusive, reverse, .. } => {
+                let params = CumSum { outer, n, inner, exclusive, reverse };
+                self.emit(node, StepKind::CumSum, params, x, y, extra.in_place(1));
+            }
+            Op::ArgMax { smallest, last, .. } => {
+                self.emit(node, StepKind::ArgMax, ArgMax { outer, n, inner, smallest, last }, x, y, extra);
+            }
+            _ => unreachable!("matched above"),
+        }
+        Ok(())
+    }
+
+    /// Reductions; one step for each run of neighbouring axes.
+    pub(super) fn reduce(&mut self, node: &Node) -> Result<()> {
+        let Op::Reduce { op, axes, .. } = &node.op else { unreachable!("dispatched by operator") };
+        let t = node.inputs[0].expect("has an input");
+        let mut shape = self.shape(t).to_vec();
+        let mut runs = runs(&shape, axes);
+        if runs.is_empty() {
+            // Every reduced axis has extent 1: the operator is a function of each element.
+            runs.push(shape.len()..shape.len());
+        }
+        if runs.len() > 1 && *op == ReduceOp::L2 {
+            return Err(no_kernel("L2 over axes that are not neighbours", "reduce neighbouring axes"));
+        }
+        let mut x = self.operand(t);
+        for (i, run) in runs.iter().enumerate() {
+            let (outer, n, inner) = split(&shape, run.clone());
+            shape[run.clone()].fill(1);
+            let y = if i + 1 == runs.len() { self.buffer_tensor(node.output) } else { self.temporary(DType::F32, &shape) };
+            // Squares and magnitudes are taken once; what follows adds them up.
+            let op = match op {
+                ReduceOp::SumSquare | ReduceOp::L1 if i > 0 => ReduceOp::Sum,
+                op => *op,
+            };
+            self.emit(node, StepKind::Reduce, Reduce { op, outer, n, inner }, vec![Some(x)], y, Extra::rows(outer as usize));
+            x = y;
+        }
+        Ok(())
+    }
+
+    /// Normalisation over neighbouring axes.
+    pub(super) fn norm(&mut self, node: &Node) -> Result<()> {
+        let Op::Norm { kind, axes, epsilon } = &node.op else { unreachable!("dispatched by operator") };
+        let t = node.inputs[0].expect("has an input");
+        let shape = self.shape(t).to_vec();
+        let runs = runs(&shape, axes);
+        let run = match &runs[..] {
+            [] => shape.len()..shape.len(),
+            [one] => one.clone(),
+            _ => return Err(no_kernel(format!("a norm over axes {axes:?} that are not neighbours"), "")),
+        };
+        let (outer, n, inner) = split(&shape, run);
+        let parameters: Vec<Option<TensorId>> = (1..3).map(|i| node.inputs.get(i).copied().flatten()).collect();
+        let constant = parameters.iter().flatten().all(|&p| self.value(p).is_some());
+        let x = self.operand(t);
+        let mut operands = vec![Some(x), None, None];
+        let mut period = 1;
+        if constant {
+            let lens = parameters.iter().flatten().map(|&p| self.period(p, &shape));
+            period = lens.max().unwrap_or(1);
+            for (slot, p) in operands[1..].iter_mut().zip(&parameters) {
+                *slot = p.map(|p| self.repeated(p, &shape, period));
+            }
+        }
+        let params = Norm { kind: *kind, outer, n, inner, epsilon: *epsilon, period: period as u32 };
+        let extra = Extra::rows(outer as usize).in_place(1);
+        if constant || parameters.iter().all(|p| p.is_none()) {
+            let y = self.buffer_tensor(node.output);
+            self.emit(node, StepKind::Norm, params, operands, y, extra);
+            return Ok(());
+        }
+        // Computed scale and bias are steps of their own.
+        let mut v = self.temporary(DType::F32, &shape);
+        self.emit(node, StepKind::Norm, params, operands, v, extra);
+        let steps: Vec<(BinaryOp, TensorId)> =
+            [BinaryOp::Mul, BinaryOp::Add].into_iter().zip(parameters).filter_map(|(op, p)| Some((op, p?))).collect();
+        for (i, (op, p)) in steps.iter().enumerate() {
+            let by = self.operand(*p);
+            let by_shape = self.shape(*p).to_vec();
+            let y = if i + 1 == steps.len() { self.buffer_tensor(node.output) } else { self.temporary(DType::F32, &shape) };
+            self.emit_binary(node, *op, (v, &shape), (by, &by_shape), (y, &shape))?;
+            v = y;
+        }
+        Ok(())
+    }
+
+    /// After how many elements of a tensor of shape `shape` a parameter that broadcasts to it repeats.
+    fn period(&self, parameter: TensorId, shape: &[usize]) -> usize {
+        let own = self.shape(parameter);
+        match own.iter().position(|&n| n != 1) {
+            Some(first) => shape[shape.len() - (own.len() - first)..].iter().product(),
+            None => 1,
+        }
+    }
+
+    /// A constant parameter written out over `period` elements.
+    fn repeated(&mut self, parameter: TensorId, shape: &[usize], period: usize) -> PlanTensorId {
+        let value = self.value(parameter).expect("the parameter is constant");
+        let strides = crate::array::broadcast_strides(&value.shape, shape);
+        let full = crate::array::strides(shape);
+        let reals = value.reals();
+        let at = |i: usize| (0..shape.len()).map(|d| i / full[d] % shape[d] * strides[d]).sum::<usize>();
+        let values: Vec<f32> = (0..period).map(|i| reals[at(i)] as f32).collect();
+        self.constant_f32(&values)
+    }
+
+    /// Pooling over windows.
+    pub(super) fn pool(&mut self, node: &Node) -> Result<()> {
+        let Op::Pool { kind, window, layout } = &node.op else { unreachable!("dispatched by operator") };
+        if *layout != Layout::ChannelsLast {
+            return Err(no_kernel("pooling of a channels-first tensor", ""));
+        }
+        let t = node.inputs[0].expect("has an input");
+        let (input, output) = (self.shape(t).to_vec(), self.shape(node.output).to_vec());
+        let two = |f: &dyn Fn(usize) -> usize, one: usize| -> [u32; 2] {
+            if input.len() == 3 { [f(0) as u32, one as u32] } else { [f(0) as u32, f(1) as u32] }
+        };
+        let pads = |p: &[i64]| if input.len() == 3 { [p[0] as i32, 0] } else { [p[0] as i32, p[1] as i32] };
+        let out = two(&|d| output[1 + d], 1);
+        let params = Pool {
+            kind: *kind,
+            batch: input[0] as u32,
+            input: two(&|d| input[1 + d], 1),
+            output: out,
+            channels: *input.last().expect("has channels") as u32,
+            kernel: two(&|d| window.kernel[d], 1),
+            stride: two(&|d| window.strides[d], 1),
+            dilation: two(&|d| window.dilations[d], 1),
+            pad: pads(&window.pads_begin),
+            pad_end: pads(&window.pads_end),
+        };
+        let x = self.operand(t);
+        let y = self.buffer_tensor(node.output);
+        self.emit(node, StepKind::Pool, params, vec![Some(x)], y, Extra::rows(input[0] * out[0] as usize));
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! Convolutions.
+
+use kinglet::DType;
+
+use super::quantize::{quantization, set_quant};
+use crate::graph::{Layout, Op, Post, TensorId, Window};
+use crate::import::{Context, Failure};
+
+/// Reads window attributes for a kernel of these extents over an input of these extents.
+pub(super) fn window(
+    c: &Context<'_, '_>,
+    kernel: Vec<usize>,
+    spatial: &[usize],
+) -> Result<Window, Failure> {
+    let rank = kernel.len();
+    if kernel.contains(&0) {
+        return Err(Failure::malformed("a kernel extent is 0"));
+    }
+    let strides = c.counts("strides", rank, 1)?;
+    let dilations = c.counts("dilations", rank, 1)?;
+    let mut pads_begin = vec![0i64; rank];
+    let mut pads_end = vec![0i64; rank];
+    match c.string("auto_pad", "NOTSET").as_str() {
+        "NOTSET" => {
+            if let Some(pads) = c.ints("pads") {
+                if pads.len() != 2 * rank || pads.iter().any(|p| !(0..1 << 20).contains(p)) {
+                    return Err(Failure::malformed(format!("pads {pads:?} for {rank} spatial axes")));
+                }
+                pads_begin.copy_from_slice(&pads[..rank]);
+                pads_end.copy_from_slice(&pads[rank..]);
+            }
+        }
+        "VALID" => {}
+        same @ ("SAME_UPPER" | "SAME_LOWER") => {
+            for d in 0..rank {
+                let out = spatial[d].div_ceil(strides[d]) as i64;
+                let extent = (kernel[d] as i64 - 1) * dilations[d] as i64 + 1;
+                let total = ((out - 1) * strides[d] as i64 + extent - spatial[d] as i64).max(0);
+                let (small, large) = (total / 2, total - total / 2);
+                (pads_begin[d], pads_end[d]) = if same == "SAME_UPPER" { (small, large) } else { (large, small) };
+            }
+        }
+        other => return Err(Failure::malformed(format!("auto_pad = {other}"))),
+    }
+    Ok(Window { kernel, strides, dilations, pads_begin, pads_end })
+}
+
+/// Extents of a window's output; with `ceil`, a last window that begins inside the input or its left padding counts.
+pub(super) fn output_extents(w: &Window, spatial: &[usize], ceil: bool) -> Result<Vec<usize>, Failure> {
+    let mut out = Vec::new();
+    for d in 0..spatial.len() {
+        let extent = (w.kernel[d] as i64 - 1) * w.dilations[d] as i64 + 1;
+        let room = spatial[d] as i64 + w.pads_begin[d] + w.pads_end[d] - extent;
+        if room < 0 {
+            return Err(Failure::malformed(format!("a window of {extent} does not fit the padded extent of axis {d}")));
+        }
+        let stride = w.strides[d] as i64;
+        let mut n = room / stride + 1;
+        if ceil && room % stride != 0 && n * stride < spatial[d] as i64 + w.pads_begin[d] {
+            n += 1;
+        }
+        out.push(n as usize);
+    }
+    Ok(out)
+}
+
+/// Shapes of x and weights, with the checks common to all convolutions.
+fn shapes(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<(Vec<usize>, Vec<usize>), Failure> {
+    let (xs, ws) = (c.shape(x), c.shape(w));
+    if xs.len() != ws.len() || xs.len() < 3 {
+        return Err(Failure::malformed(format!("input of shape {xs:?} and weights of shape {ws:?}")));
+    }
+    if xs.len() > 4 {
+        return Err(Failure::unsupported(format!("{} spatial axes", xs.len() - 2), "only 1-D and 2-D convolutions have kernels"));
+    }
+    if let Some(k) = c.ints("kernel_shape") {
+        if k.iter().map(|&k| k as usize).ne(ws[2..].iter().copied()) {
+            return Err(Failure::malformed(format!("kernel_shape {k:?} and weights of shape {ws:?}")));
+        }
+    }
+    Ok((xs, ws))
+}
+
+fn groups(c: &Context<'_, '_>) -> Result<usize, Failure> {
+    usize::try_from(c.int("group", 1)).ok().filter(|&g| g > 0).ok_or_else(|| Failure::malformed("group is not positive"))
+}
+
+struct Geometry {
+    op: Op,
+    shape: Vec<usize>,
+}
+
+fn geometry(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<Geometry, Failure> {
+    let (xs, ws) = shapes(c, x, w)?;
+    let groups = groups(c)?;
+    if xs[1] != ws[1] * groups || ws[0] % groups != 0 {
+        return Err(Failure::malformed(format!("{} channels, weights of shape {ws:?}, {groups} groups", xs[1])));
+    }
+    let window = window(c, ws[2..].to_vec(), &xs[2..])?;
+    let spatial = output_extents(&window, &xs[2..], false)?;
+    let shape = Layout::ChannelsFirst.shape(xs[0], ws[0], &spatial);
+    Ok(Geometry { op: Op::Conv { window, groups, layout: Layout::ChannelsFirst, post: Post::default() }, shape })
+}
+
+/// `Conv` (opset 1 and later).
+pub fn conv(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let (x, w, bias) = (c.input(0)?, c.input(1)?, c.optional(2));
+    let g = geometry(c, x, w)?;
+    check_bias(c, bias, g.shape[1])?;
+    let y = c.emit_optional(g.op, &[Some(x), Some(w), bias], DType::F32, &g.shape, None)?;
+    c.output(0, y);
+    Ok(())
+}
+
+fn check_bias(c: &Context<'_, '_>, bias: Option<TensorId>, channels: usize) -> Result<(), Failure> {
+    match bias.map(|b| c.shape(b)) {
+        Some(s) if s != [channels] => Err(Failure::malformed(format!("bias of shape {s:?} for {channels} channels"))),
+        _ => Ok(()),
+    }
+}
+
+/// `QLinearConv` (opset 10): a convolution of quantised tensors.
+pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let (x, w, bias) = (c.input(0)?, c.input(3)?, c.optional(8));
+    let g = geometry(c, x, w)?;
+    check_bias(c, bias, g.shape[1])?;
+    let xq = quantization(c, x, 1, 2, 1)?;
+    let wq = quantization(c, w, 4, 5, 0)?;
+    let y_zero = c.input(7)?;
+    let dtype = c.dtype(y_zero);
+    let yq = quantization(c, y_zero, 6, 7, 1)?;
+    let bias = match bias {
+        Some(b) => {
+            let sx = f64::from(xq.scales[0]);
+            let scales: Vec<f32> = wq.scales.iter().map(|&s| (f64::from(s) * sx) as f32).collect();
+            let zero_points = vec![0; scales.len()];
+            Some(set_quant(c, b, crate::graph::Quant { scales, zero_points, axis: 0 })?)
+        }
+        None => None,
+    };
+    let x = set_quant(c, x, xq)?;
+    let w = set_quant(c, w, wq)?;
+    let y = c.emit_optional(g.op, &[Some(x), Some(w), bias], dtype, &g.shape, Some(yq))?;
+    c.output(0, y);
+    Ok(())
+}
+
+/// `ConvTranspose` (opset 1 and later).
+pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let (x, w, bias) = (c.input(0)?, c.input(1)?, c.optional(2));
+    let (xs, ws) = shapes(c, x, w)?;
+    let groups = groups(c)?;
+    if xs[1] != ws[0] || xs[1] % groups != 0 {
+        return Err(Failure::malformed(format!("{} channels, weights of shape {ws:?}, {groups} groups", xs[1])));
+    }
+    let rank = xs.len() - 2;
+    let kernel = ws[2..].to_vec();
+    let strides = c.counts("strides", rank, 1)?;
+    let dilations = c.counts("dilations", rank, 1)?;
+    let extra = c.ints("output_padding").unwrap_or_else(|| vec![0; rank]);
+    let pads = c.ints("pads").unwrap_or_else(|| vec![0; 2 * rank]);
+    let wanted = c.ints("output_shape");
+    let auto = c.string("auto_pad", "NOTSET");
+    if extra.len() != rank || pads.len() != 2 * rank || wanted.as_ref().is_some_and(|w| w.len() < rank) {
+        return Err(Failure::malformed("attributes do not fit the rank"));
+    }
+    let mut spatial = Vec::new();
+    let (mut pads_begin, mut pads_end) = (pads[..rank].to_vec(), pads[rank..].to_vec());
+    for d in 0..rank {
+        let full = (xs[2 + d] as i64 - 1) * strides[d] as i64 + extra[d] + (kernel[d] as i64 - 1) * dilations[d] as i64 + 1;
+        let target = match (&wanted, auto.as_str()) {
+            (Some(w), _) => Some(w[w.len() - rank + d]),
+            (None, "SAME_UPPER" | "SAME_LOWER") => Some((xs[2 + d] * strides[d]) as i64),
+            _ => None,
+        };
+        if let Some(target) = target {
+            let total = full - target;
+            let (half, rest) = (total / 2, total - total / 2);
+            (pads_begin[d], pads_end[d]) = if auto == "SAME_LOWER" { (rest, half) } else { (half, rest) };
+        }
+        let n = full - pads_begin[d] - pads_end[d];
+        if n <= 0 {
+            return Err(Failure::malformed(format!("output extent {n} along axis {d}")));
+        }
+        spatial.push(n as usize);
+    }
+    let channels = ws[1] * groups;
+    check_bias(c, bias, channels)?;
+    let window = Window { kernel, strides, dilations, pads_begin, pads_end };
+    let op = Op::ConvTranspose { window, groups, layout: Layout::ChannelsFirst, post: Post::default() };
+    let shape = Layout::ChannelsFirst.shape(xs[0], channels, &spatial);
+    let y = c.emit_optional(op, &[Some(x), Some(w), bias], DType::F32, &shape, None)?;
+    c.output(0, y);
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Functions of elements.
+
+use kinglet::DType;
+
+use super::matmul::reshape;
+use crate::array::{Array, broadcast};
+use crate::graph::{BinaryOp, Op, TensorId, UnaryOp};
+use crate::import::{Context, Failure, dtype_from_onnx};
+
+fn same_shape(c: &mut Context<'_, '_>, op: Op, dtype: DType) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    let shape = c.shape(x);
+    let y = c.emit(op, &[x], dtype, &shape)?;
+    c.output(0, y);
+    Ok(())
+}
+
+/// Every function of one element whose parameters, if any, are attributes.
+pub fn unary(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let (op, alpha, beta) = match c.op_type() {
+        "Abs" => (UnaryOp::Abs, 0.0, 0.0),
+        "Ceil" => (UnaryOp::Ceil, 0.0, 0.0),
+        "Cos" => (UnaryOp::Cos, 0.0, 0.0),
+        "Elu" => (UnaryOp::Elu, c.float("alpha", 1.0), 0.0),
+        "Erf" => (UnaryOp::Erf, 0.0, 0.0),
+        "Exp" => (UnaryOp::Exp, 0.0, 0.0),
+        "Floor" => (UnaryOp::Floor, 0.0, 0.0),
+        "HardSigmoid" => (UnaryOp::HardSigmoid, c.float("alpha", 0.2), c.float("beta", 0.5)),
+        "HardSwish" => (UnaryOp::HardSwish, 0.0, 0.0),
+        "LeakyRelu" => (UnaryOp::LeakyRelu, c.float("alpha", 0.01), 0.0),
+        "Log" => (UnaryOp::Log, 0.0, 0.0),
+        "Mish" => (UnaryOp::Mish, 0.0, 0.0),
+        "Neg" => (UnaryOp::Neg, 0.0, 0.0),
+        "Not" => (UnaryOp::Not, 0.0, 0.0),
+        "Reciprocal" => (UnaryOp::Reciprocal, 0.0, 0.0),
+        "Relu" => (UnaryOp::Relu, 0.0, 0.0),
+        "Round" => (UnaryOp::Round, 0.0, 0.0),
+        "Selu" => (UnaryOp::Selu, c.float("alpha", 1.673_263_2), c.float("gamma", 1.050_701)),
+        "Sigmoid" => (UnaryOp::Sigmoid, 0.0, 0.0),
+        "Sign" => (UnaryOp::Sign, 0.0, 0.0),
+        "Sin" => (UnaryOp::Sin, 0.0, 0.0),
+        "Softplus" => (UnaryOp::Softplus, 0.0, 0.0),
+        "Softsign" => (UnaryOp::Softsign, 0.0, 0.0),
+        "Sqrt" => (UnaryOp::Sqrt, 0.0, 0.0),
+        "Swish" => (UnaryOp::Swish, c.float("alpha", 1.0), 0.0),
+        "Tanh" => (UnaryOp::Tanh, 0.0, 0.0),
+        other => return Err(Failure::unsupported(format!("{other} is no unary function here"), "")),
+    };
+    let dtype = c.input(0).map(|x| c.dtype(x))?;
+    same_shape(c, Op::Unary { op, alpha, beta }, dtype)
+}
+
+/// `Gelu` (opset 20).
+pub fn gelu(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let op = match c.string("approximate", "none").as_str() {
+        "none" => UnaryOp::Gelu,
+        "tanh" => UnaryOp::GeluTanh,
+        other => return Err(Failure::malformed(format!("approximate = {other}"))),
+    };
+    same_shape(c, Op::unary(op), DType::F32)
+}
+
+/// `Clip`: bounds are attributes up to opset 10, inputs from 11 on.
+pub fn clip(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    let mut bounds = [c.float("min", f32::NEG_INFINITY), c.float("max", f32::INFINITY)];
+    for (i, bound) in bounds.iter_mut().enumerate() {
+        if let Some(t) = c.optional(i + 1) {
+            let value = c.constant(t, if i == 0 { "the lower bound" } else { "the upper bound" })?;
+            *bound = value.as_scalar().ok_or_else(|| Failure::malformed("a bound is no scalar"))? as f32;
+        }
+    }
+    if bounds.iter().any(|b| b.is_nan()) {
+        return Err(Failure::malformed("a bound is not a number"));
+    }
+    let dtype = c.dtype(x);
+    // By ONNX the upper bound wins if they cross.
+    let op = Op::Unary { op: UnaryOp::Clip, alpha: bounds[0].min(bounds[1]), beta: bounds[1] };
+    same_shape(c, op, dtype)
+}
+
+/// `Cast` (opset 6 and later).
+pub fn cast(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let code = c.int("to", 0) as i32;
+    let to = dtype_from_onnx(code)
+        .ok_or_else(|| Failure::unsupported(format!("cast to element type {code}"), "convert the model to f32"))?;
+    let x = c.input(0)?;
+    if c.dtype(x) == to {
+        c.output(0, x);
+        return Ok(());
+    }
+    same_shape(c, Op::Cast(to), to)
+}
+
+fn binary_op(name: &str) -> Option<BinaryOp> {
+    Some(match name {
+        "Add" | "Sum" | "Mean" => BinaryOp::Add,
+        "And" => BinaryOp::And,
+        "Div" => BinaryOp::Div,
+        "Equal" => BinaryOp::Equal,
+        "Greater" => BinaryOp::Greater,
+        "GreaterOrEqual" => BinaryOp::GreaterOrEqual,
+        "Less" => BinaryOp::Less,
+        "LessOrEqual" => BinaryOp::LessOrEqual,
+        "Max" => BinaryOp::Max,
+        "Min" => BinaryOp::Min,
+        "Mul" => BinaryOp::Mul,
+        "Or" => BinaryOp::Or,
+        "PRelu" => BinaryOp::PRelu,
+        "Pow" => BinaryOp::Pow,
+        "Sub" => BinaryOp::Sub,
+        "Xor" => BinaryOp::Xor,
+        _ => return None,
+    })
+}
+
+fn emit_binary(c: &mut Context<'_, '_>, op: BinaryOp, a: TensorId, b: TensorId) -> Result<TensorId, Failure> {
+    let (sa, sb) = (c.shape(a), c.shape(b));
+    let shape = broadcast(&sa, &sb).ok_or_else(|| Failure::malformed(format!("shapes {sa:?} and {sb:?} do not broadcast")))?;
+    let compares = op as u32 >= BinaryOp::Equal as u32;
+    let dtype = if compares { DType::Bool } else { c.dtype(a) };
+    // The smallest and the largest of one value with itself is that value.
+    if a == b && matches!(op, BinaryOp::Min | BinaryOp::Max) {
+        return Ok(a);
+    }
+    c.emit(Op::Binary(op), &[a, b], dtype, &shape)
+}
+
+/// Functions of two elements.
+pub fn binary(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let op = binary_op(c.op_type()).ok_or_else(|| Failure::malformed("not a binary function"))?;
+    let (a, mut b) = (c.input(0)?, c.input(1)?);
+    if c.opset < 7 && c.has("axis") {
+        // Before opset 7 the second operand could be aligned at an axis instead of the end.
+        let axis = c.axis(c.int("axis", -1), c.shape(a).len())?;
+        let mut shape = c.shape(b);
+        shape.resize((c.shape(a).len() - axis).max(shape.len()), 1);
+        b = reshape(c, b, &shape)?;
+    }
+    let y = emit_binary(c, op, a, b)?;
+    c.output(0, y);
+    Ok(())
+}
+
+/// `Pow`: with a constant scalar exponent a function of one element.
+pub fn pow(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let (a, b) = (c.input(0)?, c.input(1)?);
+    let exponent = c.tensor_info(b).value.as_ref().and_then(|v| v.as_scalar());
+    let shape = c.shape(a);
+    let y = match exponent {
+        Some(e) if c.dtype(a) == DType::F32 && c.shape(b).len() <= shape.len() => {
+            let op = if e == 0.5 { UnaryOp::Sqrt } else { UnaryOp::Pow };
+            c.emit(Op::Unary { op, alpha: e as f32, beta: 0.0 }, &[a], DType::F32, &shape)?
+        }
+        _ => emit_binary(c, BinaryOp::Pow, a, b)?,
+    };
+    c.output(0, y);
+    Ok(())
+}
+
+/// `Min`, `Max`, `Sum`, `Mean` of any number of operands.
+pub fn variadic(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let op = binary_op(c.op_type()).ok_or_else(|| Failure::malformed("not a variadic function"))?;
+    let mut y = c.input(0)?;
+    for i in 1..c.input_count() {
+        let next = c.input(i)?;
+        y = emit_binary(c, op, y, next)?;
+    }
+    if c.op_type() == "Mean" && c.input_count() > 1 {
+        let n = c.add_constant(Array::scalar(c.input_count() as f64));
+        y = emit_binary(c, BinaryOp::Div, y, n)?;
+    }
+    c.output(0, y);
+    Ok(())
+}
+
+/// `Where` (opset 9).
+pub fn select(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let (condition, x, y) = (c.input(0)?, c.input(1)?, c.input(2)?);
+    let shape = broadcast(&c.shape(condition), &c.shape(x)).and_then(|s| broadcast(&s, &c.shape(y)));
+    let shape = shape.ok_or_else(|| Failure::malformed("the shapes do not broadcast"))?;
+    let dtype = c.dtype(x);
+    let out = c.emit(Op::Where, &[condition, x, y], dtype, &shape)?;
+    c.output(0, out);
+    Ok(())
+}

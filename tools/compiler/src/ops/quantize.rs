@@ -1,0 +1,128 @@
+//! Quantised tensors: `QuantizeLinear`, `DequantizeLinear`, and how a tensor learns its quantisation.
+
+use kinglet::DType;
+
+use crate::array::Array;
+use crate::graph::{Op, Quant, TensorId};
+use crate::import::{Context, Failure, dtype_from_onnx};
+
+/// Reads scale (input `scale`) and zero point (input `zero`, optional) of a tensor; `axis` is the one per-axis scales run
+/// along.
+pub(super) fn quantization(
+    c: &mut Context<'_, '_>,
+    t: TensorId,
+    scale: usize,
+    zero: usize,
+    axis: usize,
+) -> Result<Quant, Failure> {
+    let s = c.input(scale)?;
+    let scales = c.constant(s, "the scale")?;
+    let zeros = match c.optional(zero) {
+        Some(z) => c.constant(z, "the zero point")?.ints().into_owned(),
+        None => vec![0; scales.len()],
+    };
+    let scales: Vec<f32> = scales.reals().iter().map(|&s| s as f32).collect();
+    if scales.len() != zeros.len() || scales.is_empty() {
+        return Err(Failure::malformed(format!("{} scales and {} zero points", scales.len(), zeros.len())));
+    }
+    if let Some(bad) = scales.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+        return Err(Failure::malformed(format!("a scale of {bad}")));
+    }
+    let shape = c.shape(t);
+    if scales.len() > 1 && shape.get(axis) != Some(&scales.len()) {
+        return Err(Failure::unsupported(
+            format!("{} scales for shape {shape:?} along axis {axis}", scales.len()),
+            "quantise per tensor or per axis, not in blocks",
+        ));
+    }
+    let zero_points = zeros.iter().map(|&z| z as i32).collect();
+    // A list of equal scales is one scale.
+    let quant = Quant { scales, zero_points, axis };
+    let uniform = quant.scales.iter().all(|s| *s == quant.scales[0])
+        && quant.zero_points.iter().all(|z| *z == quant.zero_points[0]);
+    Ok(if uniform { Quant::per_tensor(quant.scales[0], quant.zero_points[0]) } else { quant })
+}
+
+fn axis(c: &Context<'_, '_>, t: TensorId) -> Result<usize, Failure> {
+    let rank = c.shape(t).len();
+    if c.int("block_size", 0) != 0 {
+        return Err(Failure::unsupported("blocked quantisation", "quantise per tensor or per axis"));
+    }
+    // For one scale the axis has no meaning, and its default of 1 need not exist.
+    if rank < 2 { Ok(0) } else { c.axis(c.int("axis", 1), rank) }
+}
+
+/// Gives integer tensor `t` its meaning. Where another one is already known, returns a reinterpretation of it.
+pub fn set_quant(c: &mut Context<'_, '_>, t: TensorId, quant: Quant) -> Result<TensorId, Failure> {
+    let tensor = c.tensor_info(t).clone();
+    match &tensor.quant {
+        Some(q) if *q == quant => Ok(t),
+        None => {
+            mark(c, t, &quant);
+            Ok(t)
+        }
+        Some(_) => match &tensor.value {
+            Some(value) => {
+                let copy = c.add_constant(Array::clone(value));
+                c.importer.graph.tensors[copy].name = tensor.name;
+                mark(c, copy, &quant);
+                Ok(copy)
+            }
+            None => c.emit_optional(Op::Reinterpret, &[Some(t)], tensor.dtype, &tensor.shape, Some(quant)),
+        },
+    }
+}
+
+/// Sets the quantisation of `t`, and of what it was made from by moving elements only.
+fn mark(c: &mut Context<'_, '_>, t: TensorId, quant: &Quant) {
+    let graph = &mut c.importer.graph;
+    let mut todo = vec![t];
+    while let Some(t) = todo.pop() {
+        graph.tensors[t].quant = Some(quant.clone());
+        let Some(node) = graph.nodes.iter().rev().find(|n| n.output == t) else { continue };
+        let moves = matches!(
+            node.op,
+            Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } | Op::Expand | Op::Tile { .. }
+        ) || matches!(node.op, Op::Gather { .. } | Op::DepthToSpace { .. } | Op::Pool { .. });
+        if moves && quant.scales.len() == 1 {
+            let last = if matches!(node.op, Op::Gather { .. }) { 1 } else { node.inputs.len() };
+            let before = node.inputs[..last].iter().flatten().copied();
+            todo.extend(before.filter(|&i| graph.tensors[i].quant.is_none()));
+        }
+    }
+}
+
+/// `QuantizeLinear` (opset 10 and later).
+pub fn quantize(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    let axis = axis(c, x)?;
+    let dtype = match (c.optional(2), c.int("output_dtype", 0)) {
+        (Some(z), _) => c.dtype(z),
+        (None, 0) => DType::U8,
+        (None, code) => dtype_from_onnx(code as i32)
+            .ok_or_else(|| Failure::unsupported(format!("quantisation to element type {code}"), "quantise to int8"))?,
+    };
+    if dtype.quantized_range().is_none() {
+        return Err(Failure::unsupported(format!("quantisation to {}", dtype.name()), "quantise to int8"));
+    }
+    let quant = quantization(c, x, 1, 2, axis)?;
+    let shape = c.shape(x);
+    let y = c.emit_optional(Op::Quantize, &[Some(x)], dtype, &shape, Some(quant))?;
+    c.output(0, y);
+    Ok(())
+}
+
+/// `DequantizeLinear` (opset 10 and later).
+pub fn dequantize(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    if c.dtype(x).quantized_range().is_none() && c.dtype(x) != DType::I32 {
+        return Err(Failure::unsupported(format!("dequantisation of {}", c.dtype(x).name()), "quantise to int8"));
+    }
+    let axis = axis(c, x)?;
+    let quant = quantization(c, x, 1, 2, axis)?;
+    let x = set_quant(c, x, quant)?;
+    let shape = c.shape(x);
+    let y = c.emit_optional(Op::Dequantize, &[Some(x)], DType::F32, &shape, None)?;
+    c.output(0, y);
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Constants and what only describes shapes: all of it folds away.
+
+use kinglet::DType;
+
+use crate::array::{Array, Numbers};
+use crate::import::{Context, Failure, MAX_ELEMENTS};
+
+/// `Identity`, `Dropout` in inference.
+pub fn identity(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    if c.has_output(1) {
+        return Err(Failure::unsupported("its mask is used", "export the model for inference"));
+    }
+    c.output(0, x);
+    Ok(())
+}
+
+/// `Constant`.
+pub fn constant(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let value = if let Some(t) = c.tensor("value")? {
+        t
+    } else if c.has("value_float") {
+        Array::scalar(c.float("value_float", 0.0).into())
+    } else if c.has("value_int") {
+        Array::int(DType::I64, &[], vec![c.int("value_int", 0)])
+    } else if let Some(v) = c.floats("value_floats") {
+        Array::f32(&[v.len()], v.iter().map(|&v| v.into()).collect())
+    } else if let Some(v) = c.ints("value_ints") {
+        Array::i64s(&v)
+    } else {
+        return Err(Failure::unsupported("a constant of strings or a sparse one", ""));
+    };
+    let y = c.add_constant(value);
+    c.output(0, y);
+    Ok(())
+}
+
+/// A shape given as a constant tensor.
+pub(super) fn constant_shape(c: &mut Context<'_, '_>, i: usize) -> Result<Vec<usize>, Failure> {
+    let dims = c.constant_ints(i, "the shape")?;
+    let shape = dims.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
+    let shape = shape.map_err(|_| Failure::malformed(format!("shape {dims:?}")))?;
+    match shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) {
+        Some(n) if n <= MAX_ELEMENTS => Ok(shape),
+        _ => Err(Failure::malformed(format!("shape {dims:?} is too large"))),
+    }
+}
+
+/// `ConstantOfShape`.
+pub fn constant_of_shape(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let shape = constant_shape(c, 0)?;
+    let n = shape.iter().product::<usize>();
+    // Bounded because such tensors are masks and paddings: a larger one could only come from a hostile file.
+    if n > 1 << 26 {
+        return Err(Failure::unsupported(format!("a constant of shape {shape:?}"), ""));
+    }
+    let fill = c.tensor("value")?.unwrap_or(Array::f32(&[1], vec![0.0]));
+    if fill.len() != 1 {
+        return Err(Failure::malformed("the value is no single element"));
+    }
+    let data = match &fill.data {
+        Numbers::F(v) => Numbers::F(vec![v[0]; n]),
+        Numbers::I(v) => Numbers::I(vec![v[0]; n]),
+    };
+    let y = c.add_constant(Array { dtype: fill.dtype, shape, data });
+    c.output(0, y);
+    Ok(())
+}
+
+/// `Shape`.
+pub fn shape(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    let shape = c.shape(x);
+    let rank = shape.len() as i64;
+    let clamp = |v: i64| if v < 0 { v + rank } else { v }.clamp(0, rank) as usize;
+    let (start, end) = (clamp(c.int("start", 0)), clamp(c.int("end", rank)));
+    let dims: Vec<i64> = shape[start.min(end)..end].iter().map(|&d| d as i64).collect();
+    let y = c.add_constant(Array::i64s(&dims));
+    c.output(0, y);
+    Ok(())
+}
+
+/// `Size`.
+pub fn size(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    let n = c.shape(x).iter().product::<usize>() as i64;
+    let y = c.add_constant(Array::int(DType::I64, &[], vec![n]));
+    c.output(0, y);
+    Ok(())
+}
+
+/// `Range`.
+pub fn range(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let mut v = Vec::new();
+    for (i, what) in ["the start", "the limit", "the step"].into_iter().enumerate() {
+        let t = c.input(i)?;
+        let value = c.constant(t, what)?;
+        v.push((value.as_scalar().ok_or_else(|| Failure::malformed("a bound is no scalar"))?, value.dtype));
+    }
+    let ((start, dtype), (limit, _), (step, _)) = (v[0], v[1], v[2]);
+    let n = ((limit - start) / step).ceil().max(0.0);
+    if !n.is_finite() || n > 1e8 {
+        return Err(Failure::malformed(format!("a range from {start} to {limit} by {step}")));
+    }
+    let values = (0..n as usize).map(|i| start + i as f64 * step);
+    let array = match dtype {
+        DType::F32 => Array::f32(&[n as usize], values.collect()),
+        int => Array::int(int, &[n as usize], values.map(|v| v as i64).collect()),
+    };
+    let y = c.add_constant(array);
+    c.output(0, y);
+    Ok(())
+}
+
+/// `ScatterND` of constants (a slice assignment in an exported model).
+pub fn scatter_nd(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let (x, i, u) = (c.input(0)?, c.input(1)?, c.input(2)?);
+    let (x, index, updates) = (c.constant(x, "the data")?, c.constant(i, "the indices")?, c.constant(u, "the updates")?);
+    if c.string("reduction", "none") != "none" {
+        return Err(Failure::unsupported("a reduction", ""));
+    }
+    let depth = index.shape.last().copied().unwrap_or(0);
+    if depth == 0 || depth > x.shape.len() {
+        return Err(Failure::malformed(format!("indices of shape {:?}", index.shape)));
+    }
+    let slice: usize = x.shape[depth..].iter().product();
+    let count = index.len() / depth;
+    if updates.len() != count * slice {
+        return Err(Failure::malformed(format!("{} updates for {count} slices of {slice}", updates.len())));
+    }
+    let mut out = Array::clone(&x);
+    for (k, position) in index.ints().chunks(depth).enumerate() {
+        let mut at = 0;
+        for (&p, &n) in position.iter().zip(&x.shape) {
+            let p = if p < 0 { p + n as i64 } else { p };
+            let p = usize::try_from(p).ok().filter(|&p| p < n).ok_or_else(|| Failure::malformed("an index is out of range"))?;
+            at = at * n + p;
+        }
+        let (to, from) = (at * slice..(at + 1) * slice, k * slice..(k + 1) * slice);
+        match (&mut out.data, &updates.data) {
+            (Numbers::F(o), Numbers::F(u)) => o[to].copy_from_slice(&u[from]),
+            (Numbers::I(o), Numbers::I(u)) => o[to].copy_from_slice(&u[from]),
+            _ => return Err(Failure::malformed("data and updates have different types")),
+        }
+    }
+    let y = c.add_constant(out);
+    c.output(0, y);
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Constants folded, steps that do nothing removed, dead code dropped.
+
+use std::sync::Arc;
+
+use crate::eval;
+use crate::graph::{Graph, Op, TensorId};
+
+/// Folds constants except dequantised ones, and tidies up.
+pub fn cleanup(graph: &mut Graph) {
+    run(graph, false);
+}
+
+/// Folds dequantised constants too: once the quantisation is absorbed, those left have no integer use.
+pub fn fold_all(graph: &mut Graph) {
+    run(graph, true);
+}
+
+fn run(graph: &mut Graph, dequantize: bool) {
+    fold(graph, dequantize);
+    loop {
+        simplify(graph);
+        let before = graph.nodes.len();
+        remove_dead(graph);
+        if graph.nodes.len() == before {
+            break;
+        }
+    }
+}
+
+fn fold(graph: &mut Graph, dequantize: bool) {
+    for i in 0..graph.nodes.len() {
+        let node = &graph.nodes[i];
+        let foldable = dequantize || !matches!(node.op, Op::Dequantize);
+        if !foldable || node.inputs.iter().flatten().any(|&t| graph.tensors[t].value.is_none()) {
+            continue;
+        }
+        let values: Vec<_> = node.inputs.iter().map(|t| t.and_then(|t| graph.tensors[t].value.clone())).collect();
+        let value = eval::node(graph, node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>());
+        let output = node.output;
+        graph.tensors[output].value = Some(Arc::new(value));
+    }
+}
+
+/// Removes nodes whose result nobody needs, and those whose result is constant.
+fn remove_dead(graph: &mut Graph) {
+    let mut needed = vec![false; graph.tensors.len()];
+    graph.outputs.iter().for_each(|&t| needed[t] = true);
+    let mut dead = vec![false; graph.nodes.len()];
+    for (i, node) in graph.nodes.iter().enumerate().rev() {
+        dead[i] = !needed[node.output] || graph.tensors[node.output].value.is_some();
+        if !dead[i] {
+            node.inputs.iter().flatten().for_each(|&t| needed[t] = true);
+        }
+    }
+    graph.remove_nodes(&dead);
+}
+
+/// Replaces uses of what equals another tensor, and joins neighbouring reshapes and transposes.
+fn simplify(graph: &mut Graph) {
+    let mut made_by: Vec<Option<usize>> = vec![None; graph.tensors.len()];
+    // Where reads of a tensor go instead.
+    let mut alias: Vec<TensorId> = (0..graph.tensors.len()).collect();
+    for i in 0..graph.nodes.len() {
+        for t in graph.nodes[i].inputs.iter_mut().flatten() {
+            *t = alias[*t];
+        }
+        let node = &graph.nodes[i];
+        let output = node.output;
+        made_by[output] = Some(i);
+        let Some(x) = node.inputs[0] else { continue };
+        let before = made_by[x].map(|p| &graph.nodes[p]);
+        let replacement = match (&node.op, before.map(|n| &n.op)) {
+            (Op::Reshape, Some(Op::Reshape)) => before.and_then(|n| n.inputs[0]).map(|x| (Op::Reshape, x)),
+            (Op::Transpose { perm }, Some(Op::Transpose { perm: first })) => {
+                let joined = perm.iter().map(|&d| first[d]).collect();
+                before.and_then(|n| n.inputs[0]).map(|x| (Op::Transpose { perm: joined }, x))
+            }
+            _ => None,
+        };
+        if let Some((op, x)) = replacement {
+            let source = super::util::merged_sources(before.into_iter().chain([node]));
+            let node = &mut graph.nodes[i];
+            (node.op, node.inputs, node.source) = (op, vec![Some(x)], source);
+        }
+        let node = &graph.nodes[i];
+        let x = node.inputs[0].expect("has a first input");
+        let same_type = graph.tensors[x].dtype == graph.tensors[output].dtype
+            && graph.tensors[x].quant == graph.tensors[output].quant;
+        let nothing = match &node.op {
+            Op::Reshape => graph.tensors[x].shape == graph.tensors[output].shape,
+            Op::Transpose { perm } => perm.iter().enumerate().all(|(d, &p)| d == p),
+            Op::Unary { op: kinglet::kernels::UnaryOp::Identity, .. } | Op::Reinterpret => true,
+            _ => false,
+        };
+        // An output of the model keeps a node of its own if its source is an input or constant: it needs its own memory.
+        let pinned = graph.outputs.contains(&output)
+            && (graph.inputs.contains(&x) || graph.tensors[x].value.is_some() || graph.outputs.contains(&x));
+        if nothing && same_type && !pinned {
+            alias[output] = x;
+        }
+    }
+    for t in &mut graph.outputs {
+        *t = alias[*t];
+    }
+}

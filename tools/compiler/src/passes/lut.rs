@@ -1,0 +1,132 @@
+//! Elementwise functions of one 8-bit tensor become tables.
+//!
+//! A chain of elementwise nodes (with quantised intermediates or without) that starts at one 8-bit tensor and ends at
+//! another is a function of one byte, whatever it contains; the evaluator computes its 256 values.
+
+use kinglet::DType;
+
+use super::util::merged_sources;
+use crate::array::Array;
+use crate::eval;
+use crate::graph::{Graph, Node, Op, TensorId};
+
+/// Longest chain that is followed; each table costs 256 evaluations of its chain.
+const LONGEST: usize = 64;
+
+/// Replaces each such chain by a [`Op::Lut`].
+pub fn tabulate(graph: &mut Graph) {
+    // The 8-bit tensor each tensor is a function of, with the number of nodes in between.
+    let mut origin: Vec<Option<(TensorId, usize)>> = vec![None; graph.tensors.len()];
+    let mut made_by: Vec<Option<usize>> = vec![None; graph.tensors.len()];
+    let is_byte = |graph: &Graph, t: TensorId| {
+        let t = &graph.tensors[t];
+        matches!(t.dtype, DType::I8 | DType::U8) && t.value.is_none() && t.quant.as_ref().is_some_and(|q| q.scales.len() == 1)
+    };
+    for i in 0..graph.nodes.len() {
+        let node = &graph.nodes[i];
+        made_by[node.output] = Some(i);
+        let from = function_of(graph, node, &origin, &is_byte);
+        origin[node.output] = from.filter(|&(_, n)| n < LONGEST);
+        let (Some((x, _)), true) = (origin[node.output], is_byte(graph, node.output)) else { continue };
+        let mut chain = Vec::new();
+        collect(graph, &made_by, x, node.output, &mut chain);
+        chain.sort_unstable();
+        chain.dedup();
+        let table = table(graph, &chain, x, node.output);
+        let source = merged_sources(chain.iter().map(|&k| &graph.nodes[k]));
+        let output = node.output;
+        graph.nodes[i] = Node { op: Op::Lut { table }, inputs: vec![Some(x)], output, source };
+    }
+    super::cleanup::fold_all(graph);
+    identities(graph);
+}
+
+/// A table that changes nothing is no step.
+fn identities(graph: &mut Graph) {
+    for i in 0..graph.nodes.len() {
+        let node = &graph.nodes[i];
+        let (Op::Lut { table }, Some(x)) = (&node.op, node.inputs[0]) else { continue };
+        let same = table.iter().enumerate().all(|(b, &v)| b == usize::from(v));
+        if same && graph.tensors[x].dtype == graph.tensors[node.output].dtype {
+            graph.nodes[i].op = Op::Reinterpret;
+        }
+    }
+    super::cleanup::fold_all(graph);
+}
+
+/// The tensor that all varying inputs of an elementwise node are functions of.
+fn function_of(
+    graph: &Graph,
+    node: &Node,
+    origin: &[Option<(TensorId, usize)>],
+    is_byte: &dyn Fn(&Graph, TensorId) -> bool,
+) -> Option<(TensorId, usize)> {
+    let elementwise = matches!(
+        node.op,
+        Op::Unary { .. } | Op::Binary(_) | Op::ScaleShift | Op::Where | Op::Quantize | Op::Dequantize | Op::Lut { .. }
+    );
+    if !elementwise {
+        return None;
+    }
+    let mut common: Option<(TensorId, usize)> = None;
+    for t in node.inputs.iter().flatten() {
+        let tensor = &graph.tensors[*t];
+        if tensor.value.is_some() {
+            if tensor.len() != 1 || tensor.shape.len() > graph.tensors[node.output].shape.len() {
+                return None;
+            }
+            continue;
+        }
+        let (x, n) = match origin[*t] {
+            Some(known) => known,
+            None if is_byte(graph, *t) => (*t, 0),
+            None => return None,
+        };
+        // Broadcasting would make it a function of two elements.
+        if graph.tensors[x].shape != graph.tensors[node.output].shape || common.is_some_and(|(c, _)| c != x) {
+            return None;
+        }
+        common = Some((x, common.map_or(0, |c| c.1).max(n + 1)));
+    }
+    common
+}
+
+/// The nodes between `x` and `t`.
+fn collect(graph: &Graph, made_by: &[Option<usize>], x: TensorId, t: TensorId, chain: &mut Vec<usize>) {
+    let Some(i) = made_by[t].filter(|_| t != x) else { return };
+    if chain.contains(&i) {
+        return;
+    }
+    chain.push(i);
+    for input in graph.nodes[i].inputs.iter().flatten() {
+        if graph.tensors[*input].value.is_none() {
+            collect(graph, made_by, x, *input, chain);
+        }
+    }
+}
+
+/// Evaluates the chain for every byte.
+fn table(graph: &Graph, chain: &[usize], x: TensorId, y: TensorId) -> Vec<u8> {
+    let dtype = graph.tensors[x].dtype;
+    let byte = |b: usize| if dtype == DType::I8 { b as u8 as i8 as i64 } else { b as i64 };
+    let mut values = std::collections::HashMap::new();
+    values.insert(x, Array::int(dtype, &[256], (0..256).map(byte).collect()));
+    for &i in chain {
+        let node = &graph.nodes[i];
+        // Constants of one element broadcast over the 256 values whatever their rank is.
+        let constants: Vec<Option<Array>> = node
+            .inputs
+            .iter()
+            .map(|t| t.and_then(|t| graph.value(t)).map(|v| v.clone().reshaped(&[1])))
+            .collect();
+        let inputs: Vec<Option<&Array>> = node
+            .inputs
+            .iter()
+            .zip(&constants)
+            .map(|(t, c)| c.as_ref().or_else(|| t.and_then(|t| values.get(&t))))
+            .collect();
+        let out = eval::node(graph, node, &inputs);
+        values.insert(node.output, out);
+    }
+    values[&y].ints().iter().map(|&v| v as u8).collect()
+}

@@ -1,0 +1,47 @@
+//! Passes: each rewrites the graph into one that computes the same (to rounding in f64, to the bit in integers) in fewer
+//! or cheaper steps. One file a pass; the order below is the whole pipeline.
+
+mod bias;
+mod cleanup;
+mod gelu;
+pub mod layout;
+mod lut;
+mod norm;
+mod post;
+pub mod quant;
+mod scale;
+mod util;
+
+use crate::Error;
+use crate::graph::Graph;
+
+/// A pass.
+pub type Pass = fn(&mut Graph);
+
+/// The pipeline: names for progress and tests, and the passes.
+pub const PIPELINE: &[(&str, Pass)] = &[
+    ("fold constants", cleanup::cleanup),
+    ("recognise activations", gelu::recognise),
+    ("recognise normalisations", norm::recognise),
+    ("merge biases", bias::merge),
+    ("absorb quantisation", quant::absorb),
+    ("fold dequantised constants", cleanup::fold_all),
+    ("recognise quantised normalisations", norm::recognise),
+    ("fold scales", scale::fold),
+    ("channels last", layout::channels_last),
+    ("tabulate", lut::tabulate),
+    ("fuse activations and residuals", post::fuse),
+    ("remove what is left over", cleanup::fold_all),
+];
+
+/// Runs the pipeline.
+///
+/// # Errors
+/// None of today's passes can fail; the signature leaves room for one that can.
+pub fn run(graph: &mut Graph, progress: &mut dyn FnMut(&'static str)) -> Result<(), Error> {
+    for (name, pass) in PIPELINE {
+        progress(name);
+        pass(graph);
+    }
+    Ok(())
+}

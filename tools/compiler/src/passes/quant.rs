@@ -1,0 +1,299 @@
+//! `QuantizeLinear` and `DequantizeLinear` nodes become part of the operators they surround.
+//!
+//! A quantised tensor already means its reals (see [`crate::graph`]), so `op(DequantizeLinear(x))` is `op(x)`, and
+//! `QuantizeLinear(op(x))` is `op` with a quantised output. What remains as a node of its own is a quantisation at the
+//! border between float and integer parts, and a change of scale.
+
+use std::collections::HashMap;
+
+use kinglet::DType;
+use kinglet::kernels::UnaryOp;
+
+use super::util::{data_inputs, merged_sources, moves_only};
+use crate::graph::{BinaryOp, Graph, Node, Op, Quant, TensorId};
+
+/// Absorbs every `Quantize` and `Dequantize` that a neighbour can take.
+pub fn absorb(graph: &mut Graph) {
+    // Each rule brings quantisations closer to where they vanish, so this ends; the bound guards against a defect.
+    for _ in 0..64 {
+        let mut state = State::new(graph);
+        let before = state.changes;
+        for i in 0..state.graph.nodes.len() {
+            if !state.dead[i] {
+                state.node(i);
+            }
+        }
+        let changed = state.changes != before;
+        let dead = std::mem::take(&mut state.dead);
+        graph.remove_nodes(&dead);
+        graph.sort();
+        super::cleanup::cleanup(graph);
+        if !changed {
+            return;
+        }
+    }
+}
+
+struct State<'a> {
+    graph: &'a mut Graph,
+    producers: HashMap<TensorId, usize>,
+    uses: Vec<usize>,
+    dead: Vec<bool>,
+    changes: usize,
+}
+
+impl<'a> State<'a> {
+    fn new(graph: &'a mut Graph) -> Self {
+        let (producers, uses, n) = (graph.producers(), graph.use_counts(), graph.nodes.len());
+        State { graph, producers, uses, dead: vec![false; n], changes: 0 }
+    }
+
+    fn producer(&self, t: TensorId) -> Option<usize> {
+        self.producers.get(&t).copied().filter(|&i| !self.dead[i])
+    }
+
+    /// The quantised tensor that `t` is the dequantisation of.
+    fn dequantized(&self, t: TensorId) -> Option<TensorId> {
+        let node = &self.graph.nodes[self.producer(t)?];
+        matches!(node.op, Op::Dequantize).then(|| node.inputs[0]).flatten()
+    }
+
+    fn push(&mut self, node: Node) {
+        self.producers.insert(node.output, self.graph.nodes.len());
+        self.uses.resize(self.graph.tensors.len(), 1);
+        self.graph.nodes.push(node);
+        self.dead.push(false);
+        self.changes += 1;
+    }
+
+    fn per_tensor(&self, t: TensorId) -> bool {
+        self.graph.tensors[t].quant.as_ref().is_some_and(|q| q.scales.len() == 1)
+    }
+
+    fn node(&mut self, i: usize) {
+        match &self.graph.nodes[i].op {
+            Op::Quantize => self.quantize(i),
+            Op::Dequantize => {}
+            op if moves_only(op) => self.movement(i),
+            Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => self.product(i),
+            Op::Cast(_) | Op::ArgMax { .. } | Op::Lut { .. } | Op::Reinterpret => {}
+            _ => self.compute(i),
+        }
+    }
+
+    /// A computing node reads quantised tensors itself.
+    fn compute(&mut self, i: usize) {
+        let first = self.graph.nodes[i].output;
+        if self.graph.tensors[first].dtype != DType::F32 && self.graph.tensors[first].quant.is_none() {
+            // Comparisons and index arithmetic are left alone.
+            return;
+        }
+        for k in 0..self.graph.nodes[i].inputs.len() {
+            let Some(t) = self.graph.nodes[i].inputs[k] else { continue };
+            let constant_parameter = matches!(self.graph.nodes[i].op, Op::Norm { .. } | Op::ScaleShift) && k > 0;
+            if let Some(q) = self.dequantized(t).filter(|&q| self.per_tensor(q) && !constant_parameter) {
+                self.graph.nodes[i].inputs[k] = Some(q);
+                self.uses[t] -= 1;
+                self.changes += 1;
+            }
+        }
+    }
+
+    /// A dequantisation before a movement moves behind it: bytes are cheaper to move, and the next operator may take it.
+    fn movement(&mut self, i: usize) {
+        let node = self.graph.nodes[i].clone();
+        let inputs: Option<Vec<TensorId>> =
+            node.inputs[..data_inputs(&node)].iter().map(|t| t.and_then(|t| self.dequantized(t))).collect();
+        let Some(inputs) = inputs else { return };
+        let first = self.graph.tensors[inputs[0]].clone();
+        let alike = |&t: &TensorId| {
+            let t = &self.graph.tensors[t];
+            t.quant == first.quant && t.dtype == first.dtype && t.value.is_none()
+        };
+        if !self.per_tensor(inputs[0]) || first.dtype == DType::I32 || !inputs.iter().all(alike) {
+            return;
+        }
+        let shape = self.graph.tensors[node.output].shape.clone();
+        let moved = self.graph.add_like(inputs[0], &shape, ":moved");
+        let mut all = node.inputs.clone();
+        all.iter_mut().zip(&inputs).for_each(|(slot, &q)| *slot = Some(q));
+        self.dead[i] = true;
+        self.push(Node { op: node.op, inputs: all, output: moved, source: node.source.clone() });
+        self.push(Node { op: Op::Dequantize, inputs: vec![Some(moved)], output: node.output, source: node.source });
+    }
+
+    /// A quantisation goes into the operator before it.
+    fn quantize(&mut self, i: usize) {
+        let node = self.graph.nodes[i].clone();
+        let (v, y) = (node.inputs[0].expect("has an input"), node.output);
+        let quant = self.graph.tensors[y].quant.clone().expect("its output is quantised");
+        let Some(p) = self.producer(v) else { return };
+        let before = self.graph.nodes[p].clone();
+        if let Op::Dequantize = before.op {
+            let x = before.inputs[0].expect("has an input");
+            let same = self.graph.tensors[x].quant.as_ref() == Some(&quant)
+                && self.graph.tensors[x].dtype == self.graph.tensors[y].dtype;
+            let pinned = self.graph.outputs.contains(&y) && (self.graph.inputs.contains(&x) || self.graph.outputs.contains(&x));
+            if same && !pinned {
+                self.graph.replace_uses(y, x);
+                self.dead[i] = true;
+                self.changes += 1;
+            } else if self.per_tensor(x) && quant.scales.len() == 1 {
+                let source = merged_sources([&before, &node]);
+                let op = Op::unary(UnaryOp::Identity);
+                self.graph.nodes[i] = Node { op, inputs: vec![Some(x)], output: y, source };
+                self.changes += 1;
+            }
+            return;
+        }
+        if quant.scales.len() != 1 || self.uses[v] != 1 || self.graph.tensors[v].quant.is_some() {
+            return;
+        }
+        if self.graph.tensors[v].dtype != DType::F32 {
+            return;
+        }
+        // Rounding commutes with moving elements and with cutting at a bound (both are monotone), so the quantisation can go
+        // before them.
+        let cuts = matches!(before.op, Op::Unary { op: UnaryOp::Relu | UnaryOp::Clip, .. });
+        if moves_only(&before.op) || cuts {
+            let mut inputs = before.inputs.clone();
+            for slot in inputs[..data_inputs(&before)].iter_mut() {
+                let u = slot.expect("movements have all their inputs");
+                let (shape, name) = (self.graph.tensors[u].shape.clone(), format!("{}:quantized", self.graph.tensors[u].name));
+                let q = self.graph.add_like(y, &shape, "");
+                self.graph.tensors[q].name = name;
+                self.push(Node { op: Op::Quantize, inputs: vec![Some(u)], output: q, source: node.source.clone() });
+                *slot = Some(q);
+            }
+            self.dead[p] = true;
+            let source = merged_sources([&before, &node]);
+            self.graph.nodes[i] = Node { op: before.op, inputs, output: y, source };
+            self.producers.insert(y, i);
+            return;
+        }
+        let takes = match before.op {
+            Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => {
+                before.inputs[0].is_some_and(|x| self.graph.tensors[x].quant.is_some())
+                    && matches!(self.graph.tensors[y].dtype, DType::I8 | DType::U8)
+            }
+            Op::Cast(_) | Op::Quantize | Op::Lut { .. } | Op::Reinterpret | Op::ArgMax { .. } => false,
+            _ => true,
+        };
+        if takes {
+            self.dead[p] = true;
+            let source = merged_sources([&before, &node]);
+            self.graph.nodes[i] = Node { op: before.op, inputs: before.inputs, output: y, source };
+            self.producers.insert(y, i);
+            self.changes += 1;
+        }
+    }
+
+    /// A product takes its quantised operands if it can compute with them exactly.
+    fn product(&mut self, i: usize) {
+        let node = self.graph.nodes[i].clone();
+        if node.inputs[0].is_some_and(|x| self.graph.tensors[x].quant.is_some()) {
+            return;
+        }
+        let of = |t: Option<TensorId>| t.and_then(|t| self.dequantized(t));
+        let (Some(x), Some(w)) = (of(node.inputs[0]), of(node.inputs[1])) else { return };
+        if why_not_integer(self.graph, &node.op, x, w, node.output).is_some() {
+            return;
+        }
+        let bias = node.inputs.get(2).copied().flatten();
+        let (fits, bias_q) = match bias {
+            None => (true, None),
+            Some(b) => match self.dequantized(b) {
+                Some(q) if bias_fits(self.graph, x, w, q) => (true, Some(q)),
+                _ => (false, None),
+            },
+        };
+        let (x, w) = (Some(x), Some(w));
+        self.changes += 1;
+        if fits {
+            self.graph.nodes[i].inputs = if bias.is_some() { vec![x, w, bias_q] } else { vec![x, w] };
+            return;
+        }
+        // A bias that is not on the grid of the accumulator is added in float.
+        let shape = self.graph.tensors[node.output].shape.clone();
+        let sum = self.graph.add_like(node.output, &shape, ":sum");
+        let source = node.source.clone();
+        self.graph.nodes[i] = Node { op: node.op.clone(), inputs: vec![x, w], output: sum, source };
+        self.producers.insert(sum, i);
+        let b = bias.expect("only a bias does not fit");
+        let flat = match node.op {
+            Op::Conv { layout, .. } | Op::ConvTranspose { layout, .. } => {
+                let mut s = vec![1; shape.len()];
+                let axis = layout.channel_axis(shape.len());
+                s[axis] = shape[axis];
+                let t = self.graph.add_like(b, &s, ":broadcast");
+                self.push(Node { op: Op::Reshape, inputs: vec![Some(b)], output: t, source: node.source.clone() });
+                t
+            }
+            _ => b,
+        };
+        let op = Op::Binary(BinaryOp::Add);
+        self.push(Node { op, inputs: vec![Some(sum), Some(flat)], output: node.output, source: node.source });
+    }
+}
+
+/// Why a product of these quantised tensors cannot run in integers; `None` if it can.
+pub fn why_not_integer(graph: &Graph, op: &Op, x: TensorId, w: TensorId, y: TensorId) -> Option<String> {
+    let (tx, tw) = (&graph.tensors[x], &graph.tensors[w]);
+    let byte = |d: DType| matches!(d, DType::I8 | DType::U8);
+    for t in [tx, tw] {
+        if !byte(t.dtype) {
+            return Some(format!("`{}` is {}: integer products take i8 and u8", t.name, t.dtype.name()));
+        }
+    }
+    let (qx, qw) = (tx.quant.as_ref()?, tw.quant.as_ref()?);
+    if qx.scales.len() != 1 {
+        return Some(format!("`{}` has a scale for each channel", tx.name));
+    }
+    let constant = tw.value.is_some();
+    let (axis, sum) = match op {
+        Op::Conv { .. } => (Some(0), tw.len() / tw.shape[0]),
+        Op::ConvTranspose { groups: 1, .. } => (Some(1), tw.len() / tw.shape[1]),
+        Op::ConvTranspose { .. } => (None, tw.len() / tw.shape[1]),
+        Op::MatMul { transpose_a, transpose_b, .. } => {
+            let axis = if *transpose_b { tw.shape.len() - 2 } else { tw.shape.len() - 1 };
+            let k = tx.shape[tx.shape.len() - if *transpose_a { 2 } else { 1 }];
+            ((constant && tw.shape.len() == 2).then_some(axis), k)
+        }
+        _ => return Some("it is no product".into()),
+    };
+    if !constant && !matches!(op, Op::MatMul { .. }) {
+        return Some(format!("`{}` is not constant", tw.name));
+    }
+    if qw.scales.len() > 1 && axis != Some(qw.axis) {
+        return Some(format!("the scales of `{}` do not run along the output channels", tw.name));
+    }
+    if qw.zero_points.iter().any(|z| *z != qw.zero_points[0]) {
+        return Some(format!("`{}` has several zero points", tw.name));
+    }
+    // The largest sum must fit 32 bits whatever the values are.
+    let span = |d: DType, z: i32| {
+        let (lo, hi) = d.quantized_range().expect("bytes have a range");
+        i64::from((z - lo).max(hi - z))
+    };
+    let largest = span(tx.dtype, qx.zero_points[0]) * span(tw.dtype, qw.zero_points[0]) * sum as i64;
+    if largest > i64::from(i32::MAX) {
+        return Some(format!("a sum of {sum} products in `{}` could exceed 32 bits", graph.tensors[y].name));
+    }
+    None
+}
+
+/// Whether bias `b` counts in units of `sx·sw`, as the accumulator does.
+fn bias_fits(graph: &Graph, x: TensorId, w: TensorId, b: TensorId) -> bool {
+    let bias = &graph.tensors[b];
+    let quants = (&graph.tensors[x].quant, &graph.tensors[w].quant, &bias.quant);
+    let (Some(qx), Some(qw), Some(qb)) = quants else { return false };
+    let at = |q: &Quant, k: usize| f64::from(if q.scales.len() == 1 { q.scales[0] } else { q.scales[k] });
+    // The file rounds the product of scales to f32; a bias of up to 2²⁴ then differs by less than one unit.
+    bias.dtype == DType::I32
+        && bias.value.is_some()
+        && qb.zero_points.iter().all(|&z| z == 0)
+        && (0..bias.len()).all(|k| {
+            let unit = at(qx, 0) * at(qw, k);
+            (at(qb, k) - unit).abs() <= 1e-6 * unit
+        })
+}

@@ -1,0 +1,83 @@
+//! What passes ask of a graph.
+
+use std::collections::HashMap;
+
+use crate::graph::{Graph, Node, Op, TensorId};
+
+/// Who makes and who reads each tensor, as of the moment it was made.
+pub struct Links {
+    producers: HashMap<TensorId, usize>,
+    uses: Vec<usize>,
+}
+
+impl Links {
+    pub fn new(graph: &Graph) -> Self {
+        Links { producers: graph.producers(), uses: graph.use_counts() }
+    }
+
+    /// The node that computes `t`.
+    pub fn node<'a>(&self, graph: &'a Graph, t: TensorId) -> Option<&'a Node> {
+        self.producers.get(&t).map(|&i| &graph.nodes[i])
+    }
+
+    /// The index of the node that computes `t`.
+    pub fn index(&self, t: TensorId) -> Option<usize> {
+        self.producers.get(&t).copied()
+    }
+
+    /// Whether exactly one node reads `t` and it is no output of the model.
+    pub fn single_use(&self, t: TensorId) -> bool {
+        self.uses.get(t) == Some(&1)
+    }
+}
+
+/// The value of a constant of one element that is not quantised.
+pub fn scalar(graph: &Graph, t: TensorId) -> Option<f64> {
+    let tensor = &graph.tensors[t];
+    if tensor.quant.is_some() { None } else { tensor.value.as_ref()?.as_scalar() }
+}
+
+/// Whether `v` is `want` to the precision of f32.
+pub fn about(v: f64, want: f64) -> bool {
+    (v - want).abs() <= want.abs() * 1e-6
+}
+
+/// The two operands of a commutative node, in both orders.
+pub fn both_orders(node: &Node) -> [(TensorId, TensorId); 2] {
+    match node.inputs[..] {
+        [Some(a), Some(b)] => [(a, b), (b, a)],
+        _ => unreachable!("binary nodes have two inputs"),
+    }
+}
+
+/// Source names of several nodes, in order, each once.
+pub fn merged_sources<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for s in nodes.into_iter().flat_map(|n| &n.source) {
+        if !all.contains(s) {
+            all.push(s.clone());
+        }
+    }
+    all
+}
+
+/// Whether the operator only moves elements: every output element is some input element (or a padding constant).
+pub fn moves_only(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape
+            | Op::Transpose { .. }
+            | Op::Concat { .. }
+            | Op::Slice { .. }
+            | Op::Gather { .. }
+            | Op::Expand
+            | Op::Tile { .. }
+            | Op::DepthToSpace { .. }
+            | Op::Pad { .. }
+    )
+}
+
+/// How many leading inputs of a node are data (the others are indices).
+pub fn data_inputs(node: &Node) -> usize {
+    if matches!(node.op, Op::Gather { .. }) { 1 } else { node.inputs.len() }
+}

@@ -1,0 +1,229 @@
+//! Lifetimes of buffers and their offsets in the arena.
+
+use super::order::{buffer, sizes};
+use crate::lower::Lowered;
+
+/// Alignment of tensors in the arena.
+const ALIGN: usize = 16;
+/// Rearrangements tried when the first layouts are above the lower bound.
+const TRIES: usize = 300;
+
+/// When a buffer holds something: from the first to the last step, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// First position in the order.
+    pub first: usize,
+    /// Last position in the order.
+    pub last: usize,
+    /// Bytes, rounded up to the alignment.
+    pub bytes: usize,
+}
+
+impl Lifetime {
+    fn overlaps(&self, other: &Lifetime) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// Order and memory of a plan.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Steps in the order of execution.
+    pub order: Vec<usize>,
+    /// Offset of each buffer.
+    pub offsets: Vec<usize>,
+    /// Bytes of the arena.
+    pub arena_bytes: usize,
+    /// The most bytes alive during one step.
+    pub lower_bound_bytes: usize,
+}
+
+/// Lays out the buffers for one order of steps.
+pub(super) fn lay_out(l: &Lowered, order: Vec<usize>) -> Layout {
+    let (lives, root) = lifetimes(l, &order);
+    let roots: Vec<usize> = (0..l.buffers).filter(|&b| root[b] == b).collect();
+    let items: Vec<Lifetime> = roots.iter().map(|&b| lives[b]).collect();
+    let bound = lower_bound(&items, order.len());
+    let (places, total) = place(&items, bound);
+    let mut offsets = vec![0; l.buffers];
+    for (&b, &at) in roots.iter().zip(&places) {
+        offsets[b] = at;
+    }
+    for b in 0..l.buffers {
+        offsets[b] = offsets[root[b]];
+    }
+    Layout { order, offsets, arena_bytes: total, lower_bound_bytes: bound }
+}
+
+/// Lifetimes, with buffers that take another's place merged into it: `root[b]` is the buffer whose memory `b` uses.
+fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
+    let n = order.len();
+    let mut lives: Vec<Lifetime> = sizes(l)
+        .into_iter()
+        .map(|bytes| Lifetime { first: usize::MAX, last: 0, bytes: bytes.next_multiple_of(ALIGN) })
+        .collect();
+    let mut touch = |b: usize, at: usize| {
+        lives[b].first = lives[b].first.min(at);
+        lives[b].last = lives[b].last.max(at);
+    };
+    for (at, &i) in order.iter().enumerate() {
+        let step = &l.steps[i];
+        for t in step.inputs.iter().flatten().chain([&step.output]) {
+            if let Some(b) = buffer(l, *t) {
+                touch(b, at);
+            }
+        }
+    }
+    for &t in &l.inputs {
+        if let Some(b) = buffer(l, t) {
+            touch(b, 0);
+        }
+    }
+    for &t in &l.outputs {
+        if let Some(b) = buffer(l, t) {
+            touch(b, n);
+        }
+    }
+    for life in &mut lives {
+        // A buffer that nothing touches takes no part.
+        if life.first == usize::MAX {
+            (life.first, life.bytes) = (0, 0);
+        }
+    }
+    let mut root: Vec<usize> = (0..l.buffers).collect();
+    for (at, &i) in order.iter().enumerate() {
+        let step = &l.steps[i];
+        let out = buffer(l, step.output).expect("outputs are in the arena");
+        if lives[out].first != at {
+            continue;
+        }
+        let operands: Vec<Option<usize>> = step.inputs.iter().map(|t| t.and_then(|t| buffer(l, t))).collect();
+        let exact = |t: usize| l.tensors[t].bytes();
+        for (k, b) in operands.iter().enumerate() {
+            let Some(b) = *b else { continue };
+            let r = find(&mut root, b);
+            let dies = lives[r].last == at && lives[r].bytes == lives[out].bytes;
+            let same_size = step.inputs[k].is_some_and(|t| exact(t) == exact(step.output));
+            // Every operand in that memory must be one the kernel may overwrite.
+            let all_allowed = operands.iter().enumerate().all(|(j, o)| {
+                o.is_none_or(|o| find(&mut root, o) != r || step.in_place & (1 << j) != 0)
+            });
+            if dies && same_size && all_allowed && root[out] == out && r != out {
+                root[out] = r;
+                lives[r].last = lives[out].last;
+                break;
+            }
+        }
+    }
+    for b in 0..l.buffers {
+        find(&mut root, b);
+    }
+    (lives, root)
+}
+
+fn find(root: &mut [usize], b: usize) -> usize {
+    let mut r = b;
+    while root[r] != r {
+        r = root[r];
+    }
+    root[b] = r;
+    r
+}
+
+fn lower_bound(items: &[Lifetime], steps: usize) -> usize {
+    let mut change = vec![0i64; steps + 2];
+    for life in items {
+        change[life.first] += life.bytes as i64;
+        change[life.last + 1] -= life.bytes as i64;
+    }
+    let mut alive = 0;
+    change.iter().map(|c| {
+        alive += c;
+        alive
+    }).max().unwrap_or(0) as usize
+}
+
+/// Offsets for the items, and their total; stops searching at `bound`.
+fn place(items: &[Lifetime], bound: usize) -> (Vec<usize>, usize) {
+    let by = |key: &dyn Fn(&Lifetime) -> (std::cmp::Reverse<usize>, usize)| {
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        order.sort_by_key(|&i| key(&items[i]));
+        order
+    };
+    use std::cmp::Reverse;
+    let orders = [
+        by(&|l| (Reverse(l.bytes), l.first)),
+        by(&|l| (Reverse(l.bytes * (l.last - l.first + 1)), l.first)),
+        by(&|l| (Reverse(l.last - l.first), l.first)),
+        by(&|l| (Reverse(0), l.first)),
+    ];
+    let mut best = (Vec::new(), usize::MAX);
+    let mut best_order = Vec::new();
+    for order in orders {
+        let (offsets, total) = first_fit(items, &order);
+        if total < best.1 {
+            (best, best_order) = ((offsets, total), order);
+        }
+    }
+    // A seeded walk over orders that differ in one move. Small graphs only: each try is quadratic.
+    let tries = if items.len() > 500 { 0 } else { TRIES };
+    let mut seed = 0x2545_F491_4F6C_DD1Du64;
+    let mut random = |n: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % n.max(1) as u64) as usize
+    };
+    for _ in 0..tries {
+        if best.1 <= bound || items.len() < 2 {
+            break;
+        }
+        let mut order = best_order.clone();
+        let item = order.remove(random(items.len()));
+        order.insert(random(items.len()), item);
+        let (offsets, total) = first_fit(items, &order);
+        if total <= best.1 {
+            (best, best_order) = ((offsets, total), order);
+        }
+    }
+    best
+}
+
+/// Puts the items, in the given order, each at the lowest offset where it is in nobody's way.
+fn first_fit(items: &[Lifetime], order: &[usize]) -> (Vec<usize>, usize) {
+    let mut offsets = vec![0; items.len()];
+    let mut placed: Vec<usize> = Vec::new();
+    let mut total = 0;
+    for &i in order {
+        let mut at = 0;
+        // `placed` is kept in ascending order of offsets.
+        for &p in &placed {
+            if !items[p].overlaps(&items[i]) || items[p].bytes == 0 {
+                continue;
+            }
+            if offsets[p] >= at + items[i].bytes {
+                break;
+            }
+            at = at.max(offsets[p] + items[p].bytes);
+        }
+        offsets[i] = at;
+        total = total.max(at + items[i].bytes);
+        let slot = placed.partition_point(|&p| offsets[p] <= at);
+        placed.insert(slot, i);
+    }
+    (offsets, total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_fit_reuses_memory_of_the_dead() {
+        let life = |first, last, bytes| Lifetime { first, last, bytes };
+        let items = [life(0, 1, 64), life(1, 2, 32), life(2, 3, 64)];
+        let (offsets, total) = place(&items, lower_bound(&items, 4));
+        assert_eq!(total, 96);
+        assert!(offsets[1] >= 64 || offsets[1] + 32 <= offsets[0]);
+    }
+}

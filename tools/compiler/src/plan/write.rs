@@ -1,0 +1,220 @@
+//! Plan → `.kgl`.
+
+use std::collections::HashMap;
+
+use kinglet::format::words::Record;
+use kinglet::format::{
+    ABSENT, ALIGN, CHECKED_FROM, HEADER_BYTES, MAGIC, MAX_RANK, Region, SECTION_ENTRY_BYTES, Section,
+    StepRecord, TensorRecord, VERSION, checksum,
+};
+use kinglet::{Model, Target};
+
+use super::Layout;
+use crate::Error;
+use crate::graph::Graph;
+use crate::lower::{Lowered, Place, PlanTensor};
+use crate::report::{FloatStep, Report, StepReport};
+
+/// Writes the file, checks it as the runtime will, and reports on it.
+///
+/// # Errors
+/// [`Error::TooLarge`] if a tensor has too many dimensions for the format, [`Error::Internal`] if the runtime refuses the
+/// result.
+pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -> Result<(Vec<u8>, Report), Error> {
+    let mut plan = Plan::default();
+    for &i in &layout.order {
+        let step = &lowered.steps[i];
+        let operands = plan.operands.len() as u32;
+        for input in &step.inputs {
+            let word = input.map_or(Ok(ABSENT), |t| plan.tensor(&lowered, layout, t))?;
+            plan.operands.push(word);
+        }
+        let output = plan.tensor(&lowered, layout, step.output)?;
+        plan.operands.push(output);
+        let record = StepRecord {
+            kind: step.kind as u32,
+            operands,
+            inputs: step.inputs.len() as u32,
+            outputs: 1,
+            params: plan.params.len() as u32,
+            rows: step.rows as u32,
+            scratch: 0,
+            macs: [step.macs as u32, (step.macs >> 32) as u32],
+        };
+        plan.params.extend_from_slice(&step.params);
+        record.write(&mut |w| plan.steps.push(w));
+    }
+    let mut io = vec![lowered.inputs.len() as u32, lowered.outputs.len() as u32];
+    for &t in lowered.inputs.iter().chain(&lowered.outputs) {
+        io.push(plan.tensor(&lowered, layout, t)?);
+    }
+    let input_names = graph.inputs.iter().map(|&t| graph.tensors[t].name.clone());
+    let steps = || layout.order.iter().map(|&i| &lowered.steps[i]);
+    let names: Vec<String> = input_names
+        .chain(graph.output_names.iter().cloned())
+        .chain(steps().map(|s| s.name.clone()))
+        .chain(steps().map(|s| s.source.join("\n")))
+        .collect();
+    let metadata: Vec<String> = graph.metadata.iter().flat_map(|(k, v)| [k.clone(), v.clone()]).collect();
+
+    let report = report(&lowered, layout);
+    // Each step is a band of its own: whole tensors. The section is empty then.
+    let sections: Vec<(Section, Vec<u8>)> = vec![
+        (Section::Tensors, bytes(&plan.tensors)),
+        (Section::Operands, bytes(&plan.operands)),
+        (Section::Params, bytes(&plan.params)),
+        (Section::Steps, bytes(&plan.steps)),
+        (Section::Bands, Vec::new()),
+        (Section::Io, bytes(&io)),
+        (Section::Names, strings(&names)),
+        (Section::Metadata, strings(&metadata)),
+        (Section::Weights, lowered.weights),
+    ];
+    let kgl = assemble(&sections, layout, target)?;
+    verify(&kgl)?;
+    Ok((kgl, Report { onnx_nodes: graph.onnx_nodes, ..report }))
+}
+
+#[derive(Default)]
+struct Plan {
+    tensors: Vec<u32>,
+    known: HashMap<usize, u32>,
+    operands: Vec<u32>,
+    params: Vec<u32>,
+    steps: Vec<u32>,
+}
+
+impl Plan {
+    /// The number of a tensor in the file; its record is written on first use.
+    fn tensor(&mut self, l: &Lowered, layout: &Layout, t: usize) -> Result<u32, Error> {
+        if let Some(&n) = self.known.get(&t) {
+            return Ok(n);
+        }
+        let record = record(&l.tensors[t], layout)?;
+        record.write(&mut |w| self.tensors.push(w));
+        let n = self.known.len() as u32;
+        self.known.insert(t, n);
+        Ok(n)
+    }
+}
+
+fn record(t: &PlanTensor, layout: &Layout) -> Result<TensorRecord, Error> {
+    let (region, offset) = match t.place {
+        Place::Buffer(b) => (Region::Arena, layout.offsets[b]),
+        Place::Weights(at) => (Region::Weights, at),
+    };
+    // Only inputs and outputs need their dimensions, and those have few; an intermediate of high rank is a list of elements.
+    let shape = if t.shape.len() <= MAX_RANK { t.shape.clone() } else { vec![t.shape.iter().product()] };
+    let mut dims = [0; MAX_RANK];
+    dims.iter_mut().zip(&shape).for_each(|(d, &n)| *d = n as u32);
+    let bytes = u32::try_from(t.bytes()).map_err(|_| Error::TooLarge(format!("a tensor of {} bytes", t.bytes())))?;
+    let rows = crate::lower::rows_of(&shape).0 as u32;
+    Ok(TensorRecord {
+        dtype: t.dtype,
+        region,
+        offset: offset as u32,
+        bytes,
+        row_bytes: bytes.checked_div(rows).unwrap_or(0),
+        capacity: rows,
+        scale: t.scale,
+        zero_point: t.zero_point,
+        rank: shape.len() as u32,
+        dims,
+    })
+}
+
+fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|w| w.to_le_bytes()).collect()
+}
+
+fn strings(list: &[String]) -> Vec<u8> {
+    if list.is_empty() {
+        return Vec::new();
+    }
+    let mut words = vec![list.len() as u32];
+    let mut end = 0;
+    for s in list {
+        end += s.len();
+        words.push(end as u32);
+    }
+    let mut out = bytes(&words);
+    list.iter().for_each(|s| out.extend_from_slice(s.as_bytes()));
+    out
+}
+
+fn assemble(sections: &[(Section, Vec<u8>)], layout: &Layout, target: Target) -> Result<Vec<u8>, Error> {
+    let mut out = vec![0u8; HEADER_BYTES + sections.len() * SECTION_ENTRY_BYTES];
+    let table_end = out.len();
+    let mut table = Vec::new();
+    for (id, data) in sections {
+        out.resize(out.len().next_multiple_of(ALIGN), 0);
+        table.extend([*id as u32, out.len() as u32, data.len() as u32, 0]);
+        out.extend_from_slice(data);
+    }
+    let len = u32::try_from(out.len()).map_err(|_| Error::TooLarge(format!("a file of {} bytes", out.len())))?;
+    out[HEADER_BYTES..table_end].copy_from_slice(&bytes(&table));
+    let weights = &sections.iter().find(|(id, _)| *id == Section::Weights).expect("there is always one").1;
+    let weights_sum = checksum(weights, 0);
+    let head = [
+        weights_sum as u32,
+        (weights_sum >> 32) as u32,
+        len,
+        layout.arena_bytes as u32,
+        0,
+        layout.lower_bound_bytes as u32,
+        sections.len() as u32,
+    ];
+    out[..4].copy_from_slice(&MAGIC);
+    out[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    out[6..8].copy_from_slice(&(target as u16).to_le_bytes());
+    out[CHECKED_FROM..CHECKED_FROM + head.len() * 4].copy_from_slice(&bytes(&head));
+    let mut sum = checksum(&out[CHECKED_FROM..table_end], 0);
+    for (id, data) in sections {
+        if *id != Section::Weights {
+            sum = checksum(data, sum);
+        }
+    }
+    out[8..16].copy_from_slice(&sum.to_le_bytes());
+    Ok(out)
+}
+
+/// Loads the file the way the runtime does, from aligned memory.
+fn verify(kgl: &[u8]) -> Result<(), Error> {
+    // A cache line is 64-byte aligned by its type, and plain data.
+    #[repr(C, align(64))]
+    #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+    struct Line([u8; 64]);
+    let mut lines = vec![Line([0; 64]); kgl.len().div_ceil(64)];
+    let flat: &mut [u8] = bytemuck::cast_slice_mut(&mut lines);
+    flat[..kgl.len()].copy_from_slice(kgl);
+    Model::load(&flat[..kgl.len()]).map(|_| ()).map_err(|e| Error::Internal(e.to_string()))
+}
+
+fn report(l: &Lowered, layout: &Layout) -> Report {
+    let mut r = Report {
+        weights_bytes: l.weights.len(),
+        arena_bytes: layout.arena_bytes,
+        lower_bound_bytes: layout.lower_bound_bytes,
+        ..Report::default()
+    };
+    for &i in &layout.order {
+        let step = &l.steps[i];
+        r.macs += step.macs;
+        match &step.float_reason {
+            None => r.integer_steps += 1,
+            Some(reason) => r.float_steps.push(FloatStep {
+                name: step.name.clone(),
+                kind: step.kind.name().into(),
+                reason: reason.clone(),
+            }),
+        }
+        r.steps.push(StepReport {
+            name: step.name.clone(),
+            kind: step.kind.name().into(),
+            dtype: step.dtype.name().into(),
+            macs: step.macs,
+            source_nodes: step.source.clone(),
+        });
+    }
+    r
+}
