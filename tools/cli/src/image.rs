@@ -252,7 +252,11 @@ mod tests {
         let first = read(&path, &plain, &input(DType::F32, &[1, 3, 1, 2]), &source(&[])).unwrap();
         assert_eq!((first.shape, first.values), (vec![1, 3, 1, 2], vec![1.0, 0.2, 0.0, 0.2, 0.0, 0.2]));
         let last = read(&path, &plain, &input(DType::F32, &[1, 1, 2, 3]), &source(&[])).unwrap();
-        assert_eq!((last.shape, last.values.len()), (vec![1, 1, 2, 3], 2), "one channel wins over three at the end");
+        assert_eq!(
+            (last.shape, last.values.len()),
+            (vec![1, 1, 2, 3], 6),
+            "one channel in front wins over three behind"
+        );
         let last = read(&path, &plain, &input(DType::F32, &[1, 4, 8, 3]), &source(&[])).unwrap();
         assert_eq!((last.shape, last.values.len()), (vec![1, 4, 8, 3], 96));
         assert!(last.values[..3].iter().zip([1.0, 0.0, 0.0]).all(|(a, b)| (a - b).abs() < 1e-6));

@@ -1,84 +1,125 @@
-//! NumPy's `.npy` format.
+//! NumPy's `.npy` format: a magic number, a header that is a Python dictionary, and the elements.
 
 use std::io::Write;
 
 use kinglet::DType;
 use kinglet_compiler::array::{Array, Numbers, strides};
-use npyz::{Endianness, NpyHeader, Order, TypeChar, TypeStr, WriteOptions, WriterBuilder};
 
 use super::{elements, f16};
 
+const MAGIC: &[u8] = b"\x93NUMPY";
+
 /// Reads an array. f64 and f16 become reals, unsigned 32- and 64-bit integers i64.
 pub fn read(bytes: &[u8]) -> Result<Array, String> {
-    // A header that claims to be longer than the file would be allocated before it is read.
-    let header_len = match bytes {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => usize::from(u16::from_le_bytes([*a, *b])),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', _, _, a, b, c, d, ..] => u32::from_le_bytes([*a, *b, *c, *d]) as usize,
-        _ => return Err("not a .npy file".into()),
+    let rest = bytes.strip_prefix(MAGIC).ok_or("not a .npy file")?;
+    let (length, rest) = match rest {
+        [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
+        [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
+        _ => return Err("the .npy file is cut off or of an unknown version".into()),
     };
-    if header_len > bytes.len() {
-        return Err("the .npy header is cut off".into());
-    }
-    let mut rest = bytes;
-    let header =
-        NpyHeader::from_reader(&mut rest).map_err(|e| format!("bad .npy header: {}", shorten(&e.to_string())))?;
-    let npyz::DType::Plain(ty) = header.dtype() else {
-        return Err(format!("elements of type {} are not supported", shorten(&header.dtype().descr())));
-    };
-    let shape: Vec<usize> = header.shape().iter().map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
-    let n = elements(&shape, rest.len())?;
-    let size = ty.num_bytes().filter(|&s| s > 0).ok_or_else(|| unsupported(&ty))?;
-    if n.checked_mul(size) != Some(rest.len()) {
-        return Err(format!("shape {shape:?} of type {ty} does not fit the {} bytes of data", rest.len()));
-    }
-    let (dtype, data) = numbers(&ty, rest)?;
-    let data = match header.order() {
-        Order::C => data,
-        Order::Fortran => match data {
-            Numbers::F(v) => Numbers::F(from_fortran(&v, &shape)),
-            Numbers::I(v) => Numbers::I(from_fortran(&v, &shape)),
-        },
+    let (header, data) = rest.split_at_checked(length).ok_or("the .npy header is cut off")?;
+    let header = std::str::from_utf8(header).map_err(|_| "the .npy header is not text")?;
+    let Header { descr, fortran, shape } = Header::parse(header)?;
+    let n = elements(&shape, data.len())?;
+    let (dtype, data) = numbers(&descr, n, data)?;
+    let data = match data {
+        Numbers::F(v) if fortran => Numbers::F(from_fortran(&v, &shape)),
+        Numbers::I(v) if fortran => Numbers::I(from_fortran(&v, &shape)),
+        data => data,
     };
     Ok(Array { dtype, shape, data })
 }
 
-fn unsupported(ty: &TypeStr) -> String {
-    format!("elements of type {ty} are not supported (floats, integers and bools are)")
+/// What the dictionary says.
+struct Header {
+    descr: String,
+    fortran: bool,
+    shape: Vec<usize>,
 }
 
-fn numbers(ty: &TypeStr, bytes: &[u8]) -> Result<(DType, Numbers), String> {
-    let big = ty.endianness() == Endianness::Big;
+impl Header {
+    fn parse(text: &str) -> Result<Header, String> {
+        let bad =
+            || format!("the .npy header `{}` is not understood", text.trim().chars().take(200).collect::<String>());
+        let (mut descr, mut fortran, mut shape) = (None, None, None);
+        let mut rest = text.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or_else(bad)?.trim();
+        while !rest.is_empty() {
+            let (key, after) = quoted(rest).ok_or_else(bad)?;
+            let value = after.trim_start().strip_prefix(':').ok_or_else(bad)?.trim_start();
+            let after = match key {
+                "descr" if value.starts_with('[') => return Err("arrays of records are not supported".into()),
+                "descr" => {
+                    let (name, after) = quoted(value).ok_or_else(bad)?;
+                    descr = Some(name.to_string());
+                    after
+                }
+                "fortran_order" => {
+                    let (yes, no) = (value.strip_prefix("True"), value.strip_prefix("False"));
+                    fortran = Some(yes.is_some());
+                    yes.or(no).ok_or_else(bad)?
+                }
+                "shape" => {
+                    let (dims, after) = value.strip_prefix('(').and_then(|v| v.split_once(')')).ok_or_else(bad)?;
+                    let dims = dims.split(',').map(str::trim).filter(|d| !d.is_empty()).map(str::parse);
+                    shape = Some(dims.collect::<Result<Vec<usize>, _>>().map_err(|_| bad())?);
+                    after
+                }
+                _ => return Err(bad()),
+            };
+            let after = after.trim_start();
+            rest = match after.strip_prefix(',') {
+                Some(next) => next.trim_start(),
+                None if after.is_empty() => after,
+                None => return Err(bad()),
+            };
+        }
+        match (descr, fortran, shape) {
+            (Some(descr), Some(fortran), Some(shape)) => Ok(Header { descr, fortran, shape }),
+            _ => Err(bad()),
+        }
+    }
+}
+
+/// A Python string without escapes at the start of `text`, and what follows it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    text[1..].split_once(quote)
+}
+
+/// The `n` elements of the type that `descr` names: byte order, kind, size.
+fn numbers(descr: &str, n: usize, bytes: &[u8]) -> Result<(DType, Numbers), String> {
+    let big = descr.starts_with('>');
     macro_rules! read {
         ($t:ty, $f:expr) => {{
-            let mut word = [0; size_of::<$t>()];
-            let one = |c: &[u8]| {
-                word.copy_from_slice(c);
-                if big {
-                    word.reverse();
-                }
-                $f(<$t>::from_le_bytes(word))
-            };
-            bytes.chunks_exact(size_of::<$t>()).map(one).collect()
+            if n.checked_mul(size_of::<$t>()) != Some(bytes.len()) {
+                return Err(format!("{n} elements of type {descr} do not fit the {} bytes of data", bytes.len()));
+            }
+            let one =
+                |c: &[u8; size_of::<$t>()]| $f(if big { <$t>::from_be_bytes(*c) } else { <$t>::from_le_bytes(*c) });
+            bytes.as_chunks().0.iter().map(one).collect()
         }};
     }
-    Ok(match (ty.type_char(), ty.size_field()) {
-        (TypeChar::Float, 2) => (DType::F32, Numbers::F(read!(u16, f16))),
-        (TypeChar::Float, 4) => (DType::F32, Numbers::F(read!(f32, f64::from))),
-        (TypeChar::Float, 8) => (DType::F32, Numbers::F(read!(f64, |v| v))),
-        (TypeChar::Int, 1) => (DType::I8, Numbers::I(read!(i8, i64::from))),
-        (TypeChar::Int, 2) => (DType::I16, Numbers::I(read!(i16, i64::from))),
-        (TypeChar::Int, 4) => (DType::I32, Numbers::I(read!(i32, i64::from))),
-        (TypeChar::Int, 8) => (DType::I64, Numbers::I(read!(i64, |v| v))),
-        (TypeChar::Uint, 1) => (DType::U8, Numbers::I(read!(u8, i64::from))),
-        (TypeChar::Uint, 2) => (DType::U16, Numbers::I(read!(u16, i64::from))),
-        (TypeChar::Uint, 4) => (DType::I64, Numbers::I(read!(u32, i64::from))),
-        (TypeChar::Uint, 8) => {
+    Ok(match descr.trim_start_matches(['<', '>', '|', '=']) {
+        "f2" => (DType::F32, Numbers::F(read!(u16, f16))),
+        "f4" => (DType::F32, Numbers::F(read!(f32, f64::from))),
+        "f8" => (DType::F32, Numbers::F(read!(f64, |v| v))),
+        "i1" => (DType::I8, Numbers::I(read!(i8, i64::from))),
+        "i2" => (DType::I16, Numbers::I(read!(i16, i64::from))),
+        "i4" => (DType::I32, Numbers::I(read!(i32, i64::from))),
+        "i8" => (DType::I64, Numbers::I(read!(i64, |v| v))),
+        "u1" => (DType::U8, Numbers::I(read!(u8, i64::from))),
+        "u2" => (DType::U16, Numbers::I(read!(u16, i64::from))),
+        "u4" => (DType::I64, Numbers::I(read!(u32, i64::from))),
+        "u8" => {
             let wide: Vec<u64> = read!(u64, |v| v);
             let narrow: Result<Vec<i64>, _> = wide.into_iter().map(i64::try_from).collect();
             (DType::I64, Numbers::I(narrow.map_err(|_| "a value of type u64 is too large for i64")?))
         }
-        (TypeChar::Bool, 1) => (DType::Bool, Numbers::I(read!(u8, |v| i64::from(v != 0)))),
-        _ => return Err(unsupported(ty)),
+        "b1" => (DType::Bool, Numbers::I(read!(u8, |v| i64::from(v != 0)))),
+        _ => {
+            let name: String = descr.chars().take(40).collect();
+            return Err(format!("elements of type `{name}` are not supported (floats, integers and bools are)"));
+        }
     })
 }
 
@@ -105,20 +146,19 @@ pub fn write(out: &mut dyn Write, dtype: DType, shape: &[u32], bytes: &[u8]) -> 
         DType::I64 => "<i8",
         DType::Bool => "|b1",
     };
-    let ty: TypeStr = name.parse().map_err(std::io::Error::other)?;
-    let shape: Vec<u64> = shape.iter().map(|&d| u64::from(d)).collect();
-    WriteOptions::new_header_only()
-        .dtype(npyz::DType::Plain(ty))
-        .shape(&shape)
-        .writer(&mut *out)
-        .write_header_only()?;
+    let dims: String = shape.iter().map(|d| format!("{d},")).collect();
+    let mut header = format!("{{'descr': '{name}', 'fortran_order': False, 'shape': ({dims}), }}");
+    // The data begins at a multiple of 64, as NumPy has it, and a line break ends the header.
+    let before = MAGIC.len() + 4;
+    let padded = (before + header.len() + 1).next_multiple_of(64) - before;
+    header += &" ".repeat(padded - 1 - header.len());
+    header.push('\n');
+    let length = u16::try_from(header.len()).map_err(std::io::Error::other)?;
+    out.write_all(MAGIC)?;
+    out.write_all(&[1, 0])?;
+    out.write_all(&length.to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
     out.write_all(bytes)
-}
-
-/// Error texts quote the header, which may be megabytes of nonsense.
-fn shorten(text: &str) -> String {
-    let short: String = text.chars().take(200).collect();
-    if short.len() < text.len() { short + " …" } else { short }
 }
 
 #[cfg(test)]
@@ -185,6 +225,9 @@ mod tests {
             file(&"(".repeat(60_000), &[]),
             b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec(),
             b"PK\x03\x04".to_vec(),
+            file("{'descr': '<f4', 'shape': (0,), }\n", &[]),
+            file("{'descr': '<f4, 'shape': (0,), }\n", &[]),
+            file("{\u{e9}}\n", &[]),
         ];
         for f in bad {
             let error = read(&f).unwrap_err();

@@ -45,7 +45,7 @@ fn channels_of_product(graph: &Graph, links: &Links, node: &Node) -> Option<(usi
     if node.inputs.get(2).is_some_and(|b| b.is_some()) {
         return None;
     }
-    let w = node.inputs[1]?;
+    let w = node.inputs.get(1).copied().flatten()?;
     let dequantized = links.node(graph, w).is_some_and(|n| {
         matches!(n.op, Op::Dequantize) && n.inputs[0].is_some_and(|t| graph.tensors[t].value.is_some())
     });

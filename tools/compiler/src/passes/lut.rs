@@ -3,6 +3,8 @@
 //! A chain of elementwise nodes (with quantised intermediates or without) that starts at one 8-bit tensor and ends at
 //! another is a function of one byte, whatever it contains; the evaluator computes its 256 values.
 
+use std::collections::HashMap;
+
 use kinglet::DType;
 
 use super::util::merged_sources;
@@ -105,28 +107,32 @@ fn collect(graph: &Graph, made_by: &[Option<usize>], x: TensorId, t: TensorId, c
     }
 }
 
-/// Evaluates the chain for every byte.
+/// Evaluates the chain for every byte: in a graph of its own, whose tensors hold 256 elements (constants one).
 fn table(graph: &Graph, chain: &[usize], x: TensorId, y: TensorId) -> Vec<u8> {
+    let mut small = Graph::default();
+    let mut ids = HashMap::new();
+    let mut values: HashMap<TensorId, Array> = HashMap::new();
     let dtype = graph.tensors[x].dtype;
-    let byte = |b: usize| if dtype == DType::I8 { b as u8 as i8 as i64 } else { b as i64 };
-    let mut values = std::collections::HashMap::new();
-    values.insert(x, Array::int(dtype, &[256], (0..256).map(byte).collect()));
+    let byte = |b: usize| if dtype == DType::I8 { i64::from(b as u8 as i8) } else { b as i64 };
+    let mut id = |small: &mut Graph, values: &mut HashMap<TensorId, Array>, t: TensorId| {
+        *ids.entry(t).or_insert_with(|| {
+            let mut tensor = graph.tensors[t].clone();
+            tensor.shape = vec![if tensor.value.is_some() { 1 } else { 256 }];
+            let value = tensor.value.take().map(|v| Array::clone(&v).reshaped(&[1]));
+            let new = small.add_tensor(tensor);
+            values.extend(value.map(|v| (new, v)));
+            new
+        })
+    };
+    let start = id(&mut small, &mut values, x);
+    values.insert(start, Array::int(dtype, &[256], (0..256).map(byte).collect()));
     for &i in chain {
-        let node = &graph.nodes[i];
-        // Constants of one element broadcast over the 256 values whatever their rank is.
-        let constants: Vec<Option<Array>> = node
-            .inputs
-            .iter()
-            .map(|t| t.and_then(|t| graph.value(t)).map(|v| v.clone().reshaped(&[1])))
-            .collect();
-        let inputs: Vec<Option<&Array>> = node
-            .inputs
-            .iter()
-            .zip(&constants)
-            .map(|(t, c)| c.as_ref().or_else(|| t.and_then(|t| values.get(&t))))
-            .collect();
-        let out = eval::node(graph, node, &inputs);
+        let mut node = graph.nodes[i].clone();
+        node.inputs.iter_mut().flatten().for_each(|t| *t = id(&mut small, &mut values, *t));
+        node.output = id(&mut small, &mut values, node.output);
+        let inputs: Vec<Option<&Array>> = node.inputs.iter().map(|t| t.and_then(|t| values.get(&t))).collect();
+        let out = eval::node(&small, &node, &inputs);
         values.insert(node.output, out);
     }
-    values[&y].ints().iter().map(|&v| v as u8).collect()
+    values[&ids[&y]].ints().iter().map(|&v| v as u8).collect()
 }

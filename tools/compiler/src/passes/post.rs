@@ -29,7 +29,7 @@ fn post(op: &mut Op) -> Option<&mut Post> {
 
 /// Whether a node is a product with constant weights: only those have a step that takes more after the sum.
 fn constant_product(graph: &Graph, node: &Node) -> bool {
-    let constant = node.inputs[1].is_some_and(|w| graph.tensors[w].value.is_some());
+    let constant = node.inputs.get(1).copied().flatten().is_some_and(|w| graph.tensors[w].value.is_some());
     match node.op {
         Op::Conv { .. } | Op::ConvTranspose { .. } => constant,
         Op::MatMul { transpose_a, .. } => {

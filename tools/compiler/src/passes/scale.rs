@@ -86,7 +86,7 @@ struct Product {
 }
 
 fn product(graph: &Graph, node: &Node) -> Option<Product> {
-    let w = node.inputs[1]?;
+    let w = node.inputs.get(1).copied().flatten()?;
     if !constant(graph, w) || node.inputs.get(2).copied().flatten().is_some_and(|b| !constant(graph, b)) {
         return None;
     }
