@@ -108,8 +108,8 @@ fn step(m: &Model<'_>, i: usize) -> Result<(), Fault> {
         if x.region == Region::Weights || x.bytes == 0 || output.bytes == 0 {
             continue;
         }
-        let disjoint = x.offset >= output.offset.saturating_add(output.bytes)
-            || output.offset >= x.offset.saturating_add(x.bytes);
+        let disjoint =
+            x.offset >= output.offset.saturating_add(output.bytes) || output.offset >= x.offset.saturating_add(x.bytes);
         let same = x.offset == output.offset && x.bytes == output.bytes && x.dtype.size() == output.dtype.size();
         if !disjoint && !(same && verdict.in_place & (1 << k) != 0) {
             return Err(Fault::Overlap);

@@ -98,9 +98,8 @@ impl<'a> Model<'a> {
         if io.len().checked_sub(2) != inputs.checked_add(outputs) {
             return Err(Error::Section { section: Section::Io as u16 });
         }
-        let optional = |s: Section| {
-            Strings::new(found[s as usize].unwrap_or(&[])).ok_or(Error::Section { section: s as u16 })
-        };
+        let optional =
+            |s: Section| Strings::new(found[s as usize].unwrap_or(&[])).ok_or(Error::Section { section: s as u16 });
         let model = Model {
             target,
             arena_bytes: word(7),

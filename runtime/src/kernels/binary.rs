@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use super::walk::{DIMS, contiguous, reaches_only, walk};
 use super::Params;
+use super::walk::{DIMS, contiguous, reaches_only, walk};
 use crate::DType;
 use crate::error::Fault;
 use crate::format::TensorRecord;

@@ -243,19 +243,15 @@ pub(super) fn clamp(v: f32, lo: f32, hi: f32) -> f32 {
     }
 }
 
-fn drive_int(
-    p: &Conv,
-    x: DType,
-    o: &Operands<'_>,
-    rows: Range<usize>,
-    mut store: impl FnMut(usize, usize, &[i32]),
-) {
+fn drive_int(p: &Conv, x: DType, o: &Operands<'_>, rows: Range<usize>, mut store: impl FnMut(usize, usize, &[i32])) {
     let zero = p.weight_zero;
     match (x, zero) {
         (DType::U8, 0) => drive::<u8, i8, i32>(p, o, rows, micro_int::<u8, MR>, micro_int::<u8, 1>, store),
         (_, 0) => drive::<i8, i8, i32>(p, o, rows, micro_int::<i8, MR>, micro_int::<i8, 1>, store),
         // An asymmetric weight: (x − zx)(w − zw) needs Σx too; padding pixels hold zx, so the sum over all taps is right.
-        (DType::U8, _) => drive::<u8, i8, i32>(p, o, rows, micro_zero::<u8, MR>(zero), micro_zero::<u8, 1>(zero), &mut store),
+        (DType::U8, _) => {
+            drive::<u8, i8, i32>(p, o, rows, micro_zero::<u8, MR>(zero), micro_zero::<u8, 1>(zero), &mut store)
+        }
         (_, _) => drive::<i8, i8, i32>(p, o, rows, micro_zero::<i8, MR>(zero), micro_zero::<i8, 1>(zero), &mut store),
     }
 }
@@ -425,9 +421,7 @@ fn micro_int<X: Element + Into<i16>, const M: usize>(acc: &mut [[i32; NR]; M], x
 }
 
 #[inline(always)]
-fn micro_zero<X: Element + Into<i16>, const M: usize>(
-    zero: i32,
-) -> impl Fn(&mut [[i32; NR]; M], [&[X]; M], &[i8]) {
+fn micro_zero<X: Element + Into<i16>, const M: usize>(zero: i32) -> impl Fn(&mut [[i32; NR]; M], [&[X]; M], &[i8]) {
     move |acc, x, w| {
         micro_int(acc, x, w);
         for m in 0..M {

@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use super::walk::{DIMS, reaches_only, walk};
 use super::Params;
+use super::walk::{DIMS, reaches_only, walk};
 use crate::Element;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -67,7 +67,8 @@ fn copy<T: Element>(p: &Copy, x: &View<'_>, out: &mut ViewMut<'_>, rows: Range<u
             return;
         }
         for i in 0..n as isize {
-            if let (&[v], [slot]) = (x.slice::<T>((a + i * from) as usize, 1), out.slice::<T>((b + i * to) as usize, 1)) {
+            if let (&[v], [slot]) = (x.slice::<T>((a + i * from) as usize, 1), out.slice::<T>((b + i * to) as usize, 1))
+            {
                 *slot = v;
             }
         }

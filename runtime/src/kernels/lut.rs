@@ -3,11 +3,11 @@
 use core::ops::Range;
 
 use super::Params;
+use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
 use crate::rows::{CHUNK, Operands, chunks};
-use crate::DType;
 
 record! {
     /// Parameters of a table step. Inputs: 0 `x` (one-byte type, `rows · row` elements), 1 table `[256]` u8, indexed by the

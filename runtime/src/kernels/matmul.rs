@@ -85,30 +85,40 @@ impl Params for MatMul {
         let (a, b, mut out) = (o.input(0), o.input(1), o.output());
         let n = self.n as usize;
         if a.dtype == DType::F32 {
-            drive(self, rows, |a_at, a_step, b_at, n0, width| {
-                let mut acc = [0f32; BLOCK];
-                sum_f32(self, &a, a_at, a_step, &b, b_at, n0, &mut acc[..width]);
-                acc.map(|v| v * self.multiplier)
-            }, |row, n0, v: &[f32]| out.slice::<f32>(row * n + n0, v.len()).copy_from_slice(v));
+            drive(
+                self,
+                rows,
+                |a_at, a_step, b_at, n0, width| {
+                    let mut acc = [0f32; BLOCK];
+                    sum_f32(self, &a, a_at, a_step, &b, b_at, n0, &mut acc[..width]);
+                    acc.map(|v| v * self.multiplier)
+                },
+                |row, n0, v: &[f32]| out.slice::<f32>(row * n + n0, v.len()).copy_from_slice(v),
+            );
             return;
         }
         let zero = out.zero_point();
-        drive(self, rows, |a_at, a_step, b_at, n0, width| {
-            let mut acc = [0i32; BLOCK];
-            sum_int(self, &a, a_at, a_step, &b, b_at, n0, &mut acc[..width]);
-            acc
-        }, |row, n0, acc: &[i32]| {
-            let at = row * n + n0;
-            if out.dtype() == DType::F32 {
-                for (o, &q) in out.slice::<f32>(at, acc.len()).iter_mut().zip(acc) {
-                    *o = q as f32 * self.multiplier;
+        drive(
+            self,
+            rows,
+            |a_at, a_step, b_at, n0, width| {
+                let mut acc = [0i32; BLOCK];
+                sum_int(self, &a, a_at, a_step, &b, b_at, n0, &mut acc[..width]);
+                acc
+            },
+            |row, n0, acc: &[i32]| {
+                let at = row * n + n0;
+                if out.dtype() == DType::F32 {
+                    for (o, &q) in out.slice::<f32>(at, acc.len()).iter_mut().zip(acc) {
+                        *o = q as f32 * self.multiplier;
+                    }
+                } else {
+                    for (o, &q) in out.slice::<u8>(at, acc.len()).iter_mut().zip(acc) {
+                        *o = quant::requantize(q, self.multiplier, zero, self.q_lo, self.q_hi) as u8;
+                    }
                 }
-            } else {
-                for (o, &q) in out.slice::<u8>(at, acc.len()).iter_mut().zip(acc) {
-                    *o = quant::requantize(q, self.multiplier, zero, self.q_lo, self.q_hi) as u8;
-                }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -136,7 +146,16 @@ fn drive<A: Copy>(
 
 #[allow(clippy::too_many_arguments)]
 #[inline(always)]
-fn sum_f32(p: &MatMul, a: &View<'_>, a_at: usize, a_step: usize, b: &View<'_>, b_at: usize, n0: usize, acc: &mut [f32]) {
+fn sum_f32(
+    p: &MatMul,
+    a: &View<'_>,
+    a_at: usize,
+    a_step: usize,
+    b: &View<'_>,
+    b_at: usize,
+    n0: usize,
+    acc: &mut [f32],
+) {
     let (n, k) = (p.n as usize, p.k as usize);
     let left = a.slice::<f32>(a_at, (k - 1) * a_step + 1);
     if p.transpose_b {
@@ -172,7 +191,16 @@ fn sum_f32(p: &MatMul, a: &View<'_>, a_at: usize, a_step: usize, b: &View<'_>, b
 
 #[allow(clippy::too_many_arguments)]
 #[inline(always)]
-fn sum_int(p: &MatMul, a: &View<'_>, a_at: usize, a_step: usize, b: &View<'_>, b_at: usize, n0: usize, acc: &mut [i32]) {
+fn sum_int(
+    p: &MatMul,
+    a: &View<'_>,
+    a_at: usize,
+    a_step: usize,
+    b: &View<'_>,
+    b_at: usize,
+    n0: usize,
+    acc: &mut [i32],
+) {
     let (n, k) = (p.n as usize, p.k as usize);
     let (za, zb) = (a.zero_point as i16, b.zero_point as i16);
     // Both types through their bytes: i8 = (byte ^ 0x80) − 128, so one loop serves i8 and u8.

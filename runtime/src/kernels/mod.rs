@@ -28,7 +28,7 @@ use core::ops::Range;
 pub use argmax::ArgMax;
 pub use binary::{Binary, BinaryOp};
 pub use conv::Conv;
-pub use convert::{Convert, Conversion};
+pub use convert::{Conversion, Convert};
 pub use copy::Copy;
 pub use cumsum::CumSum;
 pub use depthwise::DepthwiseConv;

@@ -7,7 +7,7 @@ use super::conv::{source, window_fits};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, View, chunks};
 
 code! {
     /// What a pooling step makes of a window.
@@ -24,6 +24,10 @@ code! {
 record! {
     /// Parameters of a pooling step. Input: 0 `x [batch, in_h, in_w, c]` of any type; output: `[batch, out_h, out_w, c]`.
     /// Rows: `batch · out_h`. A window without any element inside the input gives 0.
+    ///
+    /// An average adds the (dequantised) elements in f32 and divides the sum by their number. Where a mean of integers lies
+    /// on a rounding tie, the order decides: each column of the window is summed from top to bottom, then the columns from
+    /// left to right; a window that is the whole input is summed row by row.
     pub struct Pool {
         /// What is computed.
         pub kind: PoolKind,
@@ -60,51 +64,80 @@ impl Params for Pool {
 
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (x, mut out) = (o.input(0), o.output());
-        // Integers are combined as q − zero_point, exactly; the scale comes last.
-        let (x, scale) = x.unscaled();
         let c = self.channels as usize;
-        let (out_h, out_w) = (self.output[0] as usize, self.output[1] as usize);
+        let out_w = self.output[1] as usize;
+        let whole = self.kernel == self.input && self.output == [1, 1];
         for row in rows {
-            let first = row / out_h * self.input[0] as usize;
             for column in 0..out_w {
                 chunks(0..c, |c0, n| {
+                    let mut window = Window { pool: self, x: &x, row, column, c0, n, inside: 0, positions: 0 };
                     let mut acc = [if self.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }; CHUNK];
-                    let acc = &mut acc[..n];
-                    let mut inside = 0u32;
-                    let mut positions = 0u32;
-                    for ky in 0..self.kernel[0] {
-                        let y = self.coordinate(0, row % out_h, ky);
-                        for kx in 0..self.kernel[1] {
-                            let w = self.coordinate(1, column, kx);
-                            positions += u32::from(self.within_padding(0, y) && self.within_padding(1, w));
-                            let (Some(y), Some(w)) = (source(y, 1, self.input[0]), source(w, 1, self.input[1])) else {
-                                continue;
-                            };
-                            inside += 1;
-                            let mut v = [0f32; CHUNK];
-                            let v = &mut v[..n];
-                            x.load(((first + y) * self.input[1] as usize + w) * c + c0, v);
-                            if self.kind == PoolKind::Max {
-                                for (a, &v) in acc.iter_mut().zip(v.iter()) {
-                                    *a = if v > *a || v.is_nan() { v } else { *a };
-                                }
-                            } else {
-                                for (a, v) in acc.iter_mut().zip(v.iter()) {
-                                    *a += v;
-                                }
+                    let [kernel_h, kernel_w] = self.kernel;
+                    if whole || self.kind == PoolKind::Max {
+                        for ky in 0..kernel_h {
+                            for kx in 0..kernel_w {
+                                window.add(ky, kx, &mut acc);
+                            }
+                        }
+                    } else {
+                        for kx in 0..kernel_w {
+                            let mut sum = [0f32; CHUNK];
+                            for ky in 0..kernel_h {
+                                window.add(ky, kx, &mut sum);
+                            }
+                            for (a, s) in acc[..n].iter_mut().zip(&sum) {
+                                *a += s;
                             }
                         }
                     }
                     let count = match self.kind {
                         PoolKind::Max => 1,
-                        PoolKind::Average => inside,
-                        PoolKind::AverageWithPadding => positions,
+                        PoolKind::Average => window.inside,
+                        PoolKind::AverageWithPadding => window.positions,
                     };
-                    for a in acc.iter_mut() {
-                        *a = if inside == 0 { 0.0 } else { *a * scale / count as f32 };
+                    for a in &mut acc[..n] {
+                        *a = if window.inside == 0 { 0.0 } else { *a / count as f32 };
                     }
-                    out.store((row * out_w + column) * c + c0, acc);
+                    out.store((row * out_w + column) * c + c0, &acc[..n]);
                 });
+            }
+        }
+    }
+}
+
+/// One window over a run of channels, and how many of its elements were seen.
+struct Window<'a> {
+    pool: &'a Pool,
+    x: &'a View<'a>,
+    row: usize,
+    column: usize,
+    c0: usize,
+    n: usize,
+    inside: u32,
+    positions: u32,
+}
+
+impl Window<'_> {
+    /// Takes the element at a tap, if it lies inside the input, into the accumulators.
+    #[inline(always)]
+    fn add(&mut self, ky: u32, kx: u32, acc: &mut [f32; CHUNK]) {
+        let p = self.pool;
+        let out_h = p.output[0] as usize;
+        let (y, w) = (p.coordinate(0, self.row % out_h, ky), p.coordinate(1, self.column, kx));
+        self.positions += u32::from(p.within_padding(0, y) && p.within_padding(1, w));
+        let (Some(y), Some(w)) = (source(y, 1, p.input[0]), source(w, 1, p.input[1])) else { return };
+        self.inside += 1;
+        let first = self.row / out_h * p.input[0] as usize;
+        let mut v = [0f32; CHUNK];
+        let v = &mut v[..self.n];
+        self.x.load(((first + y) * p.input[1] as usize + w) * p.channels as usize + self.c0, v);
+        if p.kind == PoolKind::Max {
+            for (a, &v) in acc.iter_mut().zip(v.iter()) {
+                *a = if v > *a || v.is_nan() { v } else { *a };
+            }
+        } else {
+            for (a, v) in acc.iter_mut().zip(v.iter()) {
+                *a += v;
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use core::ops::Range;
 
+use super::Params;
 use super::binary::{in_place, inner_stride_is_simple, load};
 use super::walk::{DIMS, contiguous, reaches_only, walk};
-use super::Params;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};

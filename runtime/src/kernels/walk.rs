@@ -53,12 +53,7 @@ pub fn walk<const N: usize>(
 }
 
 /// Fails unless every element that [`walk`] reaches in `t` is there, and no dimension is zero.
-pub fn reaches_only(
-    t: &TensorRecord,
-    dims: &[u32; DIMS],
-    offset: i32,
-    strides: &[i32; DIMS],
-) -> Result<(), Fault> {
+pub fn reaches_only(t: &TensorRecord, dims: &[u32; DIMS], offset: i32, strides: &[i32; DIMS]) -> Result<(), Fault> {
     ensure(product(dims)? > 0, Fault::Shape)?;
     let (mut lo, mut hi) = (i64::from(offset), i64::from(offset));
     for d in 0..DIMS {

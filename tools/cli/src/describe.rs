@@ -113,10 +113,12 @@ pub struct Resident {
     pub tensor: usize,
     /// The tensor.
     pub record: Tensor,
-    /// Steps that write it; several where each writes a part.
+    /// Steps that write it; several where each writes a part. A view is written by those of the tensor it views.
     pub written_by: Vec<usize>,
     /// Steps that read it.
     pub read_by: Vec<usize>,
+    /// The tensor it is another shape of.
+    pub view_of: Option<usize>,
     /// Name of the input it is.
     pub input: Option<String>,
     /// Name of the output it is.
@@ -130,7 +132,7 @@ impl Resident {
         json!({
             "tensor": self.tensor, "region": region(t.region), "offset": t.offset, "bytes": t.bytes,
             "dtype": t.dtype.name(), "shape": self.record.shape(), "written_by": self.written_by,
-            "read_by": self.read_by, "input": self.input, "output": self.output,
+            "read_by": self.read_by, "view_of": self.view_of, "input": self.input, "output": self.output,
         })
     }
 
@@ -165,6 +167,7 @@ pub fn arena_map(model: &Model<'_>) -> Vec<Resident> {
             record: model.tensor(tensor),
             written_by: Vec::new(),
             read_by: Vec::new(),
+            view_of: None,
             input: None,
             output: None,
         })
@@ -186,7 +189,34 @@ pub fn arena_map(model: &Model<'_>) -> Vec<Resident> {
     for i in 0..model.output_count() {
         model.output_tensor(i).into_iter().for_each(|t| all[t].output = Some(output_name(model, i)));
     }
+    resolve_views(&mut all);
     all.retain(|r| r.record.0.region != Region::Weights);
     all.sort_by_key(|r| (r.record.0.offset, r.tensor));
     all
+}
+
+/// A tensor that no step writes and that is no input is another shape of one in the same place: the latest one written
+/// before it is read.
+fn resolve_views(all: &mut [Resident]) {
+    let place = |r: &Resident| (r.record.0.region, r.record.0.offset, r.record.0.bytes);
+    for i in 0..all.len() {
+        let view = &all[i];
+        if view.record.0.region == Region::Weights || view.input.is_some() || !view.written_by.is_empty() {
+            continue;
+        }
+        let first_read = view.read_by.first().copied().unwrap_or(usize::MAX);
+        let source = all
+            .iter()
+            .enumerate()
+            .filter(|(k, r)| *k != i && place(r) == place(view))
+            .filter_map(|(k, r)| {
+                let last = r.written_by.iter().copied().rfind(|&step| step < first_read);
+                last.or((r.input.is_some() && r.written_by.is_empty()).then_some(0)).map(|last| (last, k))
+            })
+            .max();
+        if let Some((_, k)) = source {
+            all[i].view_of = Some(all[k].tensor);
+            all[i].written_by = all[k].written_by.clone();
+        }
+    }
 }

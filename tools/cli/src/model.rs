@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kinglet::format::MAGIC;
+use kinglet_compiler::graph::Graph;
 use kinglet_compiler::{Compiled, DimInfo, InputInfo, Options};
 use kinglet_native::ModelFile;
 use kinglet_onnx::ModelProto;
@@ -110,6 +111,7 @@ impl Onnx {
     }
 
     /// The file's name.
+    #[cfg(feature = "oracle")]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -135,15 +137,19 @@ impl Onnx {
     }
 
     /// Imports the graph.
-    pub fn import(&self, options: &Options) -> Result<kinglet_compiler::graph::Graph> {
+    pub fn import(&self, options: &Options) -> Result<Graph> {
         kinglet_compiler::import(&self.bytes, self.path.parent(), options).map_err(|e| Error::compiler(&self.path, &e))
     }
 
-    /// Compiles the graph, showing the stages on a terminal.
+    /// Compiles the file, showing the stages on a terminal.
     pub fn compile(&self, options: &Options) -> Result<Compiled> {
         let progress = Progress::spinner();
         progress.stage("import");
-        let graph = self.import(options)?;
+        self.compile_graph(self.import(options)?, options, &progress)
+    }
+
+    /// Compiles the imported graph, showing the stages.
+    pub fn compile_graph(&self, graph: Graph, options: &Options, progress: &Progress) -> Result<Compiled> {
         kinglet_compiler::compile_with(graph, options, &mut |stage| progress.stage(stage))
             .map_err(|e| Error::compiler(&self.path, &e))
     }

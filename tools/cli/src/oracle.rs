@@ -28,7 +28,7 @@ fn try_run(path: &Path, declared: &[InputInfo], arrays: &Arrays) -> TractResult<
     for (i, name) in names.iter().enumerate() {
         let known = declared.iter().any(|d| d.name == *name);
         let array = arrays.get(name).filter(|_| known);
-        let value = tensor(array.ok_or_else(|| format_err!("no array for the input `{name}`"))?)?;
+        let value = tensor(array.ok_or_else(|| TractError::msg(format!("no array for the input `{name}`")))?)?;
         model.set_input_fact(i, InferenceFact::dt_shape(value.datum_type(), value.shape()))?;
         values.push(value.into_tvalue());
     }
@@ -45,18 +45,25 @@ fn tensor(array: &Array) -> TractResult<Tensor> {
         DType::U16 => u16::datum_type(),
         DType::I32 => i32::datum_type(),
         DType::I64 => i64::datum_type(),
-        DType::Bool => bool::datum_type(),
+        DType::Bool => {
+            let bools: Vec<bool> = array.ints().iter().map(|&v| v != 0).collect();
+            return Tensor::from_shape(&array.shape, &bools);
+        }
     };
-    // SAFETY: the bytes are as many as the shape asks for and valid values of the type; bools are 0 or 1.
-    unsafe { Tensor::from_raw_dt(ty, &array.shape, &array.to_bytes()) }
+    let wide = match &array.data {
+        Numbers::F(v) => Tensor::from_shape(&array.shape, v)?,
+        Numbers::I(v) => Tensor::from_shape(&array.shape, v)?,
+    };
+    Ok(wide.cast_to_dt(ty)?.into_owned())
 }
 
 fn array(tensor: &Tensor) -> TractResult<Array> {
-    let plain = tensor.cast_to_dt(tensor.datum_type().unquantized())?;
-    let reals = plain.cast_to::<f64>()?;
-    Ok(Array {
-        dtype: DType::F32,
-        shape: tensor.shape().to_vec(),
-        data: Numbers::F(reals.to_plain_array_view::<f64>()?.iter().copied().collect()),
-    })
+    let reals = tensor.cast_to::<f64>()?;
+    let mut reals: Vec<f64> = reals.to_plain_array_view::<f64>()?.iter().copied().collect();
+    if tensor.datum_type().is_quantized() {
+        // Back to the integers: what they stand for is said by the graph, not by tract.
+        let (zero_point, scale) = tensor.datum_type().zp_scale();
+        reals.iter_mut().for_each(|v| *v = (*v / f64::from(scale)).round() + f64::from(zero_point));
+    }
+    Ok(Array { dtype: DType::F32, shape: tensor.shape().to_vec(), data: Numbers::F(reals) })
 }

@@ -30,7 +30,7 @@ impl Rng {
         }
         let (lo, hi) = dtype.quantized_range().unwrap_or((0, 1));
         let span = i64::from(hi) - i64::from(lo) + 1;
-        let mut int = || i64::from(lo) + ((self.next() >> 32) as i64 * span >> 32);
+        let mut int = || i64::from(lo) + (((self.next() >> 32) as i64 * span) >> 32);
         Array::int(dtype, shape, (0..n).map(|_| int()).collect())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kinglet::Target;
 
 use crate::array::Array;
-use crate::graph::Graph;
+use crate::graph::{Graph, TensorId};
 use crate::report::Report;
 use crate::{Error, lower, passes, plan};
 
@@ -31,6 +31,8 @@ pub struct Compiled {
     pub report: Report,
     /// The graph as the last pass left it, whose nodes became the steps.
     pub graph: Graph,
+    /// For each step in the order of execution the tensor of `graph` that it computes; `None` for an intermediate.
+    pub computed: Vec<Option<TensorId>>,
 }
 
 /// Compiles an imported graph.
@@ -55,7 +57,8 @@ pub fn compile_with(
     let lowered = lower::lower(&graph, options.target)?;
     progress("plan");
     let layout = plan::plan(&lowered)?;
+    let computed = layout.order.iter().map(|&i| lowered.steps[i].computes).collect();
     progress("write");
     let (kgl, report) = plan::write(&graph, lowered, &layout, options.target)?;
-    Ok(Compiled { kgl, report, graph })
+    Ok(Compiled { kgl, report, graph, computed })
 }

@@ -37,7 +37,7 @@ pub struct Repeat {
     #[command(flatten)]
     pub threads: Threads,
     /// Runs that are measured
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub runs: u32,
     /// Runs before that, to warm up
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -135,7 +135,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
 }
 
 /// The value that `percent` of the sorted values do not exceed.
-fn percentile(sorted: &[u64], percent: usize) -> u64 {
+pub fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
 }

@@ -113,7 +113,10 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
         let what = match (&r.input, &r.output, r.written_by.last()) {
             (Some(name), ..) => format!("input `{name}`"),
             (_, Some(name), _) => format!("output `{name}`"),
-            (.., Some(&step)) => describe::StepInfo::of(model, step).name,
+            (.., Some(&step)) => {
+                let name = describe::StepInfo::of(model, step).name;
+                if r.view_of.is_some() { format!("view of {name}") } else { name }
+            }
             _ => "-".to_string(),
         };
         let (offset, size) = (t.offset.to_string(), t.bytes.to_string());

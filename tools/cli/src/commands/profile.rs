@@ -9,7 +9,7 @@ use kinglet::{Clock, Observer, Quiet};
 use kinglet_native::Nanos;
 use serde_json::{Value, json};
 
-use super::bench::{Repeat, Workload};
+use super::bench::{Repeat, Workload, percentile};
 use crate::describe::{self, StepInfo};
 use crate::error::Result;
 use crate::io::Streams;
@@ -35,16 +35,27 @@ pub struct Args {
     trace: Option<PathBuf>,
 }
 
-/// Start and length of every step of one run, and the sum of lengths over all runs.
+/// Start and length of every step of the last run, and the lengths of all runs by step.
 struct Recorder {
     clock: Nanos,
     spans: Vec<(u64, u64)>,
-    totals: Vec<u64>,
+    lengths: Vec<Vec<u64>>,
 }
 
 impl Recorder {
-    fn new(steps: usize) -> Self {
-        Recorder { clock: Nanos::new(), spans: vec![(0, 0); steps], totals: vec![0; steps] }
+    fn new(steps: usize, runs: usize) -> Self {
+        // Room for everything, so that nothing is allocated between two steps.
+        let lengths = (0..steps).map(|_| Vec::with_capacity(runs)).collect();
+        Recorder { clock: Nanos::new(), spans: vec![(0, 0); steps], lengths }
+    }
+
+    /// Median time of each step.
+    fn medians(&mut self) -> Vec<u64> {
+        let median = |v: &mut Vec<u64>| {
+            v.sort_unstable();
+            percentile(v, 50)
+        };
+        self.lengths.iter_mut().map(median).collect()
     }
 }
 
@@ -56,7 +67,7 @@ impl Observer for Recorder {
     fn after(&mut self, step: usize, _: &ArenaView<'_>) {
         let span = &mut self.spans[step];
         span.1 = self.clock.ticks() - span.0;
-        self.totals[step] += span.1;
+        self.lengths[step].push(span.1);
     }
 }
 
@@ -67,11 +78,11 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     for _ in 0..args.repeat.warmup {
         work.run(&mut Quiet)?;
     }
-    let mut recorder = Recorder::new(steps.len());
+    let mut recorder = Recorder::new(steps.len(), args.repeat.runs as usize);
     let progress = Progress::bar(args.repeat.runs.into(), "runs");
-    let mut run_ns = 0;
+    let mut runs = Vec::new();
     for _ in 0..args.repeat.runs {
-        run_ns += work.run(&mut recorder)?;
+        runs.push(work.run(&mut recorder)?);
         progress.tick();
     }
     drop(progress);
@@ -79,7 +90,8 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
         let trace = trace(&steps, &recorder.spans);
         atomic_write::write(path, |file| write!(file, "{trace}"))?;
     }
-    let profile = Profile::new(args, steps, &recorder.totals, run_ns, work.session.threads());
+    runs.sort_unstable();
+    let profile = Profile::new(args, steps, &recorder.medians(), percentile(&runs, 50), work.session.threads());
     if args.json {
         writeln!(streams.out, "{:#}", profile.json())?
     } else {
@@ -101,31 +113,29 @@ fn trace(steps: &[StepInfo], spans: &[(u64, u64)]) -> Value {
     json!({ "traceEvents": events, "displayTimeUnit": "ns" })
 }
 
+/// Times are medians, which a hiccup of the machine does not move.
 struct Profile<'a> {
     args: &'a Args,
     threads: usize,
-    /// Mean time of a run.
-    run_ns: f64,
-    /// Steps with their number and mean time.
-    rows: Vec<(usize, StepInfo, f64)>,
-    /// Mean time of all steps together.
-    steps_ns: f64,
+    /// Time of a run.
+    run_ns: u64,
+    /// Steps with their number and time.
+    rows: Vec<(usize, StepInfo, u64)>,
+    /// Time of all steps together.
+    steps_ns: u64,
 }
 
 impl Profile<'_> {
-    fn new<'a>(args: &'a Args, steps: Vec<StepInfo>, totals: &[u64], run_ns: u64, threads: usize) -> Profile<'a> {
-        let runs = f64::from(args.repeat.runs);
-        let mut rows: Vec<(usize, StepInfo, f64)> =
-            steps.into_iter().zip(totals).enumerate().map(|(i, (s, &t))| (i, s, t as f64 / runs)).collect();
-        let steps_ns = totals.iter().sum::<u64>() as f64 / runs;
+    fn new(args: &Args, steps: Vec<StepInfo>, times: &[u64], run_ns: u64, threads: usize) -> Profile<'_> {
+        let mut rows: Vec<_> = steps.into_iter().zip(times).enumerate().map(|(i, (s, &ns))| (i, s, ns)).collect();
         if args.sort {
-            rows.sort_by_key(|r| Reverse(totals[r.0]));
+            rows.sort_by_key(|&(i, _, ns)| (Reverse(ns), i));
         }
-        Profile { args, threads, run_ns: run_ns as f64 / runs, rows, steps_ns }
+        Profile { args, threads, run_ns, rows, steps_ns: times.iter().sum() }
     }
 
-    fn share(&self, ns: f64) -> f64 {
-        if self.steps_ns > 0.0 { ns / self.steps_ns } else { 0.0 }
+    fn share(&self, ns: u64) -> f64 {
+        ns as f64 / self.steps_ns.max(1) as f64
     }
 
     fn json(&self) -> Value {
@@ -153,20 +163,20 @@ impl Profile<'_> {
         for (i, s, ns) in &self.rows {
             let text = |s: &str| s.to_string();
             let speed = if s.macs == 0 { "-".into() } else { format!("{:.2}", speed(s.macs, *ns)) };
-            let (time, share) = (nanos(*ns), format!("{:.1} %", 100.0 * self.share(*ns)));
+            let (time, share) = (nanos(*ns as f64), format!("{:.1} %", 100.0 * self.share(*ns)));
             let (dims, macs) = (shape(&s.shape), grouped(s.macs));
             let (name, kind, dtype, kernel) = (s.name.clone(), text(s.kind), text(s.dtype), text(s.kernel));
             table.row([i.to_string(), name, kind, dtype, kernel, dims, macs, time, share, speed]);
         }
-        let (run, runs) = (nanos(self.run_ns), self.args.repeat.runs);
+        let (run, runs) = (nanos(self.run_ns as f64), self.args.repeat.runs);
         let plural = if self.threads == 1 { "" } else { "s" };
         let model = self.args.model.display();
-        writeln!(out, "{model}: {run} a run, mean of {runs} on {} thread{plural}", self.threads)?;
+        writeln!(out, "{model}: {run} a run, median of {runs} on {} thread{plural}", self.threads)?;
         table.print(out)
     }
 }
 
 /// Multiply-accumulates a nanosecond, which are GMAC/s.
-fn speed(macs: u64, ns: f64) -> f64 {
-    if ns > 0.0 { macs as f64 / ns } else { 0.0 }
+fn speed(macs: u64, ns: u64) -> f64 {
+    macs as f64 / ns.max(1) as f64
 }

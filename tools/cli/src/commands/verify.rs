@@ -80,8 +80,9 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     progress.stage("evaluate in f64");
     let graph = onnx.import(&options)?;
     let expected = evaluate(&graph, &arrays).map_err(|e| Error::file(&args.model, format_args!("evaluator: {e}")))?;
+    let quantised = is_quantised(&graph);
+    let compiled = onnx.compile_graph(graph, &options, &progress)?;
     drop(progress);
-    let compiled = onnx.compile(&options)?;
     let mut session = OwnedSession::from_bytes(&compiled.kgl, 1)?;
     fill(&mut session, &arrays)?;
     session.run();
@@ -98,7 +99,6 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let evaluator = meaning(&expected, &tensors);
     let tract = oracle(&onnx, &arrays, &tensors, streams);
 
-    let quantised = is_quantised(&graph);
     let bound = args.bound.unwrap_or(if quantised { QUANTISED_BOUND } else { FLOAT_BOUND });
     let names: Vec<&str> = ports.iter().map(|p| p.name.as_str()).collect();
     let report = Report { names: &names, bound, quantised, kinglet: &kinglet, evaluator: &evaluator, tract: &tract };
@@ -215,5 +215,49 @@ impl Report<'_> {
         let place = if d.relative <= self.bound { String::new() } else { format!(" at element {}", d.at) };
         let numbers = (format!("{:.3e}", d.absolute), format!("{:.3e}", d.relative));
         table.row([name.into(), against.into(), numbers.0, numbers.1, sqnr, format!("{verdict}{place}")]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the command says of one output: status, standard output, notes and error.
+    fn judge(quantised: bool, kinglet: f64, evaluator: f64, tract: Option<f64>) -> (Status, String) {
+        let answer = |v: f64| vec![vec![100.0, v]];
+        let (kinglet, evaluator, tract) = (answer(kinglet), answer(evaluator), tract.map(answer));
+        let bound = if quantised { QUANTISED_BOUND } else { FLOAT_BOUND };
+        let report =
+            Report { names: &["y"], bound, quantised, kinglet: &kinglet, evaluator: &evaluator, tract: &tract };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let result = report.print(&mut Streams { out: &mut out, err: &mut err });
+        let status = result.map_or_else(|e| e.status(), |s| s);
+        (status, String::from_utf8([out, err].concat()).unwrap())
+    }
+
+    #[test]
+    fn the_evaluator_decides_and_the_report_says_who_agrees() {
+        let (status, text) = judge(false, 1.001, 1.0, None);
+        assert!(status == Status::Ok && text.contains("ok"), "{text}");
+        let (status, text) = judge(false, 1.1, 1.0, None);
+        assert!(status == Status::Failed && text.contains("differs at element 1"), "{text}");
+        let (status, text) = judge(false, 1.0, 1.0, Some(2.0));
+        assert!(status == Status::Ok && text.contains("Kinglet and the evaluator agree"), "{text}");
+        let (status, text) = judge(false, 2.0, 1.0, Some(2.0));
+        assert!(status == Status::Failed && text.contains("Kinglet and tract agree"), "{text}");
+        let (status, text) = judge(false, 3.0, 1.0, Some(2.0));
+        assert!(status == Status::Failed && text.contains("no two agree"), "{text}");
+        let (status, _) = judge(false, f64::NAN, 1.0, None);
+        assert_eq!(status, Status::Failed);
+        let (status, text) = judge(true, 5.0, 1.0, None);
+        assert!(status == Status::Ok && text.contains("under 30 dB"), "{text}");
+    }
+
+    #[test]
+    fn bounds_are_numbers_that_are_not_negative() {
+        assert_eq!(bound("1e-3"), Ok(1e-3));
+        for bad in ["-1", "nan", "inf", "x"] {
+            assert!(bound(bad).is_err(), "{bad}");
+        }
     }
 }

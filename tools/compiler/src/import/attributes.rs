@@ -58,7 +58,11 @@ impl Context<'_, '_> {
     pub fn tensor(&self, name: &str) -> Result<Option<Array>, Failure> {
         let Some(t) = self.attribute(name).and_then(|a| a.t.as_ref()) else { return Ok(None) };
         array_from_proto(t, self.importer.base_dir).map(Some).map_err(|e| {
-            if e.unsupported { Failure::unsupported(e.text, "") } else { Failure::malformed(format!("{name}: {}", e.text)) }
+            if e.unsupported {
+                Failure::unsupported(e.text, "")
+            } else {
+                Failure::malformed(format!("{name}: {}", e.text))
+            }
         })
     }
 }

@@ -17,7 +17,6 @@ use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, ValueInfoProto}
 pub use context::{Context, Failure};
 pub use tensor::{array_from_proto, dtype_from_onnx};
 
-
 use crate::graph::{Graph, Tensor, TensorId};
 use crate::{Error, Options, Unsupported, ops};
 
@@ -171,10 +170,9 @@ impl<'a> Importer<'a> {
             for d in &info.dims {
                 shape.push(match d {
                     DimInfo::Fixed(n) => *n,
-                    DimInfo::Symbol(s) => *symbols.get(s).ok_or_else(|| Error::UnboundDimension {
-                        input: info.name.clone(),
-                        dimension: s.clone(),
-                    })?,
+                    DimInfo::Symbol(s) => *symbols
+                        .get(s)
+                        .ok_or_else(|| Error::UnboundDimension { input: info.name.clone(), dimension: s.clone() })?,
                 });
             }
             let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
@@ -197,7 +195,10 @@ impl<'a> Importer<'a> {
             let Some(shape) = self.options.shapes.get(&info.name) else { continue };
             let bad = |reason: String| Error::Input { input: info.name.clone(), reason };
             if shape.len() != info.dims.len() {
-                return Err(bad(format!("the array given has shape {shape:?}, the model wants rank {}", info.dims.len())));
+                return Err(bad(format!(
+                    "the array given has shape {shape:?}, the model wants rank {}",
+                    info.dims.len()
+                )));
             }
             for (axis, (d, &n)) in info.dims.iter().zip(shape).enumerate() {
                 match d {
@@ -221,13 +222,16 @@ impl<'a> Importer<'a> {
         for node in &proto.node {
             self.node(node)?;
         }
-        if self.unsupported.is_empty() { Ok(()) } else { Err(Error::Unsupported(std::mem::take(&mut self.unsupported))) }
+        if self.unsupported.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Unsupported(std::mem::take(&mut self.unsupported)))
+        }
     }
 
     fn node(&mut self, node: &NodeProto) -> Result<(), Error> {
         let name = node_name(node);
-        let malformed =
-            |reason: String| Error::Node { node: node_name(node), op: node.op_type.clone(), reason };
+        let malformed = |reason: String| Error::Node { node: node_name(node), op: node.op_type.clone(), reason };
         for out in node.output.iter().filter(|o| !o.is_empty()) {
             if self.names.contains_key(out) || self.unknown.contains(out) {
                 return Err(malformed(format!("`{out}` is computed twice")));
@@ -244,7 +248,9 @@ impl<'a> Importer<'a> {
             return Ok(());
         }
         if let Some(missing) = node.input.iter().find(|i| !i.is_empty() && !self.names.contains_key(*i)) {
-            return Err(malformed(format!("input `{missing}` is computed by no earlier node (or only inside a subgraph)")));
+            return Err(malformed(format!(
+                "input `{missing}` is computed by no earlier node (or only inside a subgraph)"
+            )));
         }
         let row = row.expect("checked above");
         match (row.import)(&mut Context::new(self, node, opset)) {

@@ -69,8 +69,9 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
         return array.ok_or_else(|| mismatch(raw.len()));
     }
     let array = match onnx {
-        DataType::Float => (t.float_data.len() == n)
-            .then(|| Array::f32(&shape, t.float_data.iter().map(|&v| f64::from(v)).collect())),
+        DataType::Float => {
+            (t.float_data.len() == n).then(|| Array::f32(&shape, t.float_data.iter().map(|&v| f64::from(v)).collect()))
+        }
         DataType::Double => (t.double_data.len() == n).then(|| Array::f32(&shape, t.double_data.clone())),
         DataType::Int64 => (t.int64_data.len() == n).then(|| Array::int(dtype, &shape, t.int64_data.clone())),
         DataType::Uint32 | DataType::Uint64 => (t.uint64_data.len() == n)
@@ -78,7 +79,8 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
         _ => (t.int32_data.len() == n)
             .then(|| Array::int(dtype, &shape, t.int32_data.iter().map(|&v| i64::from(v)).collect())),
     };
-    let found = t.float_data.len() + t.int32_data.len() + t.int64_data.len() + t.double_data.len() + t.uint64_data.len();
+    let found =
+        t.float_data.len() + t.int32_data.len() + t.int64_data.len() + t.double_data.len() + t.uint64_data.len();
     array.ok_or_else(|| mismatch(found))
 }
 

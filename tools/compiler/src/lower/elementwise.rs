@@ -136,12 +136,16 @@ impl Lowerer<'_> {
     }
 
     /// Merged extents of an output and the strides with which operands are read over it.
-    fn broadcast<const N: usize>(&self, shapes: [&[usize]; N], out: &[usize]) -> Result<([u32; DIMS], [[i32; DIMS]; N])> {
-        let all: [Vec<i64>; N] =
-            shapes.map(|s| broadcast_strides(s, out).into_iter().map(|s| s as i64).collect());
+    fn broadcast<const N: usize>(
+        &self,
+        shapes: [&[usize]; N],
+        out: &[usize],
+    ) -> Result<([u32; DIMS], [[i32; DIMS]; N])> {
+        let all: [Vec<i64>; N] = shapes.map(|s| broadcast_strides(s, out).into_iter().map(|s| s as i64).collect());
         let lead = out.len() - if out.len() >= 4 { 2 } else { 1 }.min(out.len());
         let merged = merge(out, std::array::from_fn(|k| &all[k][..]), lead);
-        let merged = merged.ok_or_else(|| no_kernel(format!("broadcasting over shape {out:?} needs too many dimensions"), ""))?;
+        let merged = merged
+            .ok_or_else(|| no_kernel(format!("broadcasting over shape {out:?} needs too many dimensions"), ""))?;
         Ok((merged.dims, merged.strides.map(|s| innermost_read_in_runs(s, &merged.dims))))
     }
 

@@ -77,6 +77,8 @@ pub struct PlanStep {
     pub dtype: DType,
     /// Why it computes in float; `None` if it computes in integers.
     pub float_reason: Option<String>,
+    /// The graph's tensor that its output is; `None` for an intermediate of a node that became several steps.
+    pub computes: Option<TensorId>,
 }
 
 /// A graph turned into steps.
@@ -121,7 +123,12 @@ pub fn lower(graph: &Graph, target: Target) -> std::result::Result<Lowered, Erro
     let mut unsupported = Vec::new();
     for node in &graph.nodes {
         if let Err(e) = l.node(node) {
-            unsupported.push(Unsupported { node: name_of(graph, node), op: node.op.name(), reason: e.reason, remedy: e.remedy });
+            unsupported.push(Unsupported {
+                node: name_of(graph, node),
+                op: node.op.name(),
+                reason: e.reason,
+                remedy: e.remedy,
+            });
             l.buffer_tensor(node.output);
         }
     }
@@ -288,6 +295,7 @@ impl<'a> Lowerer<'a> {
             source: node.source.clone(),
             dtype,
             float_reason,
+            computes: self.tensors.get(&node.output).is_some_and(|&p| p == output).then_some(node.output),
         });
     }
 
@@ -331,7 +339,10 @@ impl<'a> Lowerer<'a> {
             let made = self.graph.nodes.iter().find(|n| n.output == *t);
             let dequantized = made.filter(|n| matches!(n.op, Op::Dequantize)).and_then(|n| n.inputs[0]);
             if let Some(q) = dequantized {
-                return format!("`{}` is quantised in a form that integer products do not take", self.graph.tensors[q].name);
+                return format!(
+                    "`{}` is quantised in a form that integer products do not take",
+                    self.graph.tensors[q].name
+                );
             }
         }
         "its operands are f32 in the model".into()

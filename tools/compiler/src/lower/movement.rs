@@ -65,7 +65,9 @@ impl Lowerer<'_> {
             }
             Op::Concat { axis } => self.concat(node, *axis)?,
             Op::Pad { mode, before, value, .. } => {
-                let place = |s: &[usize]| -> Result<[u32; DIMS]> { spread(s).ok_or_else(|| no_kernel("padding of more than six axes", "")) };
+                let place = |s: &[usize]| -> Result<[u32; DIMS]> {
+                    spread(s).ok_or_else(|| no_kernel("padding of more than six axes", ""))
+                };
                 let params = Pad {
                     mode: *mode,
                     input: place(&input)?,

@@ -62,13 +62,17 @@ fn tail(node: &Node, post: &Post) -> (Option<TensorId>, Option<TensorId>) {
 impl Lowerer<'_> {
     /// Convolution and transposed convolution.
     pub(super) fn conv(&mut self, node: &Node) -> Result<()> {
-        let (Op::Conv { window, groups, layout, post } | Op::ConvTranspose { window, groups, layout, post }) = &node.op else {
+        let (Op::Conv { window, groups, layout, post } | Op::ConvTranspose { window, groups, layout, post }) = &node.op
+        else {
             unreachable!("dispatched by operator")
         };
         let transposed = matches!(node.op, Op::ConvTranspose { .. });
         let (x, weights) = (node.inputs[0].expect("x"), node.inputs[1].expect("weights"));
         if *layout != Layout::ChannelsLast || window.kernel.len() > 2 {
-            return Err(no_kernel("a convolution of this layout and rank", "only 1-D and 2-D convolutions have kernels"));
+            return Err(no_kernel(
+                "a convolution of this layout and rank",
+                "only 1-D and 2-D convolutions have kernels",
+            ));
         }
         if self.value(weights).is_none() {
             return Err(no_kernel("its weights are computed while the model runs", "make them constant"));
@@ -230,7 +234,8 @@ impl Lowerer<'_> {
         let w = self.value(p.weights).expect("checked").clone();
         let packed_len = [d.groups * d.group_out.div_ceil(block), d.taps, d.group_in, block];
         let y = &self.graph.tensors[node.output];
-        let bias_value = p.bias.map(|b| self.value(b).ok_or_else(|| no_kernel("its bias is not constant", ""))).transpose()?;
+        let bias_value =
+            p.bias.map(|b| self.value(b).ok_or_else(|| no_kernel("its bias is not constant", ""))).transpose()?;
         let tx = &self.graph.tensors[p.x];
         let Some((sx, zx)) = self.single_quant(p.x) else {
             if tx.dtype != DType::F32 || y.dtype != DType::F32 {
@@ -240,7 +245,10 @@ impl Lowerer<'_> {
             let reals = w.reals();
             let values: Vec<f32> = if depthwise {
                 // [channel, 1, taps] → [taps, channel]
-                (0..d.taps).flat_map(|tap| (0..out_c).map(move |c| (c, tap))).map(|(c, tap)| reals[(p.at)(c, 0, 0, tap)] as f32).collect()
+                (0..d.taps)
+                    .flat_map(|tap| (0..out_c).map(move |c| (c, tap)))
+                    .map(|(c, tap)| reals[(p.at)(c, 0, 0, tap)] as f32)
+                    .collect()
             } else {
                 blocks(d, block, |g, o, i, tap| reals[(p.at)(g, o, i, tap)] as f32)
             };
@@ -253,7 +261,10 @@ impl Lowerer<'_> {
             let (mid_scale, mid_zero, q_lo, q_hi) = (1.0, 0, 0, 0);
             return Ok(Constants { weights, bias, multipliers: None, weight_zero: 0, q_lo, q_hi, mid_scale, mid_zero });
         };
-        let quant = self.graph.tensors[p.weights].quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
+        let quant = self.graph.tensors[p.weights]
+            .quant
+            .clone()
+            .ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
         // u8 weights are stored as i8: both the weight and its zero point move by 128.
         let shift = if self.graph.tensors[p.weights].dtype == DType::U8 { 128 } else { 0 };
         let zero = quant.zero_points[0];

@@ -68,13 +68,21 @@ impl Lowerer<'_> {
         for (i, run) in runs.iter().enumerate() {
             let (outer, n, inner) = split(&shape, run.clone());
             shape[run.clone()].fill(1);
-            let y = if i + 1 == runs.len() { self.buffer_tensor(node.output) } else { self.temporary(DType::F32, &shape) };
+            let y =
+                if i + 1 == runs.len() { self.buffer_tensor(node.output) } else { self.temporary(DType::F32, &shape) };
             // Squares and magnitudes are taken once; what follows adds them up.
             let op = match op {
                 ReduceOp::SumSquare | ReduceOp::L1 if i > 0 => ReduceOp::Sum,
                 op => *op,
             };
-            self.emit(node, StepKind::Reduce, Reduce { op, outer, n, inner }, vec![Some(x)], y, Extra::rows(outer as usize));
+            self.emit(
+                node,
+                StepKind::Reduce,
+                Reduce { op, outer, n, inner },
+                vec![Some(x)],
+                y,
+                Extra::rows(outer as usize),
+            );
             x = y;
         }
         Ok(())
@@ -119,7 +127,8 @@ impl Lowerer<'_> {
         for (i, (op, p)) in steps.iter().enumerate() {
             let by = self.operand(*p);
             let by_shape = self.shape(*p).to_vec();
-            let y = if i + 1 == steps.len() { self.buffer_tensor(node.output) } else { self.temporary(DType::F32, &shape) };
+            let y =
+                if i + 1 == steps.len() { self.buffer_tensor(node.output) } else { self.temporary(DType::F32, &shape) };
             self.emit_binary(node, *op, (v, &shape), (by, &by_shape), (y, &shape))?;
             v = y;
         }

@@ -7,11 +7,7 @@ use crate::graph::{Layout, Op, Post, TensorId, Window};
 use crate::import::{Context, Failure};
 
 /// Reads window attributes for a kernel of these extents over an input of these extents.
-pub(super) fn window(
-    c: &Context<'_, '_>,
-    kernel: Vec<usize>,
-    spatial: &[usize],
-) -> Result<Window, Failure> {
+pub(super) fn window(c: &Context<'_, '_>, kernel: Vec<usize>, spatial: &[usize]) -> Result<Window, Failure> {
     let rank = kernel.len();
     if kernel.contains(&0) {
         return Err(Failure::malformed("a kernel extent is 0"));
@@ -71,7 +67,10 @@ fn shapes(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<(Vec<usize>, 
         return Err(Failure::malformed(format!("input of shape {xs:?} and weights of shape {ws:?}")));
     }
     if xs.len() > 4 {
-        return Err(Failure::unsupported(format!("{} spatial axes", xs.len() - 2), "only 1-D and 2-D convolutions have kernels"));
+        return Err(Failure::unsupported(
+            format!("{} spatial axes", xs.len() - 2),
+            "only 1-D and 2-D convolutions have kernels",
+        ));
     }
     if let Some(k) = c.ints("kernel_shape") {
         if k.iter().map(|&k| k as usize).ne(ws[2..].iter().copied()) {
@@ -82,7 +81,10 @@ fn shapes(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<(Vec<usize>, 
 }
 
 fn groups(c: &Context<'_, '_>) -> Result<usize, Failure> {
-    usize::try_from(c.int("group", 1)).ok().filter(|&g| g > 0).ok_or_else(|| Failure::malformed("group is not positive"))
+    usize::try_from(c.int("group", 1))
+        .ok()
+        .filter(|&g| g > 0)
+        .ok_or_else(|| Failure::malformed("group is not positive"))
 }
 
 struct Geometry {
@@ -167,7 +169,8 @@ pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let mut spatial = Vec::new();
     let (mut pads_begin, mut pads_end) = (pads[..rank].to_vec(), pads[rank..].to_vec());
     for d in 0..rank {
-        let full = (xs[2 + d] as i64 - 1) * strides[d] as i64 + extra[d] + (kernel[d] as i64 - 1) * dilations[d] as i64 + 1;
+        let full =
+            (xs[2 + d] as i64 - 1) * strides[d] as i64 + extra[d] + (kernel[d] as i64 - 1) * dilations[d] as i64 + 1;
         let target = match (&wanted, auto.as_str()) {
             (Some(w), _) => Some(w[w.len() - rank + d]),
             (None, "SAME_UPPER" | "SAME_LOWER") => Some((xs[2 + d] * strides[d]) as i64),

@@ -85,8 +85,10 @@ fn arrange(c: &mut Context<'_, '_>, t: &Term, order: &[char]) -> Result<TensorId
         c.emit(Op::Transpose { perm }, &[t.tensor], dtype, &moved)?
     };
     let mut extents = moved.iter();
-    let full: Vec<usize> =
-        order.iter().map(|l| if t.axes.contains(l) { *extents.next().expect("as many as present") } else { 1 }).collect();
+    let full: Vec<usize> = order
+        .iter()
+        .map(|l| if t.axes.contains(l) { *extents.next().expect("as many as present") } else { 1 })
+        .collect();
     reshape(c, x, &full)
 }
 
@@ -100,13 +102,15 @@ fn combine(c: &mut Context<'_, '_>, a: Term, b: Term, kept: &[char]) -> Result<T
     let shared = |l: &char| a.axes.contains(l) && b.axes.contains(l);
     let batch: Vec<char> = a.axes.iter().copied().filter(|l| shared(l) && kept.contains(l)).collect();
     let summed: Vec<char> = a.axes.iter().copied().filter(|l| shared(l) && !kept.contains(l)).collect();
-    let only = |own: &[char], other: &[char]| -> Vec<char> { own.iter().copied().filter(|l| !other.contains(l)).collect() };
+    let only =
+        |own: &[char], other: &[char]| -> Vec<char> { own.iter().copied().filter(|l| !other.contains(l)).collect() };
     let (rows, columns) = (only(&a.axes, &b.axes), only(&b.axes, &a.axes));
     let axes = [&batch[..], &rows, &columns].concat();
     let dtype = c.dtype(a.tensor);
     if summed.is_empty() {
         let (x, y) = (arrange(c, &a, &axes)?, arrange(c, &b, &axes)?);
-        let shape = broadcast(&c.shape(x), &c.shape(y)).ok_or_else(|| Failure::malformed("extents of an index differ"))?;
+        let shape =
+            broadcast(&c.shape(x), &c.shape(y)).ok_or_else(|| Failure::malformed("extents of an index differ"))?;
         let tensor = c.emit(Op::Binary(BinaryOp::Mul), &[x, y], dtype, &shape)?;
         return Ok(Term { tensor, axes });
     }

@@ -116,7 +116,8 @@ fn binary_op(name: &str) -> Option<BinaryOp> {
 
 fn emit_binary(c: &mut Context<'_, '_>, op: BinaryOp, a: TensorId, b: TensorId) -> Result<TensorId, Failure> {
     let (sa, sb) = (c.shape(a), c.shape(b));
-    let shape = broadcast(&sa, &sb).ok_or_else(|| Failure::malformed(format!("shapes {sa:?} and {sb:?} do not broadcast")))?;
+    let shape =
+        broadcast(&sa, &sb).ok_or_else(|| Failure::malformed(format!("shapes {sa:?} and {sb:?} do not broadcast")))?;
     let compares = op as u32 >= BinaryOp::Equal as u32;
     let dtype = if compares { DType::Bool } else { c.dtype(a) };
     // The smallest and the largest of one value with itself is that value.

@@ -156,7 +156,9 @@ pub fn find(domain: &str, name: &str) -> Option<&'static Row> {
 pub fn why_unsupported(domain: &str, name: &str) -> (String, String) {
     let (reason, remedy) = match name {
         "Loop" | "Scan" | "If" | "SequenceEmpty" | "SequenceInsert" | "SequenceAt" | "ConcatFromSequence"
-        | "SplitToSequence" => ("control flow is not compiled yet", "export the model unrolled, or its single-step form"),
+        | "SplitToSequence" => {
+            ("control flow is not compiled yet", "export the model unrolled, or its single-step form")
+        }
         n if n.starts_with("Random") || n == "Bernoulli" || n == "Multinomial" => {
             ("a run must give the same result every time", "export the model with its random draws as inputs")
         }

@@ -121,9 +121,8 @@ pub fn unsqueeze(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         return Err(Failure::malformed(format!("axes {axes:?} repeat")));
     }
     let mut old = shape.iter();
-    let out: Vec<usize> = (0..rank)
-        .map(|d| if sorted.contains(&d) { 1 } else { *old.next().expect("rank counts both") })
-        .collect();
+    let out: Vec<usize> =
+        (0..rank).map(|d| if sorted.contains(&d) { 1 } else { *old.next().expect("rank counts both") }).collect();
     to_shape(c, x, &out)
 }
 
@@ -136,7 +135,8 @@ pub fn concat(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     shape[axis] = 0;
     for &t in &inputs {
         let s = c.shape(t);
-        if s.len() != shape.len() || (0..s.len()).any(|d| d != axis && s[d] != shape[d]) || c.dtype(t) != c.dtype(first) {
+        if s.len() != shape.len() || (0..s.len()).any(|d| d != axis && s[d] != shape[d]) || c.dtype(t) != c.dtype(first)
+        {
             return Err(Failure::malformed(format!("inputs of shapes {:?} and {s:?}", c.shape(first))));
         }
         shape[axis] += s[axis];
@@ -323,7 +323,8 @@ pub fn pad(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         let starts: Vec<usize> = before.iter().map(|&p| (-p).max(0) as usize).collect();
         for d in 0..rank {
             let cut = starts[d] + (-after[d]).max(0) as usize;
-            shape[d] = shape[d].checked_sub(cut).filter(|&n| n > 0).ok_or_else(|| Failure::malformed("nothing is left"))?;
+            shape[d] =
+                shape[d].checked_sub(cut).filter(|&n| n > 0).ok_or_else(|| Failure::malformed("nothing is left"))?;
         }
         x = emit_slice(c, x, starts, vec![1; rank], &shape)?;
     }
@@ -348,7 +349,10 @@ pub fn pad(c: &mut Context<'_, '_>) -> Result<(), Failure> {
             _ => usize::MAX,
         };
         if before[d].max(after[d]) > most {
-            return Err(Failure::unsupported(format!("{mode:?} padding of axis {d} beyond its extent"), "pad in several steps"));
+            return Err(Failure::unsupported(
+                format!("{mode:?} padding of axis {d} beyond its extent"),
+                "pad in several steps",
+            ));
         }
     }
     let out: Vec<usize> = (0..rank).map(|d| shape[d] + before[d] + after[d]).collect();

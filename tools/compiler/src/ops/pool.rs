@@ -9,7 +9,10 @@ pub fn pool(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let x = c.input(0)?;
     let shape = c.shape(x);
     if !(3..=4).contains(&shape.len()) {
-        return Err(Failure::unsupported(format!("input of rank {}", shape.len()), "only 1-D and 2-D pooling has kernels"));
+        return Err(Failure::unsupported(
+            format!("input of rank {}", shape.len()),
+            "only 1-D and 2-D pooling has kernels",
+        ));
     }
     if c.has_output(1) {
         return Err(Failure::unsupported("the Indices output is used", "export the model without it"));

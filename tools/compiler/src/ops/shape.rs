@@ -115,7 +115,8 @@ pub fn range(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 /// `ScatterND` of constants (a slice assignment in an exported model).
 pub fn scatter_nd(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (x, i, u) = (c.input(0)?, c.input(1)?, c.input(2)?);
-    let (x, index, updates) = (c.constant(x, "the data")?, c.constant(i, "the indices")?, c.constant(u, "the updates")?);
+    let (x, index, updates) =
+        (c.constant(x, "the data")?, c.constant(i, "the indices")?, c.constant(u, "the updates")?);
     if c.string("reduction", "none") != "none" {
         return Err(Failure::unsupported("a reduction", ""));
     }
@@ -133,7 +134,10 @@ pub fn scatter_nd(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         let mut at = 0;
         for (&p, &n) in position.iter().zip(&x.shape) {
             let p = if p < 0 { p + n as i64 } else { p };
-            let p = usize::try_from(p).ok().filter(|&p| p < n).ok_or_else(|| Failure::malformed("an index is out of range"))?;
+            let p = usize::try_from(p)
+                .ok()
+                .filter(|&p| p < n)
+                .ok_or_else(|| Failure::malformed("an index is out of range"))?;
             at = at * n + p;
         }
         let (to, from) = (at * slice..(at + 1) * slice, k * slice..(k + 1) * slice);

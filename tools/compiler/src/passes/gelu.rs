@@ -31,9 +31,7 @@ fn swish(graph: &Graph, links: &Links, node: &Node) -> Found {
         let gate = links.node(graph, s).filter(|g| g.inputs[0] == Some(x))?;
         let op = match gate.op {
             Op::Unary { op: UnaryOp::Sigmoid, .. } => Op::Unary { op: UnaryOp::Swish, alpha: 1.0, beta: 0.0 },
-            Op::Unary { op: UnaryOp::HardSigmoid, alpha, beta }
-                if about(alpha.into(), 1.0 / 6.0) && beta == 0.5 =>
-            {
+            Op::Unary { op: UnaryOp::HardSigmoid, alpha, beta } if about(alpha.into(), 1.0 / 6.0) && beta == 0.5 => {
                 Op::unary(UnaryOp::HardSwish)
             }
             _ => return None,

@@ -104,7 +104,8 @@ impl State<'_> {
         if let Some(q) = self.graph.tensors[new].quant.as_mut().filter(|q| q.scales.len() > 1) {
             q.axis = inverse(&perm)[q.axis];
         }
-        let node = Node { op: Op::Transpose { perm: perm.clone() }, inputs: vec![Some(source)], output: new, source: vec![] };
+        let node =
+            Node { op: Op::Transpose { perm: perm.clone() }, inputs: vec![Some(source)], output: new, source: vec![] };
         if let Some(value) = self.graph.tensors[source].value.clone() {
             self.graph.tensors[new].value = Some(Arc::new(eval::node(self.graph, &node, &[Some(&value)])));
         } else {
@@ -189,7 +190,10 @@ impl State<'_> {
                 .filter(|t| !self.views.contains_key(t) && self.graph.tensors[**t].value.is_none())
                 .map(|t| size(self, t))
                 .sum();
-            (whole && against <= size(self, &v)).then(|| rewrite(&node.op, &perm)).flatten().map(|(op, out)| (perm, op, out))
+            (whole && against <= size(self, &v))
+                .then(|| rewrite(&node.op, &perm))
+                .flatten()
+                .map(|(op, out)| (perm, op, out))
         });
         let Some((perm, op, out_perm)) = rewritten else {
             node.inputs.iter().flatten().for_each(|&t| self.materialize(t));

@@ -22,7 +22,9 @@ pub fn tabulate(graph: &mut Graph) {
     let mut made_by: Vec<Option<usize>> = vec![None; graph.tensors.len()];
     let is_byte = |graph: &Graph, t: TensorId| {
         let t = &graph.tensors[t];
-        matches!(t.dtype, DType::I8 | DType::U8) && t.value.is_none() && t.quant.as_ref().is_some_and(|q| q.scales.len() == 1)
+        matches!(t.dtype, DType::I8 | DType::U8)
+            && t.value.is_none()
+            && t.quant.as_ref().is_some_and(|q| q.scales.len() == 1)
     };
     for i in 0..graph.nodes.len() {
         let node = &graph.nodes[i];
@@ -107,32 +109,84 @@ fn collect(graph: &Graph, made_by: &[Option<usize>], x: TensorId, t: TensorId, c
     }
 }
 
-/// Evaluates the chain for every byte: in a graph of its own, whose tensors hold 256 elements (constants one).
+/// Evaluates the chain for every byte, in a graph of its own whose tensors hold 256 elements (constants one).
+///
+/// Between nodes values are f32, and quantised ones go through the runtime's own definitions: a table gives what the same
+/// chain of elementwise steps would give.
 fn table(graph: &Graph, chain: &[usize], x: TensorId, y: TensorId) -> Vec<u8> {
     let mut small = Graph::default();
-    let mut ids = HashMap::new();
+    let mut ids: HashMap<TensorId, TensorId> = HashMap::new();
     let mut values: HashMap<TensorId, Array> = HashMap::new();
     let dtype = graph.tensors[x].dtype;
     let byte = |b: usize| if dtype == DType::I8 { i64::from(b as u8 as i8) } else { b as i64 };
-    let mut id = |small: &mut Graph, values: &mut HashMap<TensorId, Array>, t: TensorId| {
+    // A tensor of the small graph holds reals where the large one's is quantised.
+    let mut plain = |small: &mut Graph, t: TensorId| {
         *ids.entry(t).or_insert_with(|| {
             let mut tensor = graph.tensors[t].clone();
             tensor.shape = vec![if tensor.value.is_some() { 1 } else { 256 }];
-            let value = tensor.value.take().map(|v| Array::clone(&v).reshaped(&[1]));
-            let new = small.add_tensor(tensor);
-            values.extend(value.map(|v| (new, v)));
-            new
+            tensor.value = None;
+            if tensor.quant.take().is_some() {
+                tensor.dtype = DType::F32;
+            }
+            small.add_tensor(tensor)
         })
     };
-    let start = id(&mut small, &mut values, x);
-    values.insert(start, Array::int(dtype, &[256], (0..256).map(byte).collect()));
+    let reals = |t: TensorId, v: &Array| -> Array {
+        match graph.tensors[t].quant.as_ref().and_then(|q| q.single()) {
+            Some((scale, zero)) => {
+                let real = |&q: &i64| f64::from(kinglet::quant::dequantize(q as i32, scale, zero));
+                Array::f32(&v.shape, v.ints().iter().map(real).collect())
+            }
+            None => v.clone(),
+        }
+    };
+    values.insert(x, Array::int(dtype, &[256], (0..256).map(byte).collect()));
     for &i in chain {
-        let mut node = graph.nodes[i].clone();
-        node.inputs.iter_mut().flatten().for_each(|t| *t = id(&mut small, &mut values, *t));
-        node.output = id(&mut small, &mut values, node.output);
-        let inputs: Vec<Option<&Array>> = node.inputs.iter().map(|t| t.and_then(|t| values.get(&t))).collect();
-        let out = eval::node(&small, &node, &inputs);
-        values.insert(node.output, out);
+        let large = &graph.nodes[i];
+        let operands: Vec<Option<Array>> = large
+            .inputs
+            .iter()
+            .map(|t| {
+                t.map(|t| match graph.value(t) {
+                    Some(v) => reals(t, &v.clone().reshaped(&[1])),
+                    None => reals(t, &values[&t]),
+                })
+            })
+            .collect();
+        let mut node = large.clone();
+        node.inputs.iter_mut().flatten().for_each(|t| *t = plain(&mut small, *t));
+        node.output = plain(&mut small, large.output);
+        let out = match &node.op {
+            Op::Lut { table } => {
+                let bytes = values[&large.inputs[0].expect("has an input")].ints().into_owned();
+                let signed = graph.tensors[large.output].dtype == DType::I8;
+                let read = |b: u8| if signed { i64::from(b as i8) } else { i64::from(b) };
+                let looked_up = bytes.iter().map(|&b| read(table[usize::from(b as u8)])).collect();
+                Array::int(graph.tensors[large.output].dtype, &[256], looked_up)
+            }
+            // Reals in, reals out: only the types change.
+            Op::Quantize | Op::Dequantize => rounded(graph, large.output, operands[0].clone().expect("has an input")),
+            _ => {
+                let inputs: Vec<Option<&Array>> = operands.iter().map(|o| o.as_ref()).collect();
+                rounded(graph, large.output, eval::node(&small, &node, &inputs))
+            }
+        };
+        values.insert(large.output, out);
     }
-    values[&ids[&y]].ints().iter().map(|&v| v as u8).collect()
+    values[&y].ints().iter().map(|&v| v as u8).collect()
+}
+
+/// Reals as tensor `t` holds them: rounded to f32, and quantised if it is.
+fn rounded(graph: &Graph, t: TensorId, v: Array) -> Array {
+    let tensor = &graph.tensors[t];
+    match (tensor.quant.as_ref().and_then(|q| q.single()), tensor.dtype.quantized_range()) {
+        (Some((scale, zero)), Some((lo, hi))) => {
+            let q = |&r: &f64| i64::from(kinglet::quant::quantize(r as f32, scale, zero, lo, hi));
+            Array::int(tensor.dtype, &v.shape, v.reals().iter().map(q).collect())
+        }
+        _ if tensor.dtype == DType::F32 => {
+            Array::f32(&v.shape, v.reals().iter().map(|&r| f64::from(r as f32)).collect())
+        }
+        _ => v,
+    }
 }

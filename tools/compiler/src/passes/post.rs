@@ -109,7 +109,8 @@ fn residual(graph: &mut Graph, links: &Links, i: usize) -> bool {
     let mut orders = both_orders(node);
     orders.sort_by_key(|&(x, _)| std::cmp::Reverse(links.index(x)));
     for (x, other) in orders {
-        let Some(p) = links.index(x).filter(|&p| links.single_use(x) && constant_product(graph, &graph.nodes[p])) else {
+        let Some(p) = links.index(x).filter(|&p| links.single_use(x) && constant_product(graph, &graph.nodes[p]))
+        else {
             continue;
         };
         let [tx, to, ty] = [x, other, node.output].map(|t| &graph.tensors[t]);

@@ -133,7 +133,8 @@ impl<'a> State<'a> {
             let x = before.inputs[0].expect("has an input");
             let same = self.graph.tensors[x].quant.as_ref() == Some(&quant)
                 && self.graph.tensors[x].dtype == self.graph.tensors[y].dtype;
-            let pinned = self.graph.outputs.contains(&y) && (self.graph.inputs.contains(&x) || self.graph.outputs.contains(&x));
+            let pinned =
+                self.graph.outputs.contains(&y) && (self.graph.inputs.contains(&x) || self.graph.outputs.contains(&x));
             if same && !pinned {
                 self.graph.replace_uses(y, x);
                 self.dead[i] = true;
@@ -159,7 +160,8 @@ impl<'a> State<'a> {
             let mut inputs = before.inputs.clone();
             for slot in inputs[..data_inputs(&before)].iter_mut() {
                 let u = slot.expect("movements have all their inputs");
-                let (shape, name) = (self.graph.tensors[u].shape.clone(), format!("{}:quantized", self.graph.tensors[u].name));
+                let (shape, name) =
+                    (self.graph.tensors[u].shape.clone(), format!("{}:quantized", self.graph.tensors[u].name));
                 let q = self.graph.add_like(y, &shape, "");
                 self.graph.tensors[q].name = name;
                 self.push(Node { op: Op::Quantize, inputs: vec![Some(u)], output: q, source: node.source.clone() });

@@ -105,9 +105,10 @@ fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
             let dies = lives[r].last == at && lives[r].bytes == lives[out].bytes;
             let same_size = step.inputs[k].is_some_and(|t| exact(t) == exact(step.output));
             // Every operand in that memory must be one the kernel may overwrite.
-            let all_allowed = operands.iter().enumerate().all(|(j, o)| {
-                o.is_none_or(|o| find(&mut root, o) != r || step.in_place & (1 << j) != 0)
-            });
+            let all_allowed = operands
+                .iter()
+                .enumerate()
+                .all(|(j, o)| o.is_none_or(|o| find(&mut root, o) != r || step.in_place & (1 << j) != 0));
             if dies && same_size && all_allowed && root[out] == out && r != out {
                 root[out] = r;
                 lives[r].last = lives[out].last;
@@ -137,10 +138,14 @@ fn lower_bound(items: &[Lifetime], steps: usize) -> usize {
         change[life.last + 1] -= life.bytes as i64;
     }
     let mut alive = 0;
-    change.iter().map(|c| {
-        alive += c;
-        alive
-    }).max().unwrap_or(0) as usize
+    change
+        .iter()
+        .map(|c| {
+            alive += c;
+            alive
+        })
+        .max()
+        .unwrap_or(0) as usize
 }
 
 /// Offsets for the items, and their total; stops searching at `bound`.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use kinglet::format::words::Record;
 use kinglet::format::{
-    ABSENT, ALIGN, CHECKED_FROM, HEADER_BYTES, MAGIC, MAX_RANK, Region, SECTION_ENTRY_BYTES, Section,
-    StepRecord, TensorRecord, VERSION, checksum,
+    ABSENT, ALIGN, CHECKED_FROM, HEADER_BYTES, MAGIC, MAX_RANK, Region, SECTION_ENTRY_BYTES, Section, StepRecord,
+    TensorRecord, VERSION, checksum,
 };
 use kinglet::{Model, Target};
 

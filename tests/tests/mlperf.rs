@@ -1,0 +1,69 @@
+//! Five trained int8 models of the MLPerf Tiny reference, against ONNX Runtime's outputs.
+
+use std::collections::BTreeMap;
+
+use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::{Options, compile, import_file};
+use kinglet_tests::{read_npz, run, shared};
+
+/// Row `i` of an array whose first axis counts samples, with that axis kept as 1.
+fn row(a: &Array, i: usize) -> Array {
+    let n = a.len() / a.shape[0];
+    let mut shape = a.shape.clone();
+    shape[0] = 1;
+    let data = match &a.data {
+        Numbers::F(v) => Numbers::F(v[i * n..(i + 1) * n].to_vec()),
+        Numbers::I(v) => Numbers::I(v[i * n..(i + 1) * n].to_vec()),
+    };
+    Array { dtype: a.dtype, shape, data }
+}
+
+struct Agreement {
+    values: usize,
+    different: usize,
+    largest: i64,
+    float_steps: Vec<String>,
+}
+
+fn compare(name: &str) -> Option<Agreement> {
+    let dir = shared()?.join("mlperf-tiny");
+    let vectors = read_npz(&dir.join(format!("{name}_vectors.npz")));
+    let path = dir.join(format!("{name}.onnx"));
+    let inputs = kinglet_compiler::shape_of_inputs(&std::fs::read(&path).expect("the model is there")).expect("valid");
+    let input = &inputs[0].name;
+    let all = &vectors["inputs"];
+    let options = Options { shapes: [(input.clone(), row(all, 0).shape)].into(), ..Options::default() };
+    let compiled = compile(import_file(&path, &options).expect("imports"), &options).expect("compiles");
+    let mut a = Agreement { values: 0, different: 0, largest: 0, float_steps: Vec::new() };
+    a.float_steps.extend(compiled.report.float_steps.iter().map(|s| format!("{} {}", s.kind, s.reason)));
+    for i in 0..all.shape[0] {
+        let given: BTreeMap<String, Array> = [(input.clone(), row(all, i))].into();
+        let out = run(&compiled.kgl, &given).into_values().next().expect("one output");
+        let want = row(&vectors[std::env::var("AGAINST").as_deref().unwrap_or("ort")], i);
+        assert_eq!(out.len(), want.len());
+        for (g, w) in out.ints().iter().zip(want.ints().iter()) {
+            let d = (g - w).abs();
+            a.values += 1;
+            a.different += usize::from(d != 0);
+            a.largest = a.largest.max(d);
+        }
+    }
+    println!(
+        "{name}: {} values, {} different, by at most {}; float steps {:?}; arena {} of bound {}; {} steps",
+        a.values,
+        a.different,
+        a.largest,
+        a.float_steps,
+        compiled.report.arena_bytes,
+        compiled.report.lower_bound_bytes,
+        compiled.report.steps.len()
+    );
+    Some(a)
+}
+
+#[test]
+fn agree_with_onnx_runtime() {
+    for name in ["kws_ref_model", "pretrainedResnet_quant", "vww_96_int8", "ad01_int8", "str_ww_ref_model"] {
+        compare(name);
+    }
+}

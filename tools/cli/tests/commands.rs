@@ -1,0 +1,248 @@
+//! The commands from their arguments to their exit status, on a model of one node.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kinglet_cli::Status;
+use kinglet_onnx::prost::Message;
+use kinglet_onnx::{
+    DataType, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+};
+use serde_json::Value;
+
+/// A folder with the model `relu.onnx`: `y = relu(x)`, f32 `[batch, 4]`.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("kinglet-cli-test-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let folder = Folder(path);
+        folder.write("relu.onnx", &model("Relu", "x", "y"));
+        folder
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.at(name), content).unwrap();
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Calls the program; words that name a file of the folder stand for its path.
+    fn call(&self, line: &str) -> (Status, String, String) {
+        let path = |word: &str| match word.split_once('=') {
+            Some((name, file)) if file.contains('.') => format!("{name}={}", self.at(file).display()),
+            None if word.contains('.') => self.at(word).display().to_string(),
+            _ => word.to_string(),
+        };
+        let args = std::iter::once("kinglet".to_string()).chain(line.split(' ').map(path));
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = kinglet_cli::run(args, &mut out, &mut err);
+        (status, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    fn ok(&self, line: &str) -> String {
+        let (status, out, err) = self.call(line);
+        assert_eq!(status, Status::Ok, "{line}: {err}");
+        out
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.ok(line)).unwrap()
+    }
+
+    fn fails(&self, line: &str, status: Status, words: &[&str]) {
+        let (found, out, err) = self.call(line);
+        assert_eq!((found, &out[..]), (status, ""), "{line}: {err}");
+        assert!(err.starts_with("error: ") || err.contains("\nerror: "), "{line}: {err}");
+        for word in words {
+            assert!(err.contains(word), "{line}: no `{word}` in: {err}");
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A model of one node: `output = op(input)`, f32 `[batch, 4]`.
+fn model(op: &str, input: &str, output: &str) -> Vec<u8> {
+    let dim = |value| DimensionProto { value: Some(value) };
+    let dims = vec![dim(Dimension::Param("batch".into())), dim(Dimension::Value(4))];
+    let shape = Some(TensorShapeProto { dim: dims });
+    let tensor = TensorTypeProto { elem_type: DataType::Float as i32, shape };
+    let value = |name: &str| ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto { tensor_type: Some(tensor.clone()) }),
+    };
+    let node = NodeProto {
+        input: vec![input.into()],
+        output: vec![output.into()],
+        name: "rectify".into(),
+        op_type: op.into(),
+        ..Default::default()
+    };
+    let graph =
+        GraphProto { node: vec![node], input: vec![value(input)], output: vec![value(output)], ..Default::default() };
+    let labels = StringStringEntryProto { key: "kinglet.labels".into(), value: "ant\nbee\ncat\ndog".into() };
+    ModelProto {
+        ir_version: 8,
+        graph: Some(graph),
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
+        metadata_props: vec![labels],
+        ..Default::default()
+    }
+    .to_bytes()
+}
+
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.bytes());
+    file.extend(data);
+    file
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+#[test]
+fn convert_then_run_then_read_the_outputs() {
+    let f = Folder::new();
+    let report = f.json("convert relu.onnx -o relu.kgl --dim batch=1 --json");
+    let keys = ["steps", "integer_steps", "float_steps", "weights_bytes", "arena_bytes", "lower_bound_bytes", "macs"];
+    for key in keys.into_iter().chain(["file_bytes", "arena_ratio", "target"]) {
+        assert!(!report[key].is_null(), "{key}");
+    }
+    assert!(report["float_steps"][0]["reason"].is_string());
+    let table = f.ok("convert relu.onnx -o relu.kgl --dim batch=1");
+    assert!(table.contains("rectify") && table.contains("steps in float"), "{table}");
+
+    f.write("x.npy", &npy("<f4", "(1, 4)", &floats(&[-1.0, 2.0, f32::NAN, 0.5])));
+    f.ok("run relu.kgl --input x=x.npy --outputs y.npz");
+    // What one run writes another reads: the outputs become inputs.
+    f.write("next.onnx", &model("Relu", "y", "z"));
+    let summary = f.ok("run next.onnx --inputs y.npz");
+    assert!(summary.contains("z: f32 1x4") && summary.contains("1 NaN"), "{summary}");
+    let summary = f.ok("run relu.kgl --input x=x.npy --threads 3");
+    assert!(summary.contains("y: f32 1x4") && summary.contains("1 NaN") && summary.contains("max 2"), "{summary}");
+    let top = f.ok("run relu.kgl --input x=x.npy --top 2");
+    assert!(top.contains("bee") && top.contains("softmax"), "{top}");
+    assert_eq!(f.names(), ["next.onnx", "relu.kgl", "relu.onnx", "x.npy", "y.npz"]);
+}
+
+#[test]
+fn an_onnx_file_is_compiled_for_the_inputs_given() {
+    let f = Folder::new();
+    f.write("x.npy", &npy("<f8", "(3, 4)", &[0.25f64.to_le_bytes(); 12].concat()));
+    let summary = f.ok("run relu.onnx --input x=x.npy");
+    assert!(summary.contains("y: f32 3x4"), "{summary}");
+    let mut tensor = TensorProto { dims: vec![2, 4], data_type: DataType::Float as i32, ..Default::default() };
+    tensor.float_data = vec![-1.0; 8];
+    f.write("x.pb", &tensor.encode_to_vec());
+    let summary = f.ok("run relu.onnx --input x=x.pb");
+    assert!(summary.contains("y: f32 2x4"), "{summary}");
+}
+
+#[test]
+fn inspect_bench_and_profile_speak_json() {
+    let f = Folder::new();
+    let model = f.json("inspect relu.onnx --dim batch=2 --json");
+    for key in ["arena_bytes", "weights_bytes", "macs", "lower_bound_bytes"] {
+        assert!(model[key].is_u64(), "{key}");
+    }
+    assert_eq!(model["inputs"][0]["shape"], serde_json::json!([2, 4]));
+    assert_eq!(model["outputs"][0]["name"], "y");
+    assert!(model["inputs"][0]["scale"].is_null());
+    let step = &model["steps"][0];
+    for key in ["name", "kind", "dtype", "kernel", "macs", "source_nodes"] {
+        assert!(!step[key].is_null(), "{key}");
+    }
+    assert_eq!(step["source_nodes"], serde_json::json!(["rectify"]));
+    assert_eq!(model["metadata"]["kinglet.labels"], "ant\nbee\ncat\ndog");
+    assert_eq!(model["arena_map"][0]["input"], "x");
+    let table = f.ok("inspect relu.onnx --dim batch=2");
+    assert!(table.contains("arena map") && table.contains("input `x`"), "{table}");
+
+    let bench = f.json("bench relu.onnx --dim batch=2 --runs 5 --warmup 1 --threads 2 --json");
+    for key in ["median_ns", "p10_ns", "p90_ns", "min_ns", "arena_bytes", "weights_bytes", "load_ns"] {
+        assert!(bench[key].is_u64(), "{key}");
+    }
+    assert_eq!((bench["runs"].as_u64(), bench["threads"].as_u64()), (Some(5), Some(2)));
+    assert!(f.ok("bench relu.onnx --dim batch=2 --runs 1 --warmup 0").contains("median"));
+
+    let profile = f.json("profile relu.onnx --dim batch=2 --runs 3 --json --trace t.json");
+    assert_eq!(profile["steps"][0]["share"].as_f64(), Some(1.0));
+    let trace: Value = serde_json::from_slice(&std::fs::read(f.at("t.json")).unwrap()).unwrap();
+    assert_eq!(trace["traceEvents"][0]["ph"], "X");
+    assert!(f.ok("profile relu.onnx --dim batch=2 --runs 3 --sort").contains("rectify"));
+}
+
+#[test]
+fn verify_compares_on_random_and_on_given_inputs() {
+    let f = Folder::new();
+    let (status, out, err) = f.call("verify relu.onnx --dim batch=2 --seed 3");
+    assert_eq!(status, Status::Ok, "{err}");
+    assert!(out.contains("ok") && (cfg!(feature = "oracle") || err.contains("--features oracle")), "{out}{err}");
+    f.write("x.npy", &npy("<f4", "(1, 4)", &floats(&[1.0; 4])));
+    f.ok("verify relu.onnx --input x=x.npy");
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_the_way_out() {
+    let f = Folder::new();
+    f.ok("convert relu.onnx -o relu.kgl --dim batch=1");
+    f.write("x.npy", &npy("<f4", "(1, 4)", &floats(&[1.0; 4])));
+    let usage = |line: &str, words: &[&str]| f.fails(line, Status::Usage, words);
+    usage("run relu.kgl", &["`x` (f32 1x4)", "--input x=FILE"]);
+    usage("run relu.kgl --input z=x.npy", &["`x` (f32 1x4)"]);
+    usage("run relu.kgl --input x=x.npy --dim batch=1", &["--dim", "convert"]);
+    usage("run relu.onnx", &["`x` (f32 batchx4)"]);
+    usage("inspect relu.onnx", &["--dim batch=N"]);
+    usage("convert relu.onnx -o other.kgl", &["--dim batch=N"]);
+    usage("convert relu.onnx -o other.kgl --target pocket-calculator", &["generic"]);
+    usage("verify relu.onnx", &["--dim batch=N"]);
+    usage("run relu.kgl --threads 0 --input x=x.npy", &["--threads"]);
+    usage("run relu.kgl --image x.png", &["1xCxHxW"]);
+    let (_, _, err) = f.call("inspect relu.onnx --dim batch=1 --dim bacth=2");
+    assert!(err.starts_with("warning: ") && err.contains("`bacth`") && err.contains("batch"), "{err}");
+    assert!(!Path::new(&f.at("other.kgl")).exists());
+}
+
+#[test]
+fn failed_work_is_1_and_names_file_and_node() {
+    let f = Folder::new();
+    f.ok("convert relu.onnx -o relu.kgl --dim batch=1");
+    let failed = |line: &str, words: &[&str]| f.fails(line, Status::Failed, words);
+    failed("inspect missing.kgl", &["missing.kgl"]);
+    f.write("bad.onnx", b"not protobuf");
+    failed("convert bad.onnx -o out.kgl", &["bad.onnx"]);
+    f.write("odd.onnx", &model("Levitate", "x", "y"));
+    failed("convert odd.onnx -o out.kgl --dim batch=1", &["odd.onnx", "Levitate", "rectify"]);
+    let mut damaged = std::fs::read(f.at("relu.kgl")).unwrap();
+    damaged[100] ^= 1;
+    f.write("damaged.kgl", &damaged);
+    failed("inspect damaged.kgl", &["damaged.kgl"]);
+    f.write("i8.npy", &npy("|i1", "(1, 4)", &[0; 4]));
+    failed("run relu.kgl --input x=i8.npy", &["i8.npy", "`x` (f32 1x4)", "i8"]);
+    f.write("long.npy", &npy("<f4", "(1, 5)", &floats(&[1.0; 5])));
+    failed("run relu.kgl --input x=long.npy", &["long.npy", "1x5"]);
+    failed("convert relu.onnx -o nowhere/out.kgl --dim batch=1", &["nowhere/out.kgl"]);
+    assert!(f.names().iter().all(|n| !n.starts_with('.') && n != "out.kgl"), "{:?}", f.names());
+}
