@@ -1,5 +1,8 @@
 //! What the whole-path tests share: models and arrays from files, running a plan, comparing results.
 
+pub mod one_node;
+pub mod small_onnx;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};

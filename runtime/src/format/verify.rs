@@ -11,6 +11,10 @@ pub(super) fn model(m: &Model<'_>) -> Result<(), Error> {
     if m.state_bytes() > m.arena_bytes() {
         return Err(Error::Section { section: Section::Tensors as u16 });
     }
+    // Scratch lies behind all tensors and is aligned like them.
+    if m.scratch_bytes() > m.arena_bytes() || (m.scratch_bytes() > 0 && m.scratch_start() % ALIGN != 0) {
+        return Err(Error::Section { section: Section::Steps as u16 });
+    }
     for i in 0..m.tensor_count() {
         m.tensor_record(i).filter(|t| tensor(m, t)).ok_or(Error::Tensor { tensor: i as u32 })?;
     }
@@ -97,7 +101,8 @@ fn step(m: &Model<'_>, i: usize) -> Result<(), Fault> {
         return Err(Fault::Region);
     }
     let verdict = kernels::verify(kind, &check)?;
-    if verdict.rows != r.rows as usize {
+    // A row has at least one element: no step can demand more work than its tensors have room for.
+    if verdict.rows != r.rows as usize || r.rows > output.bytes {
         return Err(Fault::Rows);
     }
     if verdict.scratch > r.scratch as usize {

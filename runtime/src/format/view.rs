@@ -15,6 +15,7 @@ pub struct Model<'a> {
     arena_bytes: u32,
     state_bytes: u32,
     lower_bound_bytes: u32,
+    scratch_bytes: u32,
     weights_sum: u64,
     tensors: Words<'a>,
     operands: Words<'a>,
@@ -62,7 +63,9 @@ impl<'a> Model<'a> {
             .ok_or(Error::Truncated)?;
         let table = Words::new(&bytes[HEADER_BYTES..table_end]);
 
-        let mut sum = checksum(&bytes[CHECKED_FROM..table_end], 0);
+        // Version and target seed the sum, so that damage to them shows too.
+        let mut sum = checksum(&bytes[CHECKED_FROM..table_end], u64::from(word(1)));
+        let mut end = table_end;
         let mut found: [Option<&[u8]>; 10] = [None; 10];
         for i in 0..count {
             let id = table.get(i * 4).unwrap_or(0);
@@ -70,9 +73,12 @@ impl<'a> Model<'a> {
             let len = table.get(i * 4 + 2).unwrap_or(0) as usize;
             let bad = Error::Section { section: id as u16 };
             let data = offset.checked_add(len).and_then(|end| bytes.get(offset..end)).ok_or(bad)?;
-            if offset % ALIGN != 0 || offset < table_end {
+            // Sections follow each other without gaps but the zeros that align them: no byte of the file goes unchecked.
+            let padding = bytes.get(end..offset).ok_or(bad)?;
+            if offset != end.next_multiple_of(ALIGN) || padding.iter().any(|&b| b != 0) {
                 return Err(bad);
             }
+            end = offset + len;
             if id != Section::Weights as u32 {
                 sum = checksum(data, sum);
             }
@@ -83,7 +89,8 @@ impl<'a> Model<'a> {
                 *slot = Some(data);
             }
         }
-        if sum != plan_sum {
+        let tail = bytes.get(end..).unwrap_or(&[]);
+        if sum != plan_sum || tail.len() >= ALIGN || tail.iter().any(|&b| b != 0) {
             return Err(Error::Checksum);
         }
         let need = |s: Section| found[s as usize].ok_or(Error::Section { section: s as u16 });
@@ -100,11 +107,12 @@ impl<'a> Model<'a> {
         }
         let optional =
             |s: Section| Strings::new(found[s as usize].unwrap_or(&[])).ok_or(Error::Section { section: s as u16 });
-        let model = Model {
+        let mut model = Model {
             target,
             arena_bytes: word(7),
             state_bytes: word(8),
             lower_bound_bytes: word(9),
+            scratch_bytes: 0,
             weights_sum,
             tensors: words(Section::Tensors)?,
             operands: words(Section::Operands)?,
@@ -118,6 +126,10 @@ impl<'a> Model<'a> {
             names: optional(Section::Names)?,
             metadata: optional(Section::Metadata)?,
         };
+        // Once here and not whenever it is asked for: loading and running stay linear in the number of steps.
+        let most = (0..model.step_count()).map(|i| model.step_record(i).scratch).max().unwrap_or(0);
+        model.scratch_bytes =
+            most.checked_next_multiple_of(ALIGN as u32).ok_or(Error::Section { section: Section::Steps as u16 })?;
         verify::model(&model)?;
         Ok(model)
     }
@@ -147,7 +159,7 @@ impl<'a> Model<'a> {
 
     /// Scratch bytes of one worker: the most that any step needs, rounded up to the alignment.
     pub(crate) fn scratch_bytes(&self) -> usize {
-        (0..self.step_count()).map(|i| self.step_record(i).scratch as usize).max().unwrap_or(0).next_multiple_of(ALIGN)
+        self.scratch_bytes as usize
     }
 
     pub(crate) fn scratch_start(&self) -> usize {

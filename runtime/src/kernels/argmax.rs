@@ -41,17 +41,31 @@ impl Params for ArgMax {
         let (n, inner) = (self.n as usize, self.inner as usize);
         for row in rows {
             for column in 0..inner {
-                let mut best = (0i64, f32::NAN);
-                for i in 0..n {
-                    let mut v = [0f32];
-                    x.load((row * n + i) * inner + column, &mut v);
-                    let beats = if self.smallest { v[0] < best.1 } else { v[0] > best.1 };
-                    if i == 0 || beats || (self.last && v[0] == best.1) {
-                        best = (i as i64, v[0]);
-                    }
-                }
-                out.store_int(row * inner + column, &[best.0]);
+                let at = |i: usize| (row * n + i) * inner + column;
+                // Integers are in the order of the reals they stand for.
+                let best = if x.dtype == DType::F32 {
+                    self.search(|i, v: &mut [f32; 1]| x.load(at(i), v))
+                } else {
+                    self.search(|i, v: &mut [i64; 1]| x.load_int(at(i), v))
+                };
+                out.store_int(row * inner + column, &[best]);
             }
         }
+    }
+}
+
+impl ArgMax {
+    #[inline(always)]
+    fn search<T: Copy + Default + PartialOrd>(&self, load: impl Fn(usize, &mut [T; 1])) -> i64 {
+        let mut best = (0i64, T::default());
+        for i in 0..self.n as usize {
+            let mut v = [T::default()];
+            load(i, &mut v);
+            let beats = if self.smallest { v[0] < best.1 } else { v[0] > best.1 };
+            if i == 0 || beats || (self.last && v[0] == best.1) {
+                best = (i as i64, v[0]);
+            }
+        }
+        best.0
     }
 }

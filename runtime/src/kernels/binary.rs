@@ -22,7 +22,7 @@ code! {
         Mul = 2,
         /// `a / b`; integers are cut towards zero, and dividing by 0 gives 0.
         Div = 3,
-        /// `aᵇ`
+        /// `aᵇ`; integers wrap, and a negative power is cut towards zero (that of 0 is 0, as division by 0 is).
         Pow = 4,
         /// The smaller.
         Min = 5,
@@ -53,8 +53,8 @@ record! {
     /// Parameters of a binary step. Inputs: 0 `a`, 1 `b`, of any types, reached by their strides (elements; 0 repeats; the
     /// innermost is 0 or 1). Output: contiguous over `dims`. Rows: `dims[0]`.
     ///
-    /// If both inputs are unquantised integers and the output is one or a bool, the arithmetic is that of integers; else
-    /// elements are dequantised to f32, combined, and the result quantised.
+    /// With `integer` the arithmetic is that of stored integers, which wrap; without it elements are dequantised to f32,
+    /// combined, and the result quantised.
     pub struct Binary {
         /// The function.
         pub op: BinaryOp,
@@ -64,6 +64,8 @@ record! {
         pub a_strides: [i32; 6],
         /// Strides of `b`.
         pub b_strides: [i32; 6],
+        /// All operands are integers that stand for themselves.
+        pub integer: bool,
     }
 }
 
@@ -78,14 +80,11 @@ pub(super) fn in_place(t: &TensorRecord, y: &TensorRecord, dims: &[u32; DIMS], s
     t.dtype.size() == y.dtype.size() && (0..DIMS).all(|d| dims[d] == 1 || strides[d] == c[d])
 }
 
-fn is_int(d: DType) -> bool {
-    matches!(d, DType::I32 | DType::I64 | DType::Bool)
-}
-
 impl Params for Binary {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         let (a, b, y) = (c.input(0)?, c.input(1)?, c.output()?);
         c.size(&y, &self.dims)?;
+        ensure(!self.integer || [a.dtype, b.dtype, y.dtype].iter().all(|&d| d != DType::F32), Fault::DType)?;
         let mut mask = 0;
         for (k, (t, strides)) in [(&a, &self.a_strides), (&b, &self.b_strides)].into_iter().enumerate() {
             ensure(inner_stride_is_simple(strides), Fault::Params)?;
@@ -97,15 +96,15 @@ impl Params for Binary {
         Ok(Verdict::rows(self.dims[0] as usize).in_place(mask))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (a, b, mut out) = (o.input(0), o.input(1), o.output());
-        let ints = is_int(a.dtype) && is_int(b.dtype) && is_int(out.dtype());
         let to = contiguous(&self.dims);
         let (sa, sb) = (self.a_strides[DIMS - 1] as usize, self.b_strides[DIMS - 1] as usize);
         walk(&self.dims, [0; 3], [&to, &self.a_strides, &self.b_strides], rows, |at, n| {
             chunks(0..n, |start, n| {
                 let [y, pa, pb] = at.map(|p| p as usize);
-                if ints {
+                if self.integer {
                     let (mut va, mut vb) = ([0i64; CHUNK], [0i64; CHUNK]);
                     load_int(&a, pa + start * sa, sa, &mut va[..n]);
                     load_int(&b, pb + start * sb, sb, &mut vb[..n]);
@@ -137,8 +136,9 @@ pub(super) fn load(v: &View<'_>, start: usize, stride: usize, out: &mut [f32]) {
     }
 }
 
+/// As [`load`], of stored integers.
 #[inline(always)]
-fn load_int(v: &View<'_>, start: usize, stride: usize, out: &mut [i64]) {
+pub(super) fn load_int(v: &View<'_>, start: usize, stride: usize, out: &mut [i64]) {
     if stride == 1 {
         v.load_int(start, out);
     } else {
@@ -153,8 +153,9 @@ fn int(op: BinaryOp, a: i64, b: i64) -> i64 {
         BinaryOp::Add => a.wrapping_add(b),
         BinaryOp::Sub => a.wrapping_sub(b),
         BinaryOp::Mul => a.wrapping_mul(b),
-        BinaryOp::Div => a.checked_div(b).unwrap_or(0),
-        BinaryOp::Pow => a.wrapping_pow(b.clamp(0, i64::from(u32::MAX)) as u32),
+        BinaryOp::Div if b == 0 => 0,
+        BinaryOp::Div => a.wrapping_div(b),
+        BinaryOp::Pow => power(a, b),
         BinaryOp::Min => a.min(b),
         BinaryOp::Max => a.max(b),
         BinaryOp::PRelu => {
@@ -173,6 +174,22 @@ fn int(op: BinaryOp, a: i64, b: i64) -> i64 {
         BinaryOp::Or => i64::from(a != 0 || b != 0),
         BinaryOp::Xor => i64::from((a != 0) != (b != 0)),
     }
+}
+
+fn power(a: i64, mut b: i64) -> i64 {
+    let (mut y, mut square) = (1i64, a);
+    if b < 0 {
+        // Only 1 and −1 have a whole inverse, themselves.
+        return if a == 1 || a == -1 { power(a, b & 1) } else { 0 };
+    }
+    while b > 0 {
+        if b & 1 == 1 {
+            y = y.wrapping_mul(square);
+        }
+        square = square.wrapping_mul(square);
+        b >>= 1;
+    }
+    y
 }
 
 /// `a[i] = op(a[i], b[i])`

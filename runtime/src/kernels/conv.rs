@@ -3,7 +3,8 @@
 //! The same step does transposed convolution (its input seen as upsampled with padding between the rows and columns) and
 //! the product with a constant matrix (a 1×1 kernel over rows of width 1).
 //!
-//! Way of the data: [`Conv::run`] → [`drive`] (tiles, taps, padding) → a microkernel (`MR` pixels × `NR` channels).
+//! Way of the data: [`Conv::run`] → [`drive`] (tiles, taps, padding) → [`Arithmetic::block`], the microkernel (`MR` pixels ×
+//! `NR` channels).
 
 use core::ops::Range;
 
@@ -19,6 +20,10 @@ use crate::{DType, Element, quant};
 const NR: usize = 8;
 /// Output pixels of a tile.
 const MR: usize = 4;
+/// Inputs of a pixel that are gathered at once.
+const RUN: usize = 256;
+/// Blocks of output channels whose sums are held at once, so that inputs are gathered once for all of them.
+const BLOCKS: usize = 8;
 
 record! {
     /// Parameters of a convolution.
@@ -28,8 +33,8 @@ record! {
     /// type, 5 residual of the output's shape (optional), 6 table `[256]` u8 (optional; applied last to byte outputs).
     /// Output: `[batch, out_h, out_w, out_c]`. Rows: `batch · out_h`.
     ///
-    /// Weights are packed as `[group][block of 8 output channels][tap (ky, kx)][input channel][8]`, zero where a block
-    /// goes beyond its group's channels.
+    /// Weights are packed by blocks of 8 output channels, zero where a block goes beyond its group's channels. With
+    /// `k = (tap (ky, kx), input channel)`: floats as `[group][block][k][8]`, integers as `[group][block][8][k]`.
     ///
     /// Floats: `y = post(clamp(Σ x·w + bias [+ residual], lo, hi))`. Integers: `acc = Σ x·w + bias`, then
     /// `q = clamp(round(f32(acc)·m) + mid_zero, q_lo, q_hi)`; with a residual `q` becomes
@@ -127,10 +132,14 @@ impl Params for Conv {
         c.constant(2, b, &[out_c])?;
         if !float {
             c.constant(3, DType::F32, &[out_c])?;
-            let (lo, hi) = y.dtype.quantized_range().unwrap_or((-128, 255));
+            // Before a residual or table the integer may be of the other byte type than the output.
+            let ends = c.optional(5).is_none() && c.optional(6).is_none();
+            let (lo, hi) = y.dtype.quantized_range().filter(|_| ends).unwrap_or((-128, 255));
             ensure(lo <= self.q_lo && self.q_lo <= self.q_hi && self.q_hi <= hi, Fault::Params)?;
             ensure((-255..=255).contains(&self.weight_zero), Fault::Params)?;
             ensure((-128..=255).contains(&self.mid_zero), Fault::Params)?;
+            // Keeps the sum of a run of bytes within 32 bits.
+            ensure(product(&[self.kernel[1], in_c])? <= 1 << 22, Fault::Params)?;
         }
         c.constant(4, x.dtype, &[in_c])?;
         if let Some(r) = c.optional(5) {
@@ -146,13 +155,14 @@ impl Params for Conv {
         Ok(Verdict::rows(product(&[self.batch, out_h])?).in_place(1 << 5))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let mut out = o.output();
         match (o.input(0).dtype, out.dtype()) {
             (DType::F32, _) => {
                 let bias = o.constant::<f32>(2);
                 let mut epilogue = FloatEpilogue { conv: self, residual: o.has_input(5).then(|| o.input(5)), out };
-                drive::<f32, f32, f32>(self, o, rows, micro_f32::<MR>, micro_f32::<1>, |at, c, acc| {
+                drive::<f32, Float>(self, o, rows, |at, c, acc, _| {
                     let mut v = [0f32; NR];
                     for (v, (a, b)) in v.iter_mut().zip(acc.iter().zip(&bias[c..])) {
                         *v = a + b;
@@ -243,65 +253,218 @@ pub(super) fn clamp(v: f32, lo: f32, hi: f32) -> f32 {
     }
 }
 
+#[inline(always)]
 fn drive_int(p: &Conv, x: DType, o: &Operands<'_>, rows: Range<usize>, mut store: impl FnMut(usize, usize, &[i32])) {
     let zero = p.weight_zero;
-    match (x, zero) {
-        (DType::U8, 0) => drive::<u8, i8, i32>(p, o, rows, micro_int::<u8, MR>, micro_int::<u8, 1>, store),
-        (_, 0) => drive::<i8, i8, i32>(p, o, rows, micro_int::<i8, MR>, micro_int::<i8, 1>, store),
-        // An asymmetric weight: (x − zx)(w − zw) needs Σx too; padding pixels hold zx, so the sum over all taps is right.
-        (DType::U8, _) => {
-            drive::<u8, i8, i32>(p, o, rows, micro_zero::<u8, MR>(zero), micro_zero::<u8, 1>(zero), &mut store)
+    // (x − zx)(w − zw) needs Σx where zw is not 0; padding pixels hold zx, so the sum over all taps is right.
+    let store = |at: usize, c: usize, acc: &mut [i32], sum: i32| {
+        if zero != 0 {
+            acc.iter_mut().for_each(|a| *a = a.wrapping_sub(sum.wrapping_mul(zero)));
         }
-        (_, _) => drive::<i8, i8, i32>(p, o, rows, micro_zero::<i8, MR>(zero), micro_zero::<i8, 1>(zero), &mut store),
+        store(at, c, acc);
+    };
+    if x == DType::U8 {
+        drive::<u8, Int>(p, o, rows, store);
+    } else {
+        drive::<i8, Int>(p, o, rows, store);
     }
 }
 
-/// The loop nest: tiles of pixels, blocks of channels, taps. `store(element, channel, accumulators)` gets each result.
+/// What differs between float and integer products: the types, and the innermost loops.
+trait Arithmetic {
+    /// Weights as stored.
+    type Weight: Element;
+    /// Inputs as gathered for the microkernel.
+    type Input: Element;
+    /// Sums.
+    type Sum: Copy + Default;
+    /// Adds the products of `M` pixels (`k` inputs each) with one block of weights, of which inputs `k0 ..` are meant out of
+    /// `total`.
+    fn block<const M: usize>(
+        acc: &mut [[Self::Sum; NR]; M],
+        x: [&[Self::Input]; M],
+        weights: &[Self::Weight],
+        k0: usize,
+        total: usize,
+    );
+    /// The plain sum of inputs, where a correction needs it.
+    fn sum(x: &[Self::Input]) -> Self::Sum;
+    /// Adds two sums.
+    fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
+}
+
+/// Turns a stored input into the type it is multiplied in.
+trait Widen<P> {
+    fn widen(self) -> P;
+}
+
+impl Widen<f32> for f32 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+impl Widen<i16> for i8 {
+    #[inline(always)]
+    fn widen(self) -> i16 {
+        self.into()
+    }
+}
+
+impl Widen<i16> for u8 {
+    #[inline(always)]
+    fn widen(self) -> i16 {
+        self.into()
+    }
+}
+
+/// The loop nest: tiles of pixels, groups, runs of output channels, runs of inputs, blocks of channels.
+/// `store(element, channel, sums, sum of inputs)` gets each result.
 ///
-/// A tap that lies outside the input reads the padding pixel; there is no other treatment of borders.
+/// The inputs under a tile's windows are first gathered side by side, where a tap that lies outside the input reads the
+/// padding pixel; there is no other treatment of borders.
 #[inline(always)]
-fn drive<X: Element, W: Element, A: Copy + Default>(
+fn drive<X, T>(
     p: &Conv,
     o: &Operands<'_>,
     rows: Range<usize>,
-    micro: impl Fn(&mut [[A; NR]; MR], [&[X]; MR], &[W]),
-    micro_one: impl Fn(&mut [[A; NR]; 1], [&[X]; 1], &[W]),
-    mut store: impl FnMut(usize, usize, &[A]),
-) {
+    mut store: impl FnMut(usize, usize, &mut [T::Sum], T::Sum),
+) where
+    X: Element + Widen<T::Input>,
+    T: Arithmetic,
+{
     let out_w = p.output[1] as usize;
     let mut pixel = rows.start * out_w;
     let end = rows.end * out_w;
     while pixel < end {
         if end - pixel >= MR {
-            drive_tile(p, o, pixel, &micro, &mut store);
+            tile::<X, T, MR>(p, o, pixel, &mut store);
             pixel += MR;
         } else {
-            drive_tile(p, o, pixel, &micro_one, &mut store);
+            tile::<X, T, 1>(p, o, pixel, &mut store);
             pixel += 1;
         }
     }
 }
 
-/// Where the windows of `M` neighbouring output pixels begin in the (upsampled) input.
-struct Windows<const M: usize> {
-    /// First input row of the picture the pixel belongs to.
-    base: [isize; M],
-    top: [isize; M],
-    left: [isize; M],
+#[inline(always)]
+fn tile<X, T, const M: usize>(
+    p: &Conv,
+    o: &Operands<'_>,
+    pixel: usize,
+    store: &mut impl FnMut(usize, usize, &mut [T::Sum], T::Sum),
+) where
+    X: Element + Widen<T::Input>,
+    T: Arithmetic,
+{
+    let [in_h, in_w, in_c] = p.input;
+    let x: Rows<'_> = o.input(0).rows((p.batch * in_h) as usize, (in_w * in_c) as usize);
+    let weights = o.constant::<T::Weight>(1);
+    let padding = o.constant::<X>(4);
+    let total = p.taps() * p.group_in();
+    let (group_out, blocks) = (p.group_out(), p.blocks());
+    let windows: [Window; M] = core::array::from_fn(|m| Window::of(p, pixel + m));
+    let mut gathered = [[<T::Input as bytemuck::Zeroable>::zeroed(); RUN]; M];
+    for g in 0..p.groups as usize {
+        for first in (0..blocks).step_by(BLOCKS) {
+            let count = BLOCKS.min(blocks - first);
+            let mut acc = [[[T::Sum::default(); NR]; M]; BLOCKS];
+            let mut sums = [T::Sum::default(); M];
+            for k0 in (0..total).step_by(RUN) {
+                let k = RUN.min(total - k0);
+                for m in 0..M {
+                    windows[m].gather(p, &x, padding, g, k0..k0 + k, &mut gathered[m]);
+                    sums[m] = T::add(sums[m], T::sum(&gathered[m][..k]));
+                }
+                let inputs: [&[T::Input]; M] = core::array::from_fn(|m| &gathered[m][..k]);
+                for (b, acc) in acc[..count].iter_mut().enumerate() {
+                    let at = (g * blocks + first + b) * total * NR;
+                    T::block(acc, inputs, &weights[at..][..total * NR], k0, total);
+                }
+            }
+            for (b, acc) in acc[..count].iter_mut().enumerate() {
+                let within = (first + b) * NR;
+                let n = NR.min(group_out - within);
+                let channel = g * group_out + within;
+                for (m, acc) in acc.iter_mut().enumerate() {
+                    store((pixel + m) * p.output[2] as usize + channel, channel, &mut acc[..n], sums[m]);
+                }
+            }
+        }
+    }
 }
 
-#[inline(always)]
-fn windows<const M: usize>(p: &Conv, pixel: usize) -> Windows<M> {
-    let (out_h, out_w) = (p.output[0] as usize, p.output[1] as usize);
-    let mut w = Windows { base: [0; M], top: [0; M], left: [0; M] };
-    for m in 0..M {
-        let (row, x) = ((pixel + m) / out_w, (pixel + m) % out_w);
+/// Where the window of an output pixel begins in the (upsampled) input.
+struct Window {
+    /// First input row of the picture the pixel belongs to.
+    base: isize,
+    top: isize,
+    left: isize,
+}
+
+impl Window {
+    #[inline(always)]
+    fn of(p: &Conv, pixel: usize) -> Window {
+        let (out_h, out_w) = (p.output[0] as usize, p.output[1] as usize);
+        let (row, x) = (pixel / out_w, pixel % out_w);
         let (picture, y) = (row / out_h, row % out_h);
-        w.base[m] = (picture * p.input[0] as usize) as isize;
-        w.top[m] = (y * p.stride[0] as usize) as isize - p.pad[0] as isize;
-        w.left[m] = (x * p.stride[1] as usize) as isize - p.pad[1] as isize;
+        Window {
+            base: (picture * p.input[0] as usize) as isize,
+            top: (y * p.stride[0] as usize) as isize - p.pad[0] as isize,
+            left: (x * p.stride[1] as usize) as isize - p.pad[1] as isize,
+        }
     }
-    w
+
+    /// Gathers the inputs `range` (of those under the window: taps in order, channels of group `g` within a tap).
+    #[inline(always)]
+    fn gather<X: Element + Widen<P>, P: Copy>(
+        &self,
+        p: &Conv,
+        x: &Rows<'_>,
+        padding: &[X],
+        g: usize,
+        range: Range<usize>,
+        out: &mut [P; RUN],
+    ) {
+        let [in_h, in_w, in_c] = p.input;
+        let (in_c, channels, kernel_w) = (in_c as usize, p.group_in(), p.kernel[1] as usize);
+        let line = kernel_w * channels;
+        let mut put = |at: usize, from: &[X]| {
+            for (o, &v) in out[at - range.start..].iter_mut().zip(from) {
+                *o = v.widen();
+            }
+        };
+        // Neighbouring taps are neighbours in memory too when nothing lies between them and none is outside.
+        let joined = p.groups == 1
+            && p.dilation[1] == 1
+            && p.upsample[1] == 1
+            && self.left >= 0
+            && self.left as usize + kernel_w <= in_w as usize;
+        for ky in range.start / line..range.end.div_ceil(line) {
+            let y = source(self.top + (ky * p.dilation[0] as usize) as isize, p.upsample[0], in_h);
+            let row = y.and_then(|y| x.row::<X>(self.base + y as isize));
+            let start = ky * line;
+            if let (true, Some(row)) = (joined, row) {
+                let (lo, hi) = (range.start.max(start), range.end.min(start + line));
+                put(lo, &row[self.left as usize * in_c + (lo - start)..][..hi - lo]);
+                continue;
+            }
+            for kx in 0..kernel_w {
+                let start = start + kx * channels;
+                let (lo, hi) = (range.start.max(start), range.end.min(start + channels));
+                if lo >= hi {
+                    continue;
+                }
+                let column = source(self.left + (kx * p.dilation[1] as usize) as isize, p.upsample[1], in_w);
+                let (from, at) = match (row, column) {
+                    (Some(row), Some(column)) => (row, column * in_c),
+                    _ => (padding, 0),
+                };
+                put(lo, &from[at + g * channels + (lo - start)..][..hi - lo]);
+            }
+        }
+    }
 }
 
 /// The coordinate in a tensor of size `n` of coordinate `at` in its upsampled form, if there is one.
@@ -319,116 +482,75 @@ pub(super) fn source(at: isize, upsample: u32, n: u32) -> Option<usize> {
     (at < n as usize).then_some(at)
 }
 
-#[inline(always)]
-fn drive_tile<X: Element, W: Element, A: Copy + Default, const M: usize>(
-    p: &Conv,
-    o: &Operands<'_>,
-    pixel: usize,
-    micro: &impl Fn(&mut [[A; NR]; M], [&[X]; M], &[W]),
-    store: &mut impl FnMut(usize, usize, &[A]),
-) {
-    let [in_h, in_w, in_c] = p.input;
-    let in_c = in_c as usize;
-    let x: Rows<'_> = o.input(0).rows((p.batch * in_h) as usize, in_w as usize * in_c);
-    let weights = o.constant::<W>(1);
-    let padding = o.constant::<X>(4);
-    let (kernel_h, kernel_w) = (p.kernel[0] as usize, p.kernel[1] as usize);
-    let (group_in, group_out, blocks) = (p.group_in(), p.group_out(), p.blocks());
-    let win = windows::<M>(p, pixel);
-    // Neighbouring taps are neighbours in memory too when nothing lies between them and none is outside.
-    let joined = p.groups == 1
-        && p.dilation[1] == 1
-        && p.upsample[1] == 1
-        && win.left.iter().all(|&l| l >= 0 && l as usize + kernel_w <= in_w as usize);
-    let (calls, per_call) = if joined { (1, kernel_w * in_c) } else { (kernel_w, group_in) };
-    for g in 0..p.groups as usize {
-        for b in 0..blocks {
-            let mut acc = [[A::default(); NR]; M];
-            let mut at = (g * blocks + b) * p.taps() * group_in * NR;
-            for ky in 0..kernel_h {
-                let mut row = [None; M];
+/// Products in f32: each sum runs over the inputs in order, eight channels side by side.
+struct Float;
+
+impl Arithmetic for Float {
+    type Weight = f32;
+    type Input = f32;
+    type Sum = f32;
+
+    #[inline(always)]
+    fn block<const M: usize>(acc: &mut [[f32; NR]; M], x: [&[f32]; M], weights: &[f32], k0: usize, _total: usize) {
+        let k = x[0].len();
+        let x = x.map(|x| &x[..k]);
+        let mut a = *acc;
+        for (i, w) in weights[k0 * NR..][..k * NR].chunks_exact(NR).enumerate() {
+            for m in 0..M {
+                for n in 0..NR {
+                    a[m][n] += x[m][i] * w[n];
+                }
+            }
+        }
+        *acc = a;
+    }
+
+    fn sum(_: &[f32]) -> f32 {
+        0.0
+    }
+
+    fn add(a: f32, _: f32) -> f32 {
+        a
+    }
+}
+
+/// Products in integers: the weights of one channel lie side by side, and a few sums run together along them.
+struct Int;
+
+impl Arithmetic for Int {
+    type Weight = i8;
+    type Input = i16;
+    type Sum = i32;
+
+    #[inline(always)]
+    fn block<const M: usize>(acc: &mut [[i32; NR]; M], x: [&[i16]; M], weights: &[i8], k0: usize, total: usize) {
+        let k = x[0].len();
+        let x = x.map(|x| &x[..k]);
+        let channel = |n: usize| &weights[n * total + k0..][..k];
+        for n in (0..NR).step_by(2) {
+            let (w0, w1) = (channel(n), channel(n + 1));
+            let mut s = [[0i32; 2]; M];
+            for i in 0..k {
+                let (a, b) = (i32::from(w0[i]), i32::from(w1[i]));
                 for m in 0..M {
-                    let y = source(win.top[m] + (ky * p.dilation[0] as usize) as isize, p.upsample[0], in_h);
-                    row[m] = y.and_then(|y| x.row::<X>(win.base[m] + y as isize));
-                }
-                for kx in 0..calls {
-                    let mut tap = [&padding[..0]; M];
-                    for m in 0..M {
-                        let column = source(win.left[m] + (kx * p.dilation[1] as usize) as isize, p.upsample[1], in_w);
-                        tap[m] = match (row[m], column) {
-                            (Some(row), Some(column)) => &row[column * in_c + g * group_in..][..per_call],
-                            // A joined call over a missing row falls back to its taps one by one below.
-                            _ => &padding[g * group_in..][..group_in],
-                        };
-                    }
-                    if joined && tap.iter().any(|t| t.len() != per_call) {
-                        for k in 0..kernel_w {
-                            let mut one = tap;
-                            for t in one.iter_mut().filter(|t| t.len() == per_call) {
-                                *t = &t[k * in_c..][..in_c];
-                            }
-                            micro(&mut acc, one, &weights[at..][..in_c * NR]);
-                            at += in_c * NR;
-                        }
-                    } else {
-                        micro(&mut acc, tap, &weights[at..][..per_call * NR]);
-                        at += per_call * NR;
-                    }
+                    let v = i32::from(x[m][i]);
+                    s[m][0] = s[m][0].wrapping_add(v * a);
+                    s[m][1] = s[m][1].wrapping_add(v * b);
                 }
             }
-            let channel = g * group_out + b * NR;
-            let n = NR.min(group_out - b * NR);
-            for (m, acc) in acc.iter().enumerate() {
-                store((pixel + m) * p.output[2] as usize + channel, channel, &acc[..n]);
+            for m in 0..M {
+                acc[m][n] = acc[m][n].wrapping_add(s[m][0]);
+                acc[m][n + 1] = acc[m][n + 1].wrapping_add(s[m][1]);
             }
         }
     }
-}
 
-#[inline(always)]
-fn micro_f32<const M: usize>(acc: &mut [[f32; NR]; M], x: [&[f32]; M], w: &[f32]) {
-    let k = w.len() / NR;
-    let mut a = *acc;
-    let x = x.map(|x| &x[..k]);
-    for (i, w) in w.chunks_exact(NR).enumerate() {
-        for m in 0..M {
-            for n in 0..NR {
-                a[m][n] += x[m][i] * w[n];
-            }
-        }
+    #[inline(always)]
+    fn sum(x: &[i16]) -> i32 {
+        x.iter().map(|&v| i32::from(v)).sum()
     }
-    *acc = a;
-}
 
-#[inline(always)]
-fn micro_int<X: Element + Into<i16>, const M: usize>(acc: &mut [[i32; NR]; M], x: [&[X]; M], w: &[i8]) {
-    let k = w.len() / NR;
-    let mut a = *acc;
-    let x = x.map(|x| &x[..k]);
-    for (i, w) in w.chunks_exact(NR).enumerate() {
-        let mut wide = [0i16; NR];
-        for n in 0..NR {
-            wide[n] = i16::from(w[n]);
-        }
-        for m in 0..M {
-            let v: i16 = x[m][i].into();
-            for n in 0..NR {
-                a[m][n] = a[m][n].wrapping_add(i32::from(v) * i32::from(wide[n]));
-            }
-        }
-    }
-    *acc = a;
-}
-
-#[inline(always)]
-fn micro_zero<X: Element + Into<i16>, const M: usize>(zero: i32) -> impl Fn(&mut [[i32; NR]; M], [&[X]; M], &[i8]) {
-    move |acc, x, w| {
-        micro_int(acc, x, w);
-        for m in 0..M {
-            let sum: i32 = x[m][..w.len() / NR].iter().map(|&v| i32::from(v.into())).sum();
-            for a in &mut acc[m] {
-                *a = a.wrapping_sub(sum.wrapping_mul(zero));
-            }
-        }
+    fn add(a: i32, b: i32) -> i32 {
+        a.wrapping_add(b)
     }
 }

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict};
 use crate::format::words::{code, record};
@@ -13,7 +14,7 @@ code! {
     pub enum Conversion {
         /// As reals: dequantised on reading, quantised on writing; to bool "not zero"; to an index type cut towards zero.
         Real = 0,
-        /// As stored integers: widened or wrapped (ONNX `Cast` between integers, or from float to a byte).
+        /// As stored integers: widened or wrapped (ONNX `Cast` between integers); floats are cut towards zero and saturate.
         Integer = 1,
     }
 }
@@ -37,6 +38,7 @@ impl Params for Convert {
         Ok(Verdict::rows(self.rows as usize).in_place(1))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (x, mut out) = (o.input(0), o.output());
         let row = self.row as usize;
@@ -49,6 +51,9 @@ impl Params for Convert {
             Conversion::Integer => {
                 let mut v = [0i64; CHUNK];
                 x.load_int(at, &mut v[..n]);
+                if let (DType::F32, Some((lo, hi))) = (x.dtype, out.dtype().quantized_range()) {
+                    v[..n].iter_mut().for_each(|v| *v = (*v).clamp(lo.into(), hi.into()));
+                }
                 out.store_int(at, &v[..n]);
             }
         });

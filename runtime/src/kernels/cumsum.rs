@@ -3,14 +3,15 @@
 use core::ops::Range;
 
 use super::Params;
+use crate::DType;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict};
+use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
 use crate::rows::{CHUNK, Operands, chunks};
 
 record! {
     /// Parameters of a running sum (ONNX `CumSum`). Input: 0 `x [outer, n, inner]` of any type; output: the same shape.
-    /// Rows: `outer`.
+    /// Rows: `outer`. With `integer` stored integers are summed, which wrap; else reals in f32.
     pub struct CumSum {
         /// Slices summed separately.
         pub outer: u32,
@@ -22,14 +23,18 @@ record! {
         pub exclusive: bool,
         /// Sum from the end.
         pub reverse: bool,
+        /// Input and output are integers that stand for themselves.
+        pub integer: bool,
     }
 }
 
 impl Params for CumSum {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         let dims = [self.outer, self.n, self.inner];
-        c.size(&c.input(0)?, &dims)?;
-        c.size(&c.output()?, &dims)?;
+        let (x, y) = (c.input(0)?, c.output()?);
+        ensure(!self.integer || (x.dtype != DType::F32 && y.dtype != DType::F32), Fault::DType)?;
+        c.size(&x, &dims)?;
+        c.size(&y, &dims)?;
         Ok(Verdict::rows(self.outer as usize).in_place(1))
     }
 
@@ -38,23 +43,37 @@ impl Params for CumSum {
         let (n, inner) = (self.n as usize, self.inner as usize);
         for row in rows {
             chunks(0..inner, |column, width| {
-                let mut sum = [0f32; CHUNK];
+                let (mut sum, mut whole) = ([0f32; CHUNK], [0i64; CHUNK]);
                 for i in 0..n {
                     let i = if self.reverse { n - 1 - i } else { i };
                     let at = (row * n + i) * inner + column;
-                    let mut v = [0f32; CHUNK];
-                    x.load(at, &mut v[..width]);
-                    if self.exclusive {
-                        out.store(at, &sum[..width]);
-                    }
-                    for (s, v) in sum.iter_mut().zip(&v[..width]) {
-                        *s += v;
-                    }
-                    if !self.exclusive {
-                        out.store(at, &sum[..width]);
+                    if self.integer {
+                        let mut v = [0i64; CHUNK];
+                        x.load_int(at, &mut v[..width]);
+                        self.step(&mut whole[..width], &v, i64::wrapping_add, |s| out.store_int(at, s));
+                    } else {
+                        let mut v = [0f32; CHUNK];
+                        x.load(at, &mut v[..width]);
+                        self.step(&mut sum[..width], &v, |a, b| a + b, |s| out.store(at, s));
                     }
                 }
             });
+        }
+    }
+}
+
+impl CumSum {
+    /// Adds one position to the sums, and stores them before or after that.
+    #[inline(always)]
+    fn step<T: Copy>(&self, sum: &mut [T], v: &[T], add: impl Fn(T, T) -> T, mut store: impl FnMut(&[T])) {
+        if self.exclusive {
+            store(sum);
+        }
+        for (s, &v) in sum.iter_mut().zip(v) {
+            *s = add(*s, v);
+        }
+        if !self.exclusive {
+            store(sum);
         }
     }
 }

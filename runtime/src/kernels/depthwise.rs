@@ -78,7 +78,9 @@ impl Params for DepthwiseConv {
         c.constant(2, if float { DType::F32 } else { DType::I32 }, &[ch])?;
         if !float {
             c.constant(3, DType::F32, &[ch])?;
-            let (lo, hi) = y.dtype.quantized_range().unwrap_or((-128, 255));
+            // Before a residual or table the integer may be of the other byte type than the output.
+            let ends = c.optional(4).is_none() && c.optional(5).is_none();
+            let (lo, hi) = y.dtype.quantized_range().filter(|_| ends).unwrap_or((-128, 255));
             ensure(lo <= self.q_lo && self.q_lo <= self.q_hi && self.q_hi <= hi, Fault::Params)?;
             ensure((-255..=255).contains(&self.weight_zero), Fault::Params)?;
             ensure((-128..=255).contains(&self.mid_zero), Fault::Params)?;
@@ -95,6 +97,7 @@ impl Params for DepthwiseConv {
         Ok(Verdict::rows(product(&[self.batch, out_h])?).in_place(1 << 4))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let mut out = o.output();
         let residual = o.has_input(4).then(|| o.input(4));
@@ -170,6 +173,7 @@ impl Params for DepthwiseConv {
     }
 }
 
+#[inline(always)]
 fn drive_int(p: &DepthwiseConv, o: &Operands<'_>, rows: Range<usize>, store: impl FnMut(usize, usize, &mut [i32])) {
     let x = o.input(0);
     let (zx, zw) = (x.zero_point as i16, p.weight_zero as i16);

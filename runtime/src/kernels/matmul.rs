@@ -74,13 +74,18 @@ impl Params for MatMul {
             let last: u64 = (0..BATCH_DIMS).map(|d| u64::from(self.batch[d] - 1) * u64::from(strides[d])).sum();
             let one = product(&[rows, self.k])? as u64;
             ensure(last + one <= u64::from(t.bytes) / t.dtype.size() as u64, Fault::Shape)?;
+            ensure(strides.iter().all(|&s| s == 0 || u64::from(s) >= one), Fault::Params)?;
         }
+        // A batch dimension that neither operand has would be the same product over and over.
+        let real = |d: usize| self.batch[d] == 1 || self.a_strides[d] > 0 || self.b_strides[d] > 0;
+        ensure((0..BATCH_DIMS).all(real), Fault::Params)?;
         if let (false, Some((lo, hi))) = (float, y.dtype.quantized_range()) {
             ensure(lo <= self.q_lo && self.q_lo <= self.q_hi && self.q_hi <= hi, Fault::Params)?;
         }
         Ok(Verdict::rows(product(&[batch as u32, self.m])?))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (a, b, mut out) = (o.input(0), o.input(1), o.output());
         let n = self.n as usize;

@@ -56,6 +56,7 @@ impl Params for Norm {
         Ok(Verdict::rows(self.outer as usize).in_place(1))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (x, mut out) = (o.input(0), o.output());
         let (scale, bias) = (o.constant::<f32>(1), o.constant::<f32>(2));

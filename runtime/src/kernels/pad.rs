@@ -65,17 +65,13 @@ impl Params for Pad {
         let inner_out = self.output[DIMS - 1] as usize;
         let before = self.before[DIMS - 1] as usize;
         let mut v = [0f32; CHUNK];
-        let mut put = |from: Option<usize>, to: usize, n: usize| {
-            chunks(0..n, |at, n| match from {
-                Some(from) => {
-                    x.load(from + at, &mut v[..n]);
-                    out.store(to + at, &v[..n]);
-                }
-                None => {
-                    v[..n].fill(self.value);
-                    out.store(to + at, &v[..n]);
-                }
-            });
+        let size = x.dtype.size();
+        let mut put = |from: Option<usize>, to: usize, n: usize| match from {
+            Some(from) => out.slice::<u8>(to * size, n * size).copy_from_slice(x.slice(from * size, n * size)),
+            None => chunks(0..n, |at, n| {
+                v[..n].fill(self.value);
+                out.store(to + at, &v[..n]);
+            }),
         };
         for line in rows.start * per_row / inner_out..rows.end * per_row / inner_out {
             let to = line * inner_out;

@@ -57,11 +57,15 @@ impl Params for Pool {
         let ([in_h, in_w], [out_h, out_w], ch) = (self.input, self.output, self.channels);
         window_fits(self.kernel, self.stride, self.dilation, &[self.batch, in_h, in_w, out_h, out_w, ch])?;
         ensure(self.pad.iter().chain(&self.pad_end).all(|p| (0..=1 << 28).contains(p)), Fault::Params)?;
+        // A window mostly outside its input would cost time that no tensor accounts for.
+        let useful = |d: usize| u64::from(self.kernel[d]) <= 2 * u64::from(self.input[d]) + 64;
+        ensure(useful(0) && useful(1), Fault::Params)?;
         c.size(&c.input(0)?, &[self.batch, in_h, in_w, ch])?;
         c.size(&c.output()?, &[self.batch, out_h, out_w, ch])?;
         Ok(Verdict::rows(product(&[self.batch, out_h])?))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (x, mut out) = (o.input(0), o.output());
         let c = self.channels as usize;

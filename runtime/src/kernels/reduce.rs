@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
@@ -35,6 +36,8 @@ code! {
 
 record! {
     /// Parameters of a reduction. Input: 0 `x [outer, n, inner]` of any type; output: `[outer, inner]`. Rows: `outer`.
+    ///
+    /// With `integer` stored integers are combined in 64 bits, which wrap, and a mean is cut towards zero; else reals in f32.
     pub struct Reduce {
         /// What is computed.
         pub op: ReduceOp,
@@ -44,22 +47,33 @@ record! {
         pub n: u32,
         /// Elements of one position of the axis.
         pub inner: u32,
+        /// Input and output are integers that stand for themselves.
+        pub integer: bool,
     }
 }
 
 impl Params for Reduce {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         ensure(self.n > 0, Fault::Params)?;
-        c.size(&c.input(0)?, &[self.outer, self.n, self.inner])?;
-        c.size(&c.output()?, &[self.outer, self.inner])?;
+        let (x, y) = (c.input(0)?, c.output()?);
+        ensure(!self.integer || (x.dtype != DType::F32 && y.dtype != DType::F32), Fault::DType)?;
+        c.size(&x, &[self.outer, self.n, self.inner])?;
+        c.size(&y, &[self.outer, self.inner])?;
         Ok(Verdict::rows(self.outer as usize))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (x, mut out) = (o.input(0), o.output());
         let (n, inner) = (self.n as usize, self.inner as usize);
         for row in rows {
-            if inner == 1 {
+            if self.integer {
+                chunks(0..inner, |at, width| {
+                    let mut total = [0i64; CHUNK];
+                    self.integers(&x, row * n * inner + at, &mut total[..width]);
+                    out.store_int(row * inner + at, &total[..width]);
+                });
+            } else if inner == 1 {
                 let v = self.row(&x, row * n, n);
                 out.store(row, &[v]);
             } else {
@@ -142,6 +156,36 @@ impl Reduce {
             total = self.join(total, part);
         });
         self.finish(total, scale)
+    }
+
+    /// Reduces `n` rows of `total.len()` neighbouring columns of stored integers.
+    fn integers(&self, x: &View<'_>, start: usize, total: &mut [i64]) {
+        let (n, inner) = (self.n as usize, self.inner as usize);
+        for i in 0..n {
+            let mut v = [0i64; CHUNK];
+            x.load_int(start + i * inner, &mut v[..total.len()]);
+            for (t, &v) in total.iter_mut().zip(&v) {
+                let v = match self.op {
+                    ReduceOp::SumSquare | ReduceOp::L2 => v.wrapping_mul(v),
+                    ReduceOp::L1 => v.wrapping_abs(),
+                    _ => v,
+                };
+                *t = match self.op {
+                    _ if i == 0 => v,
+                    ReduceOp::Max => v.max(*t),
+                    ReduceOp::Min => v.min(*t),
+                    ReduceOp::Prod => t.wrapping_mul(v),
+                    _ => t.wrapping_add(v),
+                };
+            }
+        }
+        for t in total {
+            match self.op {
+                ReduceOp::Mean => *t = t.checked_div(n as i64).unwrap_or(0),
+                ReduceOp::L2 => *t = libm::sqrt(*t as f64) as i64,
+                _ => {}
+            }
+        }
     }
 
     /// Reduces `n` rows of `total.len()` neighbouring columns each.

@@ -32,6 +32,7 @@ impl Params for Softmax {
         Ok(Verdict::rows(self.outer as usize).in_place(1))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (x, mut out) = (o.input(0), o.output());
         let (n, inner) = (self.n as usize, self.inner as usize);

@@ -3,8 +3,9 @@
 use core::ops::Range;
 
 use super::Params;
-use super::binary::{in_place, inner_stride_is_simple, load};
+use super::binary::{in_place, inner_stride_is_simple, load, load_int};
 use super::walk::{DIMS, contiguous, reaches_only, walk};
+use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
@@ -22,7 +23,8 @@ code! {
 
 record! {
     /// Parameters of a ternary step. Inputs 0 to 2, reached by their strides as in [`Binary`](super::Binary). Output:
-    /// contiguous over `dims`. Rows: `dims[0]`. Elements go through f32, so `Where` is exact for integers up to 2²⁴.
+    /// contiguous over `dims`. Rows: `dims[0]`. Elements go through f32, but `Where` selects stored integers if `b`, `c` and the
+    /// output are of one integer type and quantisation.
     pub struct Ternary {
         /// The function.
         pub op: TernaryOp,
@@ -53,17 +55,35 @@ impl Params for Ternary {
         Ok(Verdict::rows(self.dims[0] as usize).in_place(mask))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (a, b, c, mut out) = (o.input(0), o.input(1), o.input(2), o.output());
         let to = contiguous(&self.dims);
         let strides = [&to, &self.a_strides, &self.b_strides, &self.c_strides];
         let inner = strides.map(|s| s[DIMS - 1] as usize);
+        let stored = self.op == TernaryOp::Where
+            && out.dtype() != DType::F32
+            && [&b, &c]
+                .iter()
+                .all(|v| (v.dtype, v.scale, v.zero_point) == (out.dtype(), out.scale(), out.zero_point()));
         walk(&self.dims, [0; 4], strides, rows, |at, n| {
             chunks(0..n, |start, n| {
-                let (mut va, mut vb, mut vc) = ([0f32; CHUNK], [0f32; CHUNK], [0f32; CHUNK]);
-                load(&a, at[1] as usize + start * inner[1], inner[1], &mut va[..n]);
-                load(&b, at[2] as usize + start * inner[2], inner[2], &mut vb[..n]);
-                load(&c, at[3] as usize + start * inner[3], inner[3], &mut vc[..n]);
+                let from = |k: usize| at[k] as usize + start * inner[k];
+                let mut va = [0f32; CHUNK];
+                load(&a, from(1), inner[1], &mut va[..n]);
+                if stored {
+                    let (mut vb, mut vc) = ([0i64; CHUNK], [0i64; CHUNK]);
+                    load_int(&b, from(2), inner[2], &mut vb[..n]);
+                    load_int(&c, from(3), inner[3], &mut vc[..n]);
+                    for ((a, b), &c) in va[..n].iter().zip(&mut vb).zip(&vc) {
+                        *b = if *a != 0.0 { *b } else { c };
+                    }
+                    out.store_int(from(0), &vb[..n]);
+                    return;
+                }
+                let (mut vb, mut vc) = ([0f32; CHUNK], [0f32; CHUNK]);
+                load(&b, from(2), inner[2], &mut vb[..n]);
+                load(&c, from(3), inner[3], &mut vc[..n]);
                 for ((a, &b), &c) in va[..n].iter_mut().zip(&vb).zip(&vc) {
                     *a = match self.op {
                         TernaryOp::Where => {
@@ -76,7 +96,7 @@ impl Params for Ternary {
                         TernaryOp::ScaleShift => *a * b + c,
                     };
                 }
-                out.store(at[0] as usize + start, &va[..n]);
+                out.store(from(0), &va[..n]);
             });
         });
     }

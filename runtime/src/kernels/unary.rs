@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::Params;
 use super::conv::clamp;
+use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
@@ -82,7 +83,8 @@ code! {
 
 record! {
     /// Parameters of a unary step. Input: 0 `x` (`rows · row` elements of any type); output: as many elements of any type.
-    /// The element is dequantised, `op` applied in f32, and the result quantised.
+    /// The element is dequantised, `op` applied in f32, and the result quantised. With `integer`, the functions that lead from
+    /// integers to integers are computed on stored integers, which wrap.
     pub struct Unary {
         /// The function.
         pub op: UnaryOp,
@@ -94,26 +96,60 @@ record! {
         pub rows: u32,
         /// Elements of a row.
         pub row: u32,
+        /// Input and output are integers that stand for themselves.
+        pub integer: bool,
     }
 }
 
 impl Params for Unary {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
-        c.size(&c.input(0)?, &[self.rows, self.row])?;
-        c.size(&c.output()?, &[self.rows, self.row])?;
+        let (x, y) = (c.input(0)?, c.output()?);
+        ensure(!self.integer || (x.dtype != DType::F32 && y.dtype != DType::F32), Fault::DType)?;
+        c.size(&x, &[self.rows, self.row])?;
+        c.size(&y, &[self.rows, self.row])?;
         ensure(!self.alpha.is_nan() && !self.beta.is_nan(), Fault::Params)?;
         Ok(Verdict::rows(self.rows as usize).in_place(1))
     }
 
+    #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (x, mut out) = (o.input(0), o.output());
         let row = self.row as usize;
         chunks(rows.start * row..rows.end * row, |at, n| {
+            if self.integer {
+                let mut v = [0i64; CHUNK];
+                x.load_int(at, &mut v[..n]);
+                self.integers(&mut v[..n]);
+                out.store_int(at, &v[..n]);
+                return;
+            }
             let mut v = [0f32; CHUNK];
             x.load(at, &mut v[..n]);
             apply(self.op, self.alpha, self.beta, &mut v[..n]);
             out.store(at, &v[..n]);
         });
+    }
+}
+
+impl Unary {
+    /// Functions that lead out of the integers are taken of the real and cut towards zero.
+    fn integers(&self, v: &mut [i64]) {
+        for x in v {
+            *x = match self.op {
+                UnaryOp::Identity | UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round => *x,
+                UnaryOp::Neg => x.wrapping_neg(),
+                UnaryOp::Abs => x.wrapping_abs(),
+                UnaryOp::Relu => (*x).max(0),
+                UnaryOp::Clip => (*x).max(libm::ceilf(self.alpha) as i64).min(libm::floorf(self.beta) as i64),
+                UnaryOp::Sign => x.signum(),
+                UnaryOp::Not => i64::from(*x == 0),
+                op => {
+                    let mut real = [*x as f32];
+                    apply(op, self.alpha, self.beta, &mut real);
+                    real[0] as i64
+                }
+            };
+        }
     }
 }
 
@@ -138,7 +174,8 @@ pub(super) fn apply(op: UnaryOp, a: f32, b: f32, v: &mut [f32]) {
         UnaryOp::Erf => each!(math::erf),
         UnaryOp::Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
         UnaryOp::LeakyRelu => each!(|x: f32| if x < 0.0 { a * x } else { x }),
-        UnaryOp::Clip => each!(|x: f32| clamp(x, a, b)),
+        // The upper bound wins if they cross, as in ONNX.
+        UnaryOp::Clip => each!(|x: f32| clamp(if x < a { a } else { x }, f32::NEG_INFINITY, b)),
         UnaryOp::Sigmoid => each!(math::sigmoid),
         UnaryOp::Tanh => each!(math::tanh),
         UnaryOp::Gelu => each!(|x: f32| 0.5 * x * (1.0 + math::erf(x * core::f32::consts::FRAC_1_SQRT_2))),

@@ -37,5 +37,12 @@ pub use session::OwnedSession;
 
 /// The fastest kernels that the CPU this program runs on can execute.
 pub fn best_kernels() -> &'static dyn kinglet::Kernels {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static AVX2: std::sync::OnceLock<Option<kinglet_x86::Avx2>> = std::sync::OnceLock::new();
+        if let Some(kernels) = AVX2.get_or_init(kinglet_x86::Avx2::new) {
+            return kernels;
+        }
+    }
     &kinglet::Reference
 }

@@ -59,7 +59,7 @@ pub(crate) fn relu_model(n: u32) -> Vec<u8> {
     };
     words(&step, &mut steps);
     let mut params = Vec::new();
-    words(&Unary { op: UnaryOp::Relu, alpha: 0.0, beta: 0.0, rows: n, row: 1 }, &mut params);
+    words(&Unary { op: UnaryOp::Relu, alpha: 0.0, beta: 0.0, rows: n, row: 1, integer: false }, &mut params);
     let mut operands = Vec::new();
     words(&[0u32, 1], &mut operands);
     let mut io = Vec::new();
@@ -94,7 +94,7 @@ fn assemble(arena: u32, sections: &[(Section, Vec<u8>)]) -> Vec<u8> {
     header.iter().for_each(|w| words(w, &mut file));
     file.resize(HEADER_BYTES, 0);
     file.extend(table);
-    let mut sum = checksum(&file[CHECKED_FROM..], 0);
+    let mut sum = checksum(&file[CHECKED_FROM..], u64::from(VERSION));
     for (_, content) in sections.iter().filter(|(id, _)| *id != Section::Weights) {
         sum = checksum(content, sum);
     }

@@ -126,7 +126,7 @@ struct Profile<'a> {
 }
 
 impl Profile<'_> {
-    fn new(args: &Args, steps: Vec<StepInfo>, times: &[u64], run_ns: u64, threads: usize) -> Profile<'_> {
+    fn new<'a>(args: &'a Args, steps: Vec<StepInfo>, times: &[u64], run_ns: u64, threads: usize) -> Profile<'a> {
         let mut rows: Vec<_> = steps.into_iter().zip(times).enumerate().map(|(i, (s, &ns))| (i, s, ns)).collect();
         if args.sort {
             rows.sort_by_key(|&(i, _, ns)| (Reverse(ns), i));

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use kinglet::DType;
 use kinglet_native::OwnedSession;
 
 use crate::Status;
@@ -99,21 +100,27 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
 fn print_summary(session: &OwnedSession, out: &mut dyn Write) -> Result<()> {
     for (i, Port { name, tensor }) in outputs(&session.model()).into_iter().enumerate() {
         let raw = values::numbers(tensor.dtype(), session.output_bytes(i)?);
+        let number = |v| number(tensor.dtype(), v);
         write!(out, "{name}: {} {}", tensor.dtype().name(), shape(tensor.shape()))?;
         if let Some((scale, zero_point)) = tensor.quantization().filter(|&q| q != (1.0, 0)) {
             write!(out, ", scale {scale}, zero point {zero_point}")?;
         }
         if let Some((min, max, mean)) = values::range(&raw) {
-            write!(out, ", min {min}, max {max}, mean {mean:.6}")?;
+            write!(out, ", min {}, max {}, mean {mean:.6}", number(min), number(max))?;
         }
         let nans = raw.iter().filter(|v| v.is_nan()).count();
         if nans > 0 {
             write!(out, ", {nans} NaN")?;
         }
-        let first: Vec<String> = raw.iter().take(SHOWN).map(f64::to_string).collect();
+        let first: Vec<String> = raw.iter().take(SHOWN).map(|&v| number(v)).collect();
         writeln!(out, "\n  {}{}", first.join(" "), if raw.len() > SHOWN { " …" } else { "" })?;
     }
     Ok(())
+}
+
+/// An element of a tensor with the digits that its type holds.
+fn number(dtype: DType, v: f64) -> String {
+    if dtype == DType::F32 { (v as f32).to_string() } else { v.to_string() }
 }
 
 fn print_top(session: &OwnedSession, k: usize, out: &mut dyn Write) -> Result<()> {

@@ -231,7 +231,7 @@ mod tests {
             Report { names: &["y"], bound, quantised, kinglet: &kinglet, evaluator: &evaluator, tract: &tract };
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let result = report.print(&mut Streams { out: &mut out, err: &mut err });
-        let status = result.map_or_else(|e| e.status(), |s| s);
+        let status = result.unwrap_or_else(|e| e.status());
         (status, String::from_utf8([out, err].concat()).unwrap())
     }
 

@@ -29,7 +29,8 @@ impl Lowerer<'_> {
                 self.emit(node, StepKind::Convert, convert(Conversion::Real, r, n), vec![Some(x)], y, extra);
             }
             Op::Unary { op, alpha, beta } => {
-                let params = Unary { op: *op, alpha: *alpha, beta: *beta, rows: r, row: n };
+                let integer = self.in_integers(node);
+                let params = Unary { op: *op, alpha: *alpha, beta: *beta, rows: r, row: n, integer };
                 self.emit(node, StepKind::Unary, params, vec![Some(x)], y, extra);
             }
             Op::Lut { table } => {
@@ -38,7 +39,7 @@ impl Lowerer<'_> {
             }
             Op::Cast(to) => {
                 let from = self.graph.tensors[t].dtype;
-                // Bytes from float wrap like integers; index types are cut and bools compared through reals.
+                // Bytes from float are cut as stored integers; index types are cut and bools compared through reals.
                 let real = match to {
                     DType::F32 | DType::Bool => true,
                     DType::I32 | DType::I64 => from == DType::F32,
@@ -80,7 +81,8 @@ impl Lowerer<'_> {
         if let Some(z) = zeros {
             // Rounding comes before the zero point is added: ties go to the even integer of the quotient.
             let rounded = self.temporary(DType::F32, &shape);
-            let params = Unary { op: UnaryOp::Round, alpha: 0.0, beta: 0.0, rows: rows as u32, row: row as u32 };
+            let (r, n) = (rows as u32, row as u32);
+            let params = Unary { op: UnaryOp::Round, alpha: 0.0, beta: 0.0, rows: r, row: n, integer: false };
             self.emit(node, StepKind::Unary, params, vec![Some(v)], rounded, Extra::rows(rows).in_place(1));
             let shifted = self.temporary(DType::F32, &shape);
             combine(self, BinaryOp::Add, rounded, z, shifted)?;
@@ -113,7 +115,8 @@ impl Lowerer<'_> {
         let in_place = [(a, &a_strides), (b, &b_strides)];
         let mask = self.in_place_mask(&in_place, y, &dims);
         let extra = Extra::rows(dims[0] as usize).in_place(mask);
-        let params = Binary { op, dims, a_strides, b_strides };
+        let integer = self.in_integers(node);
+        let params = Binary { op, dims, a_strides, b_strides, integer };
         self.emit(node, StepKind::Binary, params, vec![Some(a), Some(b)], y, extra);
         Ok(())
     }
@@ -133,6 +136,12 @@ impl Lowerer<'_> {
         let extra = Extra::rows(dims[0] as usize).in_place(mask);
         self.emit(node, StepKind::Ternary, params, operands.into_iter().map(Some).collect(), y, extra);
         Ok(())
+    }
+
+    /// Whether a node computes with integers that stand for themselves: no operand is real or quantised.
+    pub(super) fn in_integers(&self, node: &Node) -> bool {
+        let operands = node.inputs.iter().flatten().chain([&node.output]);
+        operands.map(|&t| &self.graph.tensors[t]).all(|t| t.dtype != DType::F32 && t.quant.is_none())
     }
 
     /// Merged extents of an output and the strides with which operands are read over it.

@@ -12,20 +12,34 @@ pub(crate) struct Dims {
     pub taps: usize,
 }
 
-/// Packs weights as `[group][block of output channels][tap][input channel][channel in the block]`, zero where the last block
-/// goes beyond the group. `at(group, out, in, tap)` is the weight of output and input channel within the group.
-pub(crate) fn blocks<T: Copy + Default>(d: Dims, block: usize, at: impl Fn(usize, usize, usize, usize) -> T) -> Vec<T> {
+/// In which order the weights of a block lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// `[k][channel]`: float microkernels multiply one input with a row of channels.
+    ChannelsInside,
+    /// `[channel][k]`: integer microkernels run along the inputs of a channel.
+    InputsInside,
+}
+
+/// Packs weights as `[group][block of output channels]` of `[k][channel]` or `[channel][k]`, where k is `(tap, input)`; zero
+/// where the last block goes beyond the group. `at(group, out, in, tap)` is the weight of channels within the group.
+pub(crate) fn blocks<T: Copy + Default>(
+    d: Dims,
+    block: usize,
+    order: Order,
+    at: impl Fn(usize, usize, usize, usize) -> T,
+) -> Vec<T> {
     let per_group = d.group_out.div_ceil(block);
-    let mut out = vec![T::default(); d.groups * per_group * d.taps * d.group_in * block];
-    let mut slots = out.chunks_exact_mut(block);
-    for g in 0..d.groups {
-        for b in 0..per_group {
+    let total = d.taps * d.group_in;
+    let mut out = vec![T::default(); d.groups * per_group * total * block];
+    for (index, slots) in out.chunks_exact_mut(total * block).enumerate() {
+        let (g, b) = (index / per_group, index % per_group);
+        for n in 0..block.min(d.group_out - b * block) {
             for tap in 0..d.taps {
                 for i in 0..d.group_in {
-                    let slot = slots.next().expect("as many blocks as were allocated");
-                    for (k, v) in slot.iter_mut().enumerate().take(d.group_out - b * block) {
-                        *v = at(g, b * block + k, i, tap);
-                    }
+                    let k = tap * d.group_in + i;
+                    let slot = if order == Order::ChannelsInside { k * block + n } else { n * total + k };
+                    slots[slot] = at(g, b * block + n, i, tap);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use kinglet::kernels::{Conv, DepthwiseConv, MatMul, UnaryOp};
 use kinglet::{DType, StepKind};
 
-use super::pack::{Dims, blocks};
+use super::pack::{Dims, Order, blocks};
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::{Array, broadcast_strides};
 use crate::graph::{Layout, Node, Op, Post, Quant, TensorId, Window};
@@ -177,6 +177,9 @@ impl Lowerer<'_> {
         };
         let (quant_a, quant_b) = (self.single_quant(a), self.single_quant(b));
         let float = quant_a.is_none();
+        if [a, b, y].iter().any(|&t| self.graph.tensors[t].quant.is_some() && self.single_quant(t).is_none()) {
+            return Err(no_kernel("a product of two computed tensors with several scales", "quantise them per tensor"));
+        }
         let out_quant = self.single_quant(y);
         let multiplier = match (quant_a, quant_b) {
             (Some((sa, _)), Some((sb, _))) => sa * sb / out_quant.map_or(1.0, |q| q.0),
@@ -250,7 +253,7 @@ impl Lowerer<'_> {
                     .map(|(c, tap)| reals[(p.at)(c, 0, 0, tap)] as f32)
                     .collect()
             } else {
-                blocks(d, block, |g, o, i, tap| reals[(p.at)(g, o, i, tap)] as f32)
+                blocks(d, block, Order::ChannelsInside, |g, o, i, tap| reals[(p.at)(g, o, i, tap)] as f32)
             };
             let weights = self.constant_f32(&values);
             let bias: Vec<f32> = match bias_value {
@@ -274,7 +277,7 @@ impl Lowerer<'_> {
         let values: Vec<i8> = if depthwise {
             (0..d.taps).flat_map(|tap| (0..out_c).map(move |c| (c, tap))).map(|(c, tap)| stored(c, 0, 0, tap)).collect()
         } else {
-            blocks(d, block, stored)
+            blocks(d, block, Order::InputsInside, stored)
         };
         let bytes = values.into_iter().map(|v| v as u8).collect();
         let shape: &[usize] = if depthwise { &[d.taps, out_c] } else { &packed_len };

@@ -1,9 +1,9 @@
 //! Reductions, normalisations and pooling.
 
-use kinglet::kernels::{ArgMax, BinaryOp, CumSum, Norm, Pool, Reduce, ReduceOp, Softmax};
+use kinglet::kernels::{ArgMax, BinaryOp, CumSum, Norm, Pool, Reduce, ReduceOp, Softmax, Unary, UnaryOp};
 use kinglet::{DType, StepKind};
 
-use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
+use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel, rows_of};
 use crate::graph::{Layout, Node, Op, TensorId};
 
 /// Extents before, in and behind a run of axes.
@@ -40,7 +40,7 @@ impl Lowerer<'_> {
                 self.emit(node, StepKind::Softmax, Softmax { outer, n, inner, log }, x, y, extra.in_place(1));
             }
             Op::CumSum { exclusive, reverse, .. } => {
-                let params = CumSum { outer, n, inner, exclusive, reverse };
+                let params = CumSum { outer, n, inner, exclusive, reverse, integer: self.in_integers(node) };
                 self.emit(node, StepKind::CumSum, params, x, y, extra.in_place(1));
             }
             Op::ArgMax { smallest, last, .. } => {
@@ -61,29 +61,46 @@ impl Lowerer<'_> {
             // Every reduced axis has extent 1: the operator is a function of each element.
             runs.push(shape.len()..shape.len());
         }
-        if runs.len() > 1 && *op == ReduceOp::L2 {
-            return Err(no_kernel("L2 over axes that are not neighbours", "reduce neighbouring axes"));
-        }
+        let integer = self.in_integers(node);
+        // What several runs cannot do one after the other comes once, at the end.
+        let after = (runs.len() > 1 && (*op == ReduceOp::L2 || *op == ReduceOp::Mean && integer)).then_some(*op);
+        let between = if integer { DType::I64 } else { DType::F32 };
         let mut x = self.operand(t);
         for (i, run) in runs.iter().enumerate() {
             let (outer, n, inner) = split(&shape, run.clone());
             shape[run.clone()].fill(1);
+            let last = i + 1 == runs.len();
             let y =
-                if i + 1 == runs.len() { self.buffer_tensor(node.output) } else { self.temporary(DType::F32, &shape) };
+                if last && after.is_none() { self.buffer_tensor(node.output) } else { self.temporary(between, &shape) };
             // Squares and magnitudes are taken once; what follows adds them up.
             let op = match op {
-                ReduceOp::SumSquare | ReduceOp::L1 if i > 0 => ReduceOp::Sum,
+                ReduceOp::SumSquare | ReduceOp::L1 | ReduceOp::L2 if i > 0 => ReduceOp::Sum,
+                ReduceOp::L2 if after.is_some() => ReduceOp::SumSquare,
+                ReduceOp::Mean if after.is_some() => ReduceOp::Sum,
                 op => *op,
             };
             self.emit(
                 node,
                 StepKind::Reduce,
-                Reduce { op, outer, n, inner },
+                Reduce { op, outer, n, inner, integer },
                 vec![Some(x)],
                 y,
                 Extra::rows(outer as usize),
             );
             x = y;
+        }
+        let out = self.shape(node.output).to_vec();
+        if after == Some(ReduceOp::Mean) {
+            let n: usize = axes.iter().map(|&a| self.shape(t)[a]).product();
+            let n = self.constant(DType::I64, &[1], (n as i64).to_le_bytes().to_vec());
+            let y = self.buffer_tensor(node.output);
+            self.emit_binary(node, BinaryOp::Div, (x, &out), (n, &[1]), (y, &out))?;
+        } else if after == Some(ReduceOp::L2) {
+            let y = self.buffer_tensor(node.output);
+            let (rows, row) = rows_of(&out);
+            let (op, alpha, beta) = (UnaryOp::Sqrt, 0.0, 0.0);
+            let params = Unary { op, alpha, beta, rows: rows as u32, row: row as u32, integer };
+            self.emit(node, StepKind::Unary, params, vec![Some(x)], y, Extra::rows(rows).in_place(1));
         }
         Ok(())
     }

@@ -57,6 +57,7 @@ fn fuse_node(graph: &mut Graph, i: usize) -> bool {
     let done = post.function.is_some() || post.table.is_some();
     let float = tx.quant.is_none() && ty.quant.is_none() && tx.dtype == DType::F32 && ty.dtype == DType::F32;
     match &node.op {
+        Op::Unary { op: UnaryOp::Clip, alpha, beta } if alpha > beta => return false,
         Op::Unary { op: f @ (UnaryOp::Relu | UnaryOp::Clip), alpha, beta } if float && !done => {
             let (lo, hi) = if *f == UnaryOp::Relu { (0.0, f32::INFINITY) } else { (*alpha, *beta) };
             // Bounds within bounds: the later ones bound the earlier ones too.

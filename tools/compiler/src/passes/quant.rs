@@ -205,7 +205,7 @@ impl<'a> State<'a> {
         let (fits, bias_q) = match bias {
             None => (true, None),
             Some(b) => match self.dequantized(b) {
-                Some(q) if bias_fits(self.graph, x, w, q) => (true, Some(q)),
+                Some(q) if takes_bias(self.graph, &node.op, x, w) && bias_fits(self.graph, x, w, q) => (true, Some(q)),
                 _ => (false, None),
             },
         };
@@ -259,7 +259,8 @@ pub fn why_not_integer(graph: &Graph, op: &Op, x: TensorId, w: TensorId, y: Tens
         Op::MatMul { transpose_a, transpose_b, .. } => {
             let axis = if *transpose_b { tw.shape.len() - 2 } else { tw.shape.len() - 1 };
             let k = tx.shape[tx.shape.len() - if *transpose_a { 2 } else { 1 }];
-            ((constant && tw.shape.len() == 2).then_some(axis), k)
+            // Only those that become convolutions have several multipliers.
+            (takes_bias(graph, op, x, w).then_some(axis), k)
         }
         _ => return Some("it is no product".into()),
     };
@@ -282,6 +283,14 @@ pub fn why_not_integer(graph: &Graph, op: &Op, x: TensorId, w: TensorId, y: Tens
         return Some(format!("a sum of {sum} products in `{}` could exceed 32 bits", graph.tensors[y].name));
     }
     None
+}
+
+/// Whether the integer product has a bias and a multiplier for each column: convolutions, and what becomes one.
+fn takes_bias(graph: &Graph, op: &Op, x: TensorId, w: TensorId) -> bool {
+    let (x, w) = (&graph.tensors[x], &graph.tensors[w]);
+    let is_matmul = matches!(op, Op::MatMul { .. });
+    let transposed = matches!(op, Op::MatMul { transpose_a: true, .. });
+    !is_matmul || w.value.is_some() && w.shape.len() == 2 && x.value.is_none() && !transposed
 }
 
 /// Whether bias `b` counts in units of `sx·sw`, as the accumulator does.

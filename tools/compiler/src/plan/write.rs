@@ -168,7 +168,7 @@ fn assemble(sections: &[(Section, Vec<u8>)], layout: &Layout, target: Target) ->
     out[4..6].copy_from_slice(&VERSION.to_le_bytes());
     out[6..8].copy_from_slice(&(target as u16).to_le_bytes());
     out[CHECKED_FROM..CHECKED_FROM + head.len() * 4].copy_from_slice(&bytes(&head));
-    let mut sum = checksum(&out[CHECKED_FROM..table_end], 0);
+    let mut sum = checksum(&out[CHECKED_FROM..table_end], u64::from(VERSION) | u64::from(target as u16) << 16);
     for (id, data) in sections {
         if *id != Section::Weights {
             sum = checksum(data, sum);

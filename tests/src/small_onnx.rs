@@ -1,0 +1,358 @@
+//! Small ONNX models that between them use every operator and every step kind: what the hostile-input tests mutate.
+
+use kinglet_onnx::{
+    AttributeProto, DataType, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+};
+
+/// Value of an attribute.
+#[derive(Clone, Debug)]
+pub enum Value<'a> {
+    /// An integer.
+    I(i64),
+    /// A float.
+    F(f32),
+    /// Integers.
+    Is(&'a [i64]),
+    /// Floats.
+    Fs(&'a [f32]),
+    /// A string.
+    S(&'a str),
+    /// A tensor.
+    T(TensorProto),
+}
+
+/// A model under construction.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    model: ModelProto,
+}
+
+/// A tensor of small reals without a pattern.
+pub fn floats(name: &str, dims: &[i64]) -> TensorProto {
+    let n: i64 = dims.iter().product();
+    let data = (0..n).map(|i| ((i * 37 + 11) % 64 - 31) as f32 / 32.0).collect();
+    TensorProto {
+        name: name.into(),
+        dims: dims.to_vec(),
+        data_type: DataType::Float as i32,
+        float_data: data,
+        ..TensorProto::default()
+    }
+}
+
+/// A tensor of the given integers, of an integer type.
+pub fn ints(name: &str, data_type: DataType, dims: &[i64], values: &[i64]) -> TensorProto {
+    let mut t =
+        TensorProto { name: name.into(), dims: dims.to_vec(), data_type: data_type as i32, ..TensorProto::default() };
+    if data_type == DataType::Int64 {
+        t.int64_data = values.to_vec();
+    } else {
+        t.int32_data = values.iter().map(|&v| v as i32).collect();
+    }
+    t
+}
+
+fn reals(name: &str, values: &[f32]) -> TensorProto {
+    let dims = if values.len() == 1 { vec![] } else { vec![values.len() as i64] };
+    TensorProto { float_data: values.to_vec(), ..floats(name, &dims) }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let opset = OperatorSetIdProto { domain: String::new(), version: 20 };
+        let graph = Some(GraphProto::default());
+        Builder { model: ModelProto { ir_version: 10, graph, opset_import: vec![opset], ..ModelProto::default() } }
+    }
+}
+
+impl Builder {
+    fn graph(&mut self) -> &mut GraphProto {
+        self.model.graph.get_or_insert_default()
+    }
+
+    /// Adds an input.
+    pub fn input(&mut self, name: &str, data_type: DataType, dims: &[i64]) -> &mut Self {
+        let dim = dims.iter().map(|&d| DimensionProto { value: Some(Dimension::Value(d)) }).collect();
+        let tensor = TensorTypeProto { elem_type: data_type as i32, shape: Some(TensorShapeProto { dim }) };
+        let r#type = Some(TypeProto { tensor_type: Some(tensor) });
+        self.graph().input.push(ValueInfoProto { name: name.into(), r#type });
+        self
+    }
+
+    /// Adds an initialiser.
+    pub fn constant(&mut self, tensor: TensorProto) -> &mut Self {
+        self.graph().initializer.push(tensor);
+        self
+    }
+
+    /// Adds a node; names are separated by blanks, `_` stands for an absent input.
+    pub fn node(&mut self, op: &str, inputs: &str, outputs: &str, attributes: &[(&str, Value<'_>)]) -> &mut Self {
+        let attribute = attributes.iter().map(|(name, value)| {
+            let mut a = AttributeProto { name: (*name).into(), ..AttributeProto::default() };
+            match value.clone() {
+                Value::I(v) => a.i = v,
+                Value::F(v) => a.f = v,
+                Value::Is(v) => a.ints = v.to_vec(),
+                Value::Fs(v) => a.floats = v.to_vec(),
+                Value::S(v) => a.s = v.into(),
+                Value::T(v) => a.t = Some(v),
+            }
+            a
+        });
+        let node = NodeProto {
+            op_type: op.into(),
+            input: inputs.split_whitespace().map(|n| if n == "_" { String::new() } else { n.into() }).collect(),
+            output: outputs.split_whitespace().map(String::from).collect(),
+            attribute: attribute.collect(),
+            ..NodeProto::default()
+        };
+        self.graph().node.push(node);
+        self
+    }
+
+    /// Adds a node as it is.
+    pub fn push(&mut self, node: NodeProto) -> &mut Self {
+        self.graph().node.push(node);
+        self
+    }
+
+    /// Adds outputs; names are separated by blanks.
+    pub fn outputs(&mut self, names: &str) -> &mut Self {
+        let names = names.split_whitespace().map(|n| ValueInfoProto { name: n.into(), r#type: None });
+        self.graph().output.extend(names);
+        self
+    }
+
+    /// The model.
+    pub fn build(&mut self) -> ModelProto {
+        self.model.clone()
+    }
+}
+
+/// Every small model with its name.
+pub fn all() -> Vec<(&'static str, ModelProto)> {
+    vec![
+        ("windows", windows()),
+        ("quantized", quantized()),
+        ("qlinear", qlinear()),
+        ("unary", unary()),
+        ("binary", binary()),
+        ("movement", movement()),
+        ("reductions", reductions()),
+        ("norms", norms()),
+        ("products", products()),
+        ("shapes", shapes()),
+    ]
+}
+
+fn windows() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[1, 3, 7, 6]);
+    b.constant(floats("w1", &[8, 3, 3, 3])).constant(floats("b1", &[8]));
+    b.constant(floats("w2", &[8, 1, 3, 3])).constant(floats("w3", &[8, 2, 2, 2]));
+    b.constant(floats("w4", &[4, 6])).constant(floats("b4", &[6])).constant(floats("w5", &[8, 4, 1, 1]));
+    b.node("Conv", "x w1 b1", "c1", &[("pads", Value::Is(&[1, 1, 1, 1])), ("strides", Value::Is(&[1, 2]))]);
+    b.node("Relu", "c1", "r1", &[]);
+    let depthwise = [("group", Value::I(8)), ("dilations", Value::Is(&[2, 1])), ("auto_pad", Value::S("SAME_UPPER"))];
+    b.node("Conv", "r1 w2", "c2", &depthwise);
+    b.node("Conv", "c2 w5", "c5", &[("group", Value::I(2))]);
+    b.node("Add", "c5 r1", "a", &[]);
+    b.node("ConvTranspose", "a w3", "t", &[("strides", Value::Is(&[2, 2])), ("group", Value::I(2))]);
+    let pool = [("kernel_shape", Value::Is(&[3, 2])), ("strides", Value::Is(&[2, 1])), ("ceil_mode", Value::I(1))];
+    b.node("MaxPool", "t", "m", &pool);
+    let average =
+        [("kernel_shape", Value::Is(&[2, 2])), ("pads", Value::Is(&[1, 0, 0, 1])), ("count_include_pad", Value::I(1))];
+    b.node("AveragePool", "m", "p", &average);
+    b.node("GlobalAveragePool", "p", "g", &[]).node("GlobalMaxPool", "t", "gm", &[]);
+    b.node("Flatten", "g", "f", &[("axis", Value::I(1))]);
+    b.node("Gemm", "f w4 b4", "y", &[]).outputs("y gm").build()
+}
+
+fn quantized() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[1, 4, 5, 5]);
+    let bytes = |n: i64| (0..n).map(|i| (i * 29 + 3) % 255 - 127).collect::<Vec<_>>();
+    b.constant(reals("s", &[0.03125])).constant(ints("z", DataType::Int8, &[], &[3]));
+    b.constant(reals("su", &[0.0625])).constant(ints("zu", DataType::Uint8, &[], &[120]));
+    b.constant(ints("w", DataType::Int8, &[4, 4, 3, 3], &bytes(144)));
+    b.constant(reals("ws", &[0.01, 0.02, 0.015, 0.03])).constant(ints("wz", DataType::Int8, &[4], &[0, 0, 0, 0]));
+    b.constant(ints("dw", DataType::Int8, &[4, 1, 3, 3], &bytes(36)));
+    b.constant(ints("mw", DataType::Int8, &[25, 25], &bytes(625)));
+    b.constant(ints("shape", DataType::Int64, &[2], &[4, 25]));
+    b.node("QuantizeLinear", "x s z", "q0", &[]).node("DequantizeLinear", "q0 s z", "x0", &[]);
+    b.node("DequantizeLinear", "w ws wz", "wf", &[("axis", Value::I(0))]);
+    b.node("Conv", "x0 wf", "c", &[("pads", Value::Is(&[1, 1, 1, 1]))]);
+    b.node("QuantizeLinear", "c s z", "q1", &[]).node("DequantizeLinear", "q1 s z", "x1", &[]);
+    b.node("Sigmoid", "x1", "sg", &[]);
+    b.node("QuantizeLinear", "sg su zu", "q2", &[]).node("DequantizeLinear", "q2 su zu", "x2", &[]);
+    b.node("DequantizeLinear", "dw s", "dwf", &[]);
+    b.node("Conv", "x2 dwf", "d", &[("pads", Value::Is(&[1, 1, 1, 1])), ("group", Value::I(4))]);
+    b.node("QuantizeLinear", "d su zu", "q3", &[]).node("DequantizeLinear", "q3 su zu", "x3", &[]);
+    b.node("Add", "x3 x1", "a", &[]);
+    b.node("QuantizeLinear", "a s z", "q4", &[]).node("DequantizeLinear", "q4 s z", "x4", &[]);
+    b.node("Reshape", "x4 shape", "m", &[]);
+    b.node("DequantizeLinear", "mw s", "mwf", &[]).node("MatMul", "m mwf", "mm", &[]);
+    b.node("QuantizeLinear", "mm s z", "q5", &[]).node("DequantizeLinear", "q5 s z", "x5", &[]);
+    b.node("Transpose", "x5", "xt", &[]).node("MatMul", "x5 xt", "xx", &[]);
+    b.node("QuantizeLinear", "xx su zu", "y", &[]).node("DequantizeLinear", "x1q ws wz", "pa", &[]);
+    b.input("x1q", DataType::Int8, &[2, 4]);
+    b.outputs("y pa q4").build()
+}
+
+fn qlinear() -> ModelProto {
+    let mut b = Builder::default();
+    let bytes = |n: i64| (0..n).map(|i| (i * 31 + 7) % 255 - 127).collect::<Vec<_>>();
+    b.input("x", DataType::Uint8, &[1, 2, 4, 4]).input("l", DataType::Int8, &[3, 4]);
+    b.constant(reals("s", &[0.05])).constant(ints("z", DataType::Uint8, &[], &[9]));
+    b.constant(ints("zi", DataType::Int8, &[], &[-4]));
+    b.constant(ints("w", DataType::Int8, &[3, 2, 2, 2], &bytes(24))).constant(reals("ws", &[0.01, 0.02, 0.03]));
+    b.constant(ints("wz", DataType::Int8, &[3], &[0, 1, 0]));
+    b.constant(ints("bias", DataType::Int32, &[3], &[100, -50, 7]));
+    b.constant(ints("r", DataType::Int8, &[4, 5], &bytes(20)));
+    b.node("QLinearConv", "x s z w ws wz s z bias", "c", &[]);
+    b.node("QLinearMatMul", "l s zi r s zi s zi", "m", &[]);
+    b.node("MaxPool", "c", "p", &[("kernel_shape", Value::Is(&[2, 2]))]);
+    b.outputs("p m").build()
+}
+
+fn unary() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 3]).input("t", DataType::Bool, &[4]).input("n", DataType::Int64, &[4]);
+    b.constant(reals("lo", &[-0.5])).constant(reals("hi", &[0.75])).constant(reals("e", &[3.0]));
+    let ops = "Abs Ceil Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish LeakyRelu Log Mish Neg Reciprocal Relu Round \
+               Selu Sigmoid Sign Sin Softplus Softsign Sqrt Swish Tanh Dropout Identity";
+    let mut names = Vec::new();
+    for op in ops.split_whitespace() {
+        b.node(op, "x", op, &[("alpha", Value::F(0.5))]);
+        names.push(op);
+    }
+    b.node("Clip", "x lo hi", "clip", &[]).node("Pow", "x e", "pow", &[]).node("Not", "t", "not", &[]);
+    b.node("Cast", "x", "cast", &[("to", Value::I(7))]).node("Cast", "n", "narrow", &[("to", Value::I(3))]);
+    b.node("Neg", "n", "negated", &[]).node("Abs", "n", "magnitude", &[]);
+    b.outputs(&names.join(" ")).outputs("clip pow not cast narrow negated magnitude").build()
+}
+
+fn binary() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 3, 4]).input("y", DataType::Float, &[3, 1]);
+    b.input("p", DataType::Bool, &[4]).input("q", DataType::Bool, &[4]);
+    b.input("i", DataType::Int64, &[5]).input("j", DataType::Int64, &[1]);
+    let mut names = Vec::new();
+    for op in "Add Sub Mul Div Pow PRelu Equal Greater GreaterOrEqual Less LessOrEqual Max Min Sum Mean".split(' ') {
+        b.node(op, "x y", op, &[]);
+        names.push(op.to_string());
+    }
+    for op in "And Or Xor".split(' ') {
+        b.node(op, "p q", op, &[]);
+        names.push(op.to_string());
+    }
+    for op in "Add Sub Mul Div Pow Max Min Equal".split(' ') {
+        b.node(op, "i j", &format!("i{op}"), &[]);
+        names.push(format!("i{op}"));
+    }
+    b.node("Where", "p x x", "w", &[]).node("Where", "p i4 j", "wi", &[]).input("i4", DataType::Int64, &[4]);
+    b.outputs(&names.join(" ")).outputs("w wi").build()
+}
+
+fn movement() -> ModelProto {
+    let i64s = |name: &str, v: &[i64]| ints(name, DataType::Int64, &[v.len() as i64], v);
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[1, 4, 3, 2]).input("k", DataType::Int64, &[3]);
+    for (name, v) in [
+        ("from", &[-1i64, 1][..]),
+        ("to", &[-100, 9]),
+        ("axes", &[1, 2]),
+        ("steps", &[-1, 1]),
+        ("pads", &[0, 1, 1, 0, 0, 2, 1, 1]),
+        ("small", &[0, 0, 1, 1, 0, 0, 1, 0]),
+        ("one", &[1]),
+        ("sizes", &[1, 3]),
+        ("grow", &[2, 4, 3, 2]),
+        ("tiles", &[1, 2, 1, 3]),
+        ("flat", &[0, -1]),
+        ("some", &[2, 0]),
+    ] {
+        b.constant(i64s(name, v));
+    }
+    b.constant(reals("v", &[0.5]));
+    b.node("Transpose", "x", "a0", &[("perm", Value::Is(&[0, 2, 3, 1]))]);
+    b.node("Slice", "x from to axes steps", "a1", &[]);
+    b.node("Concat", "x x", "a3", &[("axis", Value::I(2))]);
+    b.node("Split", "x sizes", "a4 a5", &[("axis", Value::I(1))]);
+    b.node("Gather", "x k", "a6", &[("axis", Value::I(1))]).node("Gather", "x some", "a7", &[("axis", Value::I(2))]);
+    b.node("Expand", "x grow", "a8", &[]).node("Tile", "x tiles", "a9", &[]);
+    b.node("Pad", "x pads v", "b0", &[]).node("Pad", "x small", "b1", &[("mode", Value::S("reflect"))]);
+    b.node("Pad", "x pads", "b2", &[("mode", Value::S("edge"))]);
+    b.node("Pad", "x small", "b3", &[("mode", Value::S("wrap"))]);
+    b.node("DepthToSpace", "x", "b4", &[("blocksize", Value::I(2))]);
+    b.node("Reshape", "x flat", "b5", &[]).node("Flatten", "a0", "b6", &[("axis", Value::I(2))]);
+    b.node("Unsqueeze", "x one", "b7", &[]).node("Squeeze", "b7 one", "b8", &[]).node("Relu", "b8", "b9", &[]);
+    b.outputs("a0 a1 a3 a4 a5 a6 a7 a8 a9 b0 b1 b2 b3 b4 b5 b6 b9").build()
+}
+
+fn reductions() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 3, 4]).input("n", DataType::Int64, &[2, 5]);
+    b.constant(ints("axes", DataType::Int64, &[2], &[1, -1])).constant(ints("axis", DataType::Int64, &[], &[1]));
+    let mut names = Vec::new();
+    for op in "ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare".split(' ') {
+        b.node(op, "x axes", op, &[("keepdims", Value::I(0))]);
+        let inner = format!("{op}1");
+        b.node(op, "x", &inner, &[("axes", Value::Is(&[1]))]);
+        names.extend([op.to_string(), inner]);
+    }
+    b.node("ReduceSum", "n axis", "ns", &[]).node("CumSum", "n axis", "nc", &[("exclusive", Value::I(1))]);
+    b.node("ArgMax", "x", "am", &[("axis", Value::I(1))]);
+    b.node("ArgMin", "x", "an", &[("axis", Value::I(-1)), ("select_last_index", Value::I(1))]);
+    b.node("CumSum", "x axis", "cs", &[("reverse", Value::I(1))]);
+    b.outputs(&names.join(" ")).outputs("ns nc am an cs").build()
+}
+
+fn norms() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[1, 3, 4, 5]);
+    b.constant(floats("g", &[3])).constant(floats("b", &[3])).constant(floats("m", &[3]));
+    b.constant(reals("v", &[0.5, 1.5, 2.0])).constant(floats("g5", &[5])).constant(floats("b5", &[5]));
+    b.node("BatchNormalization", "x g b m v", "bn", &[]).node("InstanceNormalization", "x g b", "in", &[]);
+    b.node("LayerNormalization", "x g5 b5", "ln", &[("epsilon", Value::F(1e-6))]);
+    b.node("RMSNormalization", "x g5", "rn", &[]).node("LayerNormalization", "x g5", "l2", &[("axis", Value::I(3))]);
+    b.node("Softmax", "x", "s", &[]).node("LogSoftmax", "x", "l", &[("axis", Value::I(1))]);
+    b.outputs("bn in ln rn l2 s l").build()
+}
+
+fn products() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("a", DataType::Float, &[2, 3, 4]).input("c", DataType::Float, &[2, 4, 5]);
+    b.input("v", DataType::Float, &[4]).input("s", DataType::Float, &[1, 6, 1]).input("d", DataType::Float, &[3, 4]);
+    b.constant(floats("k", &[4, 5])).constant(floats("bias", &[3, 1]));
+    b.node("MatMul", "a c", "m0", &[]).node("MatMul", "a v", "m1", &[]).node("MatMul", "a k", "m2", &[]);
+    b.node("Gemm", "d k bias", "m3", &[("alpha", Value::F(0.5)), ("beta", Value::F(2.0))]);
+    b.node("Gemm", "d d", "m4", &[("transB", Value::I(1))]);
+    b.node("Einsum", "a c", "m5", &[("equation", Value::S("bij,bjk->bik"))]);
+    b.node("Einsum", "a d", "m6", &[("equation", Value::S("bij, ij -> jb"))]);
+    b.node("DFT", "s", "m7", &[("axis", Value::I(1)), ("onesided", Value::I(1))]);
+    b.outputs("m0 m1 m2 m3 m4 m5 m6 m7").build()
+}
+
+fn shapes() -> ModelProto {
+    let scalar = |name: &str, v: i64| ints(name, DataType::Int64, &[], &[v]);
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 3, 4]);
+    b.constant(scalar("zero", 0)).constant(scalar("six", 6)).constant(scalar("one", 1));
+    b.constant(ints("first", DataType::Int64, &[1], &[0])).constant(ints("rest", DataType::Int64, &[1], &[-1]));
+    b.node("Shape", "x", "sh", &[]).node("Size", "x", "n", &[]).node("Gather", "sh first", "batch", &[]);
+    b.node("Concat", "batch rest", "to", &[("axis", Value::I(0))]).node("Reshape", "x to", "y", &[]);
+    b.node("Range", "zero six one", "r", &[]).node("Cast", "r", "rf", &[("to", Value::I(1))]);
+    b.node("Constant", "", "c", &[("value", Value::T(ints("", DataType::Int64, &[2], &[2, 6])))]);
+    b.node("Constant", "", "cf", &[("value_floats", Value::Fs(&[1.0, 2.0]))]);
+    b.node("ConstantOfShape", "c", "z", &[("value", Value::T(reals("", &[0.25])))]);
+    b.node("Expand", "rf c", "e", &[]).node("Add", "z e", "ze", &[]);
+    b.constant(ints("at", DataType::Int64, &[1, 1], &[1])).constant(floats("upd", &[1, 6]));
+    b.node("ScatterND", "ze at upd", "sc", &[]).node("Tile", "rf first1", "t", &[]);
+    b.constant(ints("first1", DataType::Int64, &[1], &[2])).constant(ints("two", DataType::Int64, &[1], &[2]));
+    b.node("Mul", "y t", "yt", &[]).node("Div", "n six", "four", &[]);
+    b.node("Cast", "four", "fourf", &[("to", Value::I(1))]).node("Mul", "yt fourf", "o", &[]);
+    b.node("Reshape", "sc c", "sc2", &[]).node("Relu", "sc2", "o2", &[]).node("Identity", "cf", "o3", &[]);
+    b.outputs("o o2 o3").build()
+}

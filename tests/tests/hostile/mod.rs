@@ -1,0 +1,277 @@
+//! What the tests of malformed ONNX files share: the harness that imports, compiles and runs, and hand-made bombs.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use kinglet::{Model, Reference, Session};
+use kinglet_compiler::{Options, compile, import};
+use kinglet_onnx::{DataType, ModelProto, NodeProto};
+use kinglet_tests::Aligned;
+use kinglet_tests::small_onnx::{Builder, Value, floats, ints};
+
+/// Arenas above this are not allocated by the test.
+const MOST_ARENA: usize = 64 << 20;
+/// Most bytes that import and compilation of a small file may hold at once: constants that a file describes instead of
+/// holding them are bounded by 64 Mi elements together, in f64.
+const MOST_MEMORY: isize = 1536 << 20;
+/// Longest time a case may take; the rest is for a busy machine.
+const MOST_TIME: Duration = Duration::from_secs(10);
+
+thread_local! {
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, which notes how much each thread holds.
+struct Counting;
+
+fn note(bytes: isize) {
+    // A thread that is ending counts no more.
+    let _ = LIVE.try_with(|live| {
+        live.set(live.get() + bytes);
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(live.get())));
+    });
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size() as isize);
+        // SAFETY: the caller's promises are the system allocator's conditions.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note(layout.size() as isize);
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note(size as isize - layout.size() as isize);
+        // SAFETY: as above.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        note(-(layout.size() as isize));
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How far a file came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A typed error.
+    Refused,
+    /// It compiled; its arena is too large to try.
+    Compiled,
+    /// It compiled and ran.
+    Ran,
+}
+
+/// Number of cases: `KINGLET_HOSTILE_FACTOR` multiplies it for a long search.
+pub fn cases(n: u64) -> u64 {
+    std::env::var("KINGLET_HOSTILE_FACTOR").ok().and_then(|v| v.parse::<u64>().ok()).unwrap_or(1) * n
+}
+
+/// Imports, compiles and runs; an error says what no file may cause.
+pub fn check(model: &ModelProto) -> Result<Outcome, String> {
+    check_bytes(&model.to_bytes())
+}
+
+/// As [`check`], of the bytes of a file.
+pub fn check_bytes(bytes: &[u8]) -> Result<Outcome, String> {
+    let start = Instant::now();
+    let before = LIVE.get();
+    PEAK.set(before);
+    let outcome = catch_unwind(AssertUnwindSafe(|| through(bytes)));
+    let (peak, time) = (PEAK.get() - before, start.elapsed());
+    let outcome = outcome.unwrap_or_else(|e| {
+        let text = e.downcast_ref::<String>().cloned();
+        Err(text.or_else(|| e.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default())
+    })?;
+    if peak > MOST_MEMORY + 64 * bytes.len() as isize {
+        return Err(format!("{} MiB for a file of {} bytes", peak >> 20, bytes.len()));
+    }
+    if time > MOST_TIME {
+        return Err(format!("it took {time:?}"));
+    }
+    Ok(outcome)
+}
+
+fn through(bytes: &[u8]) -> Result<Outcome, String> {
+    let options = Options::default();
+    let compiled = match import(bytes, None, &options).and_then(|graph| compile(graph, &options)) {
+        Ok(compiled) => compiled,
+        Err(kinglet_compiler::Error::Internal(e)) => return Err(format!("internal: {e}")),
+        Err(_) => return Ok(Outcome::Refused),
+    };
+    if compiled.kgl.len() > MOST_ARENA {
+        return Ok(Outcome::Compiled);
+    }
+    let file = Aligned::copy(&compiled.kgl);
+    let model = Model::load(file.as_ref()).map_err(|e| format!("it does not load: {e}"))?;
+    model.check_weights().map_err(|e| e.to_string())?;
+    let work: u64 = (0..model.step_count()).map(|i| model.step(i).macs()).fold(0, u64::saturating_add);
+    if model.arena_bytes() > MOST_ARENA || work > 1 << 28 {
+        return Ok(Outcome::Compiled);
+    }
+    let mut arena = Aligned::zeroed(model.arena_bytes());
+    if arena.as_ref().len() < 1 << 16 {
+        arena.as_mut().fill(0xA5);
+    }
+    let mut session = Session::new(model, arena.as_mut(), &Reference).map_err(|e| e.to_string())?;
+    session.run();
+    Ok(Outcome::Ran)
+}
+
+/// Checks models that are each wrong in their own way.
+pub fn check_all(models: &[(String, ModelProto)]) {
+    let mut found = Vec::new();
+    for (name, model) in models {
+        if let Err(e) = check(model) {
+            found.push(format!("{name}: {e}"));
+        }
+    }
+    assert!(found.is_empty(), "{} cases:\n{}", found.len(), found.join("\n"));
+}
+
+/// A model of one node of another: what the node reads that is computed becomes an input, if it has a shape.
+pub fn alone(model: &ModelProto, node: &NodeProto) -> ModelProto {
+    let graph = model.graph.as_ref().expect("a graph");
+    let imported = import(&model.to_bytes(), None, &Options::default()).expect("the small models are valid");
+    let mut b = Builder::default();
+    let mut done = HashSet::new();
+    for name in node.input.iter().filter(|n| !n.is_empty()) {
+        if !done.insert(name) {
+            continue;
+        }
+        if let Some(t) = graph.initializer.iter().find(|t| t.name == *name) {
+            b.constant(t.clone());
+            continue;
+        }
+        let Some(t) = imported.tensors.iter().find(|t| t.name == *name) else { continue };
+        let dims: Vec<i64> = t.shape.iter().map(|&d| d as i64).collect();
+        let data_type = match t.dtype {
+            kinglet::DType::F32 => DataType::Float,
+            kinglet::DType::I8 => DataType::Int8,
+            kinglet::DType::U8 => DataType::Uint8,
+            kinglet::DType::Bool => DataType::Bool,
+            kinglet::DType::I32 => DataType::Int32,
+            _ => DataType::Int64,
+        };
+        match &t.value {
+            Some(v) if t.dtype != kinglet::DType::F32 => drop(b.constant(ints(name, data_type, &dims, &v.ints()))),
+            Some(_) => drop(b.constant(floats(name, &dims))),
+            None => drop(b.input(name, data_type, &dims)),
+        }
+    }
+    b.push(node.clone()).outputs(&node.output.join(" ")).build()
+}
+
+/// Files of a few hundred bytes that ask for very much.
+pub fn bombs() -> Vec<(String, ModelProto)> {
+    let i64s = |name: &str, v: &[i64]| ints(name, DataType::Int64, &[v.len() as i64], v);
+    let mut out = Vec::new();
+    let huge = [1i64 << 13, 1 << 14];
+    for shape in [&huge[..], &[1 << 26], &[1 << 40], &[i64::MAX], &[i64::MAX, i64::MAX], &[-1], &[1 << 31, 0], &[1 << 15, 1 << 15, 2]] {
+        let mut add = |name: &str, f: &dyn Fn(&mut Builder)| {
+            let mut b = Builder::default();
+            b.constant(i64s("s", shape)).constant(floats("one", &[1])).constant(floats("m", &[1, 1]));
+            b.input("x", DataType::Float, &[1, 1]);
+            f(&mut b);
+            out.push((format!("{name} {shape:?}"), b.outputs("y").build()));
+        };
+        add("ConstantOfShape", &|b| drop(b.node("ConstantOfShape", "s", "y", &[])));
+        add("several ConstantOfShape", &|b| {
+            for k in 0..12 {
+                b.node("ConstantOfShape", "s", &format!("c{k}"), &[]);
+            }
+            b.node("Sum", "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9 c10 c11", "y", &[]);
+        });
+        add("Expand of a constant", &|b| drop(b.node("Expand", "one s", "e", &[]).node("Relu", "e", "y", &[])));
+        add("Expand of an input", &|b| drop(b.node("Expand", "x s", "y", &[])));
+        add("Expand of a dequantised constant", &|b| {
+            b.constant(ints("q", DataType::Int8, &[1], &[3])).constant(floats("qs", &[]));
+            b.node("Abs", "qs", "qa", &[]).node("DequantizeLinear", "q qa", "d", &[]);
+            (0..9).for_each(|k| drop(b.node("Expand", "d s", &format!("e{k}"), &[])));
+            b.node("Sum", "e0 e1 e2 e3 e4 e5 e6 e7 e8", "y", &[]);
+        });
+        add("Tile", &|b| drop(b.node("Tile", "m s", "y", &[])));
+        add("Range", &|b| {
+            b.constant(ints("zero", DataType::Int64, &[], &[0])).constant(ints("step", DataType::Int64, &[], &[1]));
+            b.constant(ints("limit", DataType::Int64, &[], &shape[..1])).node("Range", "zero limit step", "y", &[]);
+        });
+        add("Pad", &|b| {
+            let pads: Vec<i64> = [shape[0], 0, 0, shape[shape.len() - 1]].to_vec();
+            b.constant(i64s("p", &pads)).node("Pad", "m p", "y", &[]);
+        });
+        add("Reshape", &|b| drop(b.node("Reshape", "x s", "y", &[])));
+        add("product of constants", &|b| {
+            b.node("Expand", "m s", "e", &[]).node("Transpose", "e", "t", &[]).node("MatMul", "e t", "y", &[]);
+        });
+        add("DFT", &|b| {
+            b.node("Expand", "x s", "e", &[]).constant(i64s("f", &[1, -1, 1])).node("Reshape", "e f", "r", &[]);
+            b.constant(ints("len", DataType::Int64, &[], &[1 << 16])).node("DFT", "r len", "y", &[("axis", Value::I(1))]);
+        });
+        add("windows", &|b| {
+            b.constant(i64s("four", &[1, 1, 1, -1])).node("Expand", "m s", "e", &[]).node("Reshape", "e four", "r", &[]);
+            let k = [("kernel_shape", Value::Is(&[1 << 14, 1 << 14])), ("pads", Value::Is(&[1 << 14; 4]))];
+            b.node("AveragePool", "r", "y", &k);
+        });
+    }
+    let mut window = |name: &str, op: &str, attributes: &[(&str, Value<'_>)]| {
+        let mut b = Builder::default();
+        b.input("x", DataType::Float, &[1, 2, 3, 3]).constant(floats("w", &[2, 2, 2, 2]));
+        b.node(op, if op.contains("Pool") { "x" } else { "x w" }, "y", attributes);
+        out.push((format!("{op} with {name}"), b.outputs("y").build()));
+    };
+    for op in ["Conv", "ConvTranspose", "MaxPool", "AveragePool"] {
+        for v in [-1, 0, 1 << 13, 1 << 14, (1 << 20) - 1, 1 << 31, i64::MAX, i64::MIN] {
+            for key in ["strides", "dilations", "kernel_shape", "output_padding", "output_shape"] {
+                window(&format!("{key} {v}"), op, &[(key, Value::Is(&[v, v]))]);
+                window(&format!("{key} {v}, 1"), op, &[(key, Value::Is(&[v, 1])), ("auto_pad", Value::S("SAME_UPPER"))]);
+            }
+            window(&format!("pads {v}"), op, &[("pads", Value::Is(&[v; 4]))]);
+            window(&format!("uneven pads {v}"), op, &[("pads", Value::Is(&[0, v, 1, v]))]);
+            window(&format!("group {v}"), op, &[("group", Value::I(v))]);
+        }
+    }
+    out.push(("a long chain".into(), chain(1500)));
+    out.push(("a diamond chain whose end is a shape".into(), diamonds(200)));
+    out
+}
+
+/// Nodes one after the other, whose end decides a shape.
+fn chain(n: usize) -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[4]).constant(ints("q", DataType::Int8, &[1], &[4]));
+    b.constant(kinglet_onnx::TensorProto { float_data: vec![1.0], ..floats("s", &[]) });
+    b.node("DequantizeLinear", "q s", "t0", &[]);
+    (0..n).for_each(|i| drop(b.node("Relu", &format!("t{i}"), &format!("t{}", i + 1), &[])));
+    b.node("Cast", &format!("t{n}"), "to", &[("to", Value::I(7))]).node("Reshape", "x to", "y", &[]);
+    (0..n).for_each(|i| drop(b.node("Tanh", if i == 0 { "y".into() } else { format!("u{i}") }.as_str(), &format!("u{}", i + 1), &[])));
+    b.outputs(&format!("u{n}")).build()
+}
+
+/// As a chain, but each node reads the one before it twice.
+fn diamonds(n: usize) -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[4]).constant(ints("q", DataType::Int8, &[1], &[4]));
+    b.constant(kinglet_onnx::TensorProto { float_data: vec![1.0], ..floats("s", &[]) });
+    b.node("DequantizeLinear", "q s", "a0", &[]);
+    for i in 0..n {
+        b.node("Add", &format!("a{i} a{i}"), &format!("b{i}"), &[]);
+        b.node("Sub", &format!("b{i} a{i}"), &format!("a{}", i + 1), &[]);
+    }
+    b.node("Cast", &format!("a{n}"), "to", &[("to", Value::I(7))]).node("Reshape", "x to", "y", &[]);
+    b.outputs("y").build()
+}

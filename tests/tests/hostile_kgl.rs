@@ -1,0 +1,301 @@
+//! A damaged or lying `.kgl` file gives a typed error or runs within its own memory in bounded time: nothing else.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use kinglet::format::{CHECKED_FROM, HEADER_BYTES, SECTION_ENTRY_BYTES, Section, checksum};
+use kinglet::{Error, Inline, Model, Quiet, Reference, Session, StepKind, Workers};
+use kinglet_compiler::{Options, compile, import};
+use kinglet_tests::{Aligned, Random, small_onnx};
+
+/// Arenas above this are not allocated by the test.
+const MOST_ARENA: usize = 64 << 20;
+/// Longest time that a run of a lying file may take (they take microseconds; the rest is for a busy machine).
+const MOST_TIME: Duration = Duration::from_secs(10);
+/// Bytes around the arena that a run must not touch.
+const GUARD: usize = 256;
+
+fn compiled() -> Vec<(&'static str, Vec<u8>)> {
+    let options = Options::default();
+    let build = |name, model: kinglet_onnx::ModelProto| {
+        let graph = import(&model.to_bytes(), None, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+        (name, compile(graph, &options).unwrap_or_else(|e| panic!("{name}: {e}")).kgl)
+    };
+    small_onnx::all().into_iter().map(|(name, model)| build(name, model)).collect()
+}
+
+fn word(file: &[u8], i: usize) -> u32 {
+    u32::from_le_bytes(file[i * 4..i * 4 + 4].try_into().expect("four bytes"))
+}
+
+fn set(file: &mut [u8], i: usize, v: u32) {
+    file[i * 4..i * 4 + 4].copy_from_slice(&v.to_le_bytes());
+}
+
+/// The sections of a file as the compiler wrote it: number, first byte, bytes.
+fn sections(file: &[u8]) -> Vec<(u32, usize, usize)> {
+    let entry = |i: usize| (HEADER_BYTES + i * SECTION_ENTRY_BYTES) / 4;
+    (0..word(file, 10) as usize)
+        .map(|i| entry(i))
+        .map(|e| (word(file, e), word(file, e + 1) as usize, word(file, e + 2) as usize))
+        .collect()
+}
+
+fn section(file: &[u8], s: Section) -> (usize, usize) {
+    let found = sections(file).into_iter().find(|(id, ..)| *id == s as u32).expect("the compiler writes every section");
+    (found.1, found.2)
+}
+
+/// Computes the checksum of the plan anew, as the compiler does, over sections that lie where `layout` says.
+fn seal(file: &mut [u8], layout: &[(u32, usize, usize)]) {
+    let table_end = HEADER_BYTES + layout.len() * SECTION_ENTRY_BYTES;
+    let mut sum = checksum(&file[CHECKED_FROM..table_end], u64::from(word(file, 1)));
+    for &(id, offset, len) in layout {
+        if id != Section::Weights as u32 {
+            sum = checksum(&file[offset..offset + len], sum);
+        }
+    }
+    file[8..16].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Workers that take the tiles of a step one by one, last first.
+struct Backwards(usize);
+
+impl Workers for Backwards {
+    fn count(&self) -> usize {
+        self.0
+    }
+
+    fn for_each_tile(&self, tiles: usize, f: &(dyn Fn(usize) + Sync)) {
+        (0..tiles).rev().for_each(f);
+    }
+}
+
+/// Runs a loaded model between guards, from an arena of random bits.
+fn run(model: Model<'_>, random: &mut Random) {
+    let workers = 1 + 2 * random.below(2);
+    let arena = if workers == 1 { model.arena_bytes() } else { model.arena_bytes_for(workers) };
+    if arena > MOST_ARENA {
+        return;
+    }
+    let mut memory = Aligned::zeroed(GUARD + arena + GUARD);
+    let bytes = memory.as_mut();
+    bytes.fill(0xC3);
+    for b in bytes[GUARD..GUARD + arena].chunks_mut(2).take(1 << 18) {
+        let bits = (random.below(1 << 16) as u16).to_le_bytes();
+        b.copy_from_slice(&bits[..b.len()]);
+    }
+    let start = Instant::now();
+    let mut session = Session::new(model, &mut bytes[GUARD..GUARD + arena], &Reference).expect("the arena is as asked");
+    for i in 0..model.input_count() {
+        session.input_bytes_mut(i).expect("an input");
+    }
+    if workers == 1 {
+        session.run_with(&Inline, &mut Quiet);
+    } else {
+        session.run_with(&Backwards(workers), &mut Quiet);
+    }
+    for i in 0..model.output_count() {
+        session.output_bytes(i).expect("an output");
+        let _ = (model.output_name(i), model.input_name(i));
+    }
+    for i in 0..model.step_count() {
+        let _ = (model.step(i).name(), model.step(i).source_nodes().count(), model.step(i).macs());
+    }
+    assert!(start.elapsed() < MOST_TIME, "a run took {:?}", start.elapsed());
+    let guards = bytes[..GUARD].iter().chain(&bytes[GUARD + arena..]);
+    assert!(guards.copied().all(|b| b == 0xC3), "memory around the arena was written");
+}
+
+/// Loads and runs a mutated file; says what went wrong, if it panicked. `Ok(true)` if it loaded.
+fn survives(file: &Aligned, random: &mut Random) -> Result<bool, String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| match Model::load(file.as_ref()) {
+        Ok(model) => {
+            run(model, random);
+            true
+        }
+        Err(_) => false,
+    }));
+    outcome.map_err(|e| {
+        let text = e.downcast_ref::<String>().cloned();
+        text.or_else(|| e.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default()
+    })
+}
+
+#[test]
+fn the_models_hold_every_step_kind_and_load() {
+    let mut kinds = HashSet::new();
+    for (name, kgl) in compiled() {
+        let file = Aligned::copy(&kgl);
+        let model = Model::load(file.as_ref()).expect("valid");
+        kinds.extend((0..model.step_count()).filter_map(|i| model.step(i).kind()));
+        let mut sealed = Aligned::copy(&kgl);
+        seal(sealed.as_mut(), &sections(&kgl));
+        assert_eq!(sealed.as_ref(), &kgl[..], "{name}: the test's seal is the compiler's");
+        run(model, &mut Random::new(1));
+    }
+    let missing: Vec<_> = StepKind::ALL.iter().filter(|k| !kinds.contains(k)).collect();
+    assert!(missing.is_empty(), "no model has steps of {missing:?}");
+}
+
+#[test]
+fn every_truncation_fails() {
+    for (name, kgl) in compiled() {
+        let file = Aligned::copy(&kgl);
+        for len in 0..kgl.len() {
+            assert!(Model::load(&file.as_ref()[..len]).is_err(), "{name}: {len} of {} bytes", kgl.len());
+        }
+        let mut longer = Aligned::zeroed(kgl.len() + 64);
+        longer.as_mut()[..kgl.len()].copy_from_slice(&kgl);
+        assert!(Model::load(longer.as_ref()).is_err(), "{name}: a tail");
+    }
+    assert_eq!(Model::load(b"").err(), Some(Error::Truncated));
+    assert_eq!(Model::load(b"ELF!").err(), Some(Error::Magic));
+}
+
+#[test]
+fn every_bit_flip_shows() {
+    for (name, kgl) in compiled() {
+        let (weights, len) = section(&kgl, Section::Weights);
+        let mut file = Aligned::copy(&kgl);
+        for bit in 0..kgl.len() * 8 {
+            // The weights' own checksum lies in the plan; every bit of a small model, a sample of a larger one.
+            let inside = (weights..weights + len).contains(&(bit / 8));
+            if inside && len > 2048 && bit % 61 != 0 {
+                continue;
+            }
+            file.as_mut()[bit / 8] ^= 1 << (bit % 8);
+            match Model::load(file.as_ref()) {
+                Ok(model) if inside => {
+                    assert_eq!(model.check_weights(), Err(Error::WeightsChecksum), "{name}: bit {bit}")
+                }
+                Ok(_) => panic!("{name}: a flip of bit {bit} does not show"),
+                Err(e) => assert!(!inside, "{name}: bit {bit} of the weights: {e}"),
+            }
+            file.as_mut()[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+const INTERESTING: [u32; 22] = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    8,
+    16,
+    64,
+    255,
+    256,
+    1 << 14,
+    (1 << 14) + 1,
+    1 << 16,
+    1 << 28,
+    0x7fff_ffff,
+    0x8000_0000,
+    0x8000_0001,
+    u32::MAX,
+    u32::MAX - 1,
+    0x7f80_0000,
+    0x7fc0_0000,
+];
+
+/// Changes one to three things of the plan.
+fn mutate(file: &mut [u8], words: &[usize], random: &mut Random) {
+    for _ in 0..1 + random.below(3) {
+        let i = words[random.below(words.len())];
+        let old = word(file, i);
+        let new = match random.below(10) {
+            0..=2 => INTERESTING[random.below(INTERESTING.len())],
+            3 => old.wrapping_neg(),
+            4 => old ^ (1 << random.below(32)),
+            5 => old.wrapping_add(random.below(9) as u32).wrapping_sub(4),
+            6 => old.wrapping_mul(random.below(5) as u32),
+            7 => (random.below(1 << 16) << 16 | random.below(1 << 16)) as u32,
+            _ => {
+                // What another place says, often a neighbour.
+                let near = i + random.below(9);
+                let other = if words.contains(&near) { near } else { words[random.below(words.len())] };
+                let v = word(file, other);
+                set(file, other, old);
+                v
+            }
+        };
+        set(file, i, new);
+        if random.below(8) == 0 {
+            // A consistent lie: the same number changed wherever it stands.
+            for &j in words {
+                if word(file, j) == old {
+                    set(file, j, new);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn lying_plans_are_refused_or_harmless() {
+    let mut loaded = 0;
+    let mut failures = Vec::new();
+    for (name, kgl) in compiled() {
+        let layout = sections(&kgl);
+        let plan = |id: u32| id <= Section::Io as u32;
+        let of_section = |&(_, at, len): &(u32, usize, usize)| at / 4..(at + len) / 4;
+        let sections_words: Vec<Vec<usize>> =
+            layout.iter().filter(|s| plan(s.0) && s.2 > 0).map(|s| of_section(s).collect()).collect();
+        let header: Vec<usize> = (7..16).collect();
+        for seed in 0..cases(6000) {
+            let mut random = Random::new(seed + 1);
+            let mut file = Aligned::copy(&kgl);
+            let which = random.below(sections_words.len() * 4 + 1);
+            let words = sections_words.get(which % (sections_words.len() + 1)).unwrap_or(&header);
+            mutate(file.as_mut(), words, &mut random);
+            seal(file.as_mut(), &layout);
+            match survives(&file, &mut random) {
+                Ok(true) => loaded += 1,
+                Ok(false) => {}
+                Err(text) => failures.push(format!("{name}, seed {seed}: {text}")),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} cases:\n{}", failures.len(), failures[..failures.len().min(25)].join("\n"));
+    assert!(loaded > 1000, "only {loaded} mutated plans loaded: the test has lost its teeth");
+}
+
+#[test]
+fn lying_section_tables_and_names_are_refused_or_harmless() {
+    let mut failures = Vec::new();
+    for (name, kgl) in compiled() {
+        let layout = sections(&kgl);
+        let table: Vec<usize> = (4..(HEADER_BYTES + layout.len() * SECTION_ENTRY_BYTES) / 4).collect();
+        let (at, len) = section(&kgl, Section::Names);
+        let names: Vec<usize> = (at / 4..(at + len) / 4).collect();
+        for seed in 0..cases(2000) {
+            let mut random = Random::new(seed + 77);
+            let mut file = Aligned::copy(&kgl);
+            let words = if random.below(2) == 0 { &table } else { &names };
+            mutate(file.as_mut(), words, &mut random);
+            // Sealed over the places the file now claims, where it has them.
+            let claimed = layout.iter().enumerate().map(|(i, &old)| {
+                let e = (HEADER_BYTES + i * SECTION_ENTRY_BYTES) / 4;
+                let new = [0, 1, 2].map(|k| word(file.as_ref(), e + k));
+                let (offset, len) = (new[1] as usize, new[2] as usize);
+                if offset + len <= kgl.len() { (new[0], offset, len) } else { old }
+            });
+            let claimed: Vec<_> = claimed.collect();
+            seal(file.as_mut(), &claimed);
+            if let Err(text) = survives(&file, &mut random) {
+                failures.push(format!("{name}, seed {seed}: {text}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} cases:\n{}", failures.len(), failures[..failures.len().min(25)].join("\n"));
+}
+
+/// Number of cases: `KINGLET_HOSTILE_FACTOR` multiplies it for a long search.
+fn cases(n: u64) -> u64 {
+    std::env::var("KINGLET_HOSTILE_FACTOR").ok().and_then(|v| v.parse::<u64>().ok()).unwrap_or(1) * n
+}

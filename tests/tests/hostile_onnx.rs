@@ -1,0 +1,267 @@
+//! A malformed ONNX file gives a typed error, or compiles to a plan that runs: no panic, no hang, no boundless allocation.
+
+mod hostile;
+
+use hostile::{Outcome, check, check_all, check_bytes, cases};
+use kinglet_onnx::{Dimension, ModelProto, TensorProto};
+use kinglet_tests::{Random, small_onnx};
+
+#[test]
+fn the_small_models_compile_and_hold_every_operator() {
+    let mut seen = Vec::new();
+    for (name, model) in small_onnx::all() {
+        assert_eq!(check(&model), Ok(Outcome::Ran), "{name}");
+        seen.extend(model.graph.expect("a graph").node.into_iter().map(|n| n.op_type));
+    }
+    let missing: Vec<_> =
+        kinglet_compiler::ops::OPERATORS.iter().map(|row| row.name).filter(|n| !seen.iter().any(|s| s == n)).collect();
+    assert!(missing.is_empty(), "no small model has {missing:?}");
+}
+
+#[test]
+fn truncated_files() {
+    let mut found = Vec::new();
+    for (name, model) in small_onnx::all() {
+        let bytes = model.to_bytes();
+        for len in (0..bytes.len()).step_by(1 + bytes.len() / 400) {
+            check_bytes(&bytes[..len]).map_err(|e| found.push(format!("{name}, {len} bytes: {e}"))).ok();
+        }
+    }
+    report(&found);
+}
+
+#[test]
+fn flipped_bytes() {
+    let mut found = Vec::new();
+    for (name, model) in small_onnx::all() {
+        let good = model.to_bytes();
+        for seed in 0..cases(600) {
+            let mut random = Random::new(seed + 5);
+            let mut bytes = good.clone();
+            for _ in 0..1 + random.below(3) {
+                let at = random.below(bytes.len());
+                bytes[at] = match random.below(4) {
+                    0 => bytes[at] ^ (1 << random.below(8)),
+                    1 => bytes[at].wrapping_add(1),
+                    2 => 0xFF,
+                    _ => random.below(256) as u8,
+                };
+            }
+            check_bytes(&bytes).map_err(|e| found.push(format!("{name}, seed {seed}: {e}"))).ok();
+        }
+    }
+    report(&found);
+}
+
+const NUMBERS: [i64; 18] =
+    [-1, 0, 1, 2, 3, 4, 5, 7, 16, -2, -5, 255, 1 << 14, 1 << 20, 1 << 31, i64::MAX, i64::MIN, i64::MIN + 1];
+const REALS: [f32; 8] = [0.0, -1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-45, f32::MAX, 0.5];
+const TYPES: [i32; 9] = [1, 2, 3, 4, 5, 6, 7, 9, 11];
+
+fn number(random: &mut Random) -> i64 {
+    NUMBERS[random.below(NUMBERS.len())]
+}
+
+fn real(random: &mut Random) -> f32 {
+    REALS[random.below(REALS.len())]
+}
+
+/// Changes a constant: its shape, type, length or one element.
+fn mutate_tensor(t: &mut TensorProto, random: &mut Random) {
+    match random.below(8) {
+        0 => t.dims.push(number(random)),
+        1 => drop(t.dims.pop()),
+        2 => t.dims.iter_mut().take(1).for_each(|d| *d = number(random)),
+        3 => {
+            t.data_type = TYPES[random.below(TYPES.len())];
+            // Data of that type, so that the change gets past the reader.
+            let n = t.float_data.len().max(t.int32_data.len()).max(t.int64_data.len());
+            t.float_data.resize(n, 1.0);
+            t.int32_data.resize(n, 1);
+            t.int64_data.resize(n, 1);
+        }
+        4 => {
+            t.float_data.pop();
+            t.int64_data.pop();
+        }
+        5 => {
+            // Another length that fits the shape.
+            let n = random.below(5);
+            t.dims = vec![n as i64];
+            t.float_data.resize(n, 0.5);
+            t.int32_data.resize(n, 1);
+            t.int64_data.resize(n, 1);
+        }
+        _ => {
+            let i = random.below(4);
+            let (v, r) = (number(random), real(random));
+            t.int64_data.iter_mut().skip(i).take(1).for_each(|d| *d = v);
+            t.int32_data.iter_mut().skip(i).take(1).for_each(|d| *d = v as i32);
+            t.float_data.iter_mut().skip(i).take(1).for_each(|d| *d = r);
+        }
+    }
+}
+
+/// Changes one thing of a model's structure.
+fn mutate(model: &mut ModelProto, random: &mut Random) {
+    let graph = model.graph.get_or_insert_default();
+    let names: Vec<String> = graph
+        .initializer
+        .iter()
+        .map(|t| t.name.clone())
+        .chain(graph.input.iter().map(|i| i.name.clone()))
+        .chain(graph.node.iter().flat_map(|n| n.output.clone()))
+        .collect();
+    let any = |random: &mut Random| names[random.below(names.len())].clone();
+    let nodes = graph.node.len();
+    let at = random.below(nodes);
+    match random.below(13) {
+        0..=3 => {
+            let node = &mut graph.node[at];
+            let inputs = node.input.len();
+            if let Some(i) = node.input.get_mut(random.below(inputs)) {
+                *i = match random.below(6) {
+                    0 => String::new(),
+                    _ => any(random),
+                };
+            }
+        }
+        4 => {
+            let node = &mut graph.node[at];
+            match random.below(4) {
+                0 => drop(node.input.pop()),
+                1 => node.input.push(any(random)),
+                2 => node.output.push(format!("extra{}", random.below(100))),
+                _ => node.output.clear(),
+            }
+        }
+        5 | 6 => {
+            let node = &mut graph.node[at];
+            let n = node.attribute.len();
+            let Some(a) = node.attribute.get_mut(random.below(n)) else { return };
+            match random.below(5) {
+                0 => a.i = number(random),
+                1 => a.f = real(random),
+                2 => a.ints.push(number(random)),
+                3 => drop(a.ints.pop()),
+                _ => {
+                    a.i = number(random);
+                    let i = random.below(a.ints.len());
+                    let v = number(random);
+                    a.ints.iter_mut().skip(i).take(1).for_each(|d| *d = v);
+                    a.t.iter_mut().for_each(|t| mutate_tensor(t, random));
+                }
+            }
+        }
+        7 => {
+            // An attribute that some operator has, on a node that may not.
+            let known = "axis pads strides dilations kernel_shape group perm keepdims axes to start end alpha beta epsilon \
+                         output_padding output_shape blocksize transA transB exclusive split starts ends shape value";
+            let known: Vec<&str> = known.split_whitespace().collect();
+            let ints = (0..random.below(5)).map(|_| number(random)).collect();
+            graph.node[at].attribute.push(kinglet_onnx::AttributeProto {
+                name: known[random.below(known.len())].into(),
+                i: number(random),
+                f: real(random),
+                ints,
+                ..Default::default()
+            });
+        }
+        8 | 9 => {
+            let n = graph.initializer.len();
+            if let Some(t) = graph.initializer.get_mut(random.below(n)) {
+                mutate_tensor(t, random);
+            }
+        }
+        10 => {
+            let n = graph.input.len();
+            let input = graph.input.get_mut(random.below(n)).and_then(|i| i.r#type.as_mut());
+            let Some(tensor) = input.and_then(|t| t.tensor_type.as_mut()) else { return };
+            let shape = tensor.shape.get_or_insert_default();
+            match random.below(4) {
+                0 => tensor.elem_type = TYPES[random.below(TYPES.len())],
+                1 => drop(shape.dim.pop()),
+                2 => shape.dim.push(kinglet_onnx::DimensionProto { value: Some(Dimension::Value(2)) }),
+                _ => {
+                    let i = random.below(shape.dim.len());
+                    let v = number(random);
+                    shape.dim.iter_mut().skip(i).take(1).for_each(|d| d.value = Some(Dimension::Value(v)));
+                }
+            }
+        }
+        11 => {
+            // Another operator for the same operands.
+            let all = kinglet_compiler::ops::OPERATORS;
+            graph.node[at].op_type = all[random.below(all.len())].name.into();
+        }
+        _ => match random.below(4) {
+            0 => graph.node.swap(at, random.below(nodes)),
+            1 => {
+                let copy = graph.node[at].clone();
+                graph.node.push(copy);
+            }
+            2 => {
+                let version = [1, 6, 9, 10, 12, 13, 22][random.below(7)];
+                model.opset_import.iter_mut().for_each(|o| o.version = version);
+            }
+            _ => {
+                let name = any(random);
+                graph.output.push(kinglet_onnx::ValueInfoProto { name, r#type: None });
+            }
+        },
+    }
+}
+
+#[test]
+fn changed_structures() {
+    let mut found = Vec::new();
+    let mut ran = 0;
+    for (name, model) in small_onnx::all() {
+        for seed in 0..cases(1500) {
+            let mut random = Random::new(seed + 1);
+            let mut bad = model.clone();
+            for _ in 0..1 + random.below(3) {
+                mutate(&mut bad, &mut random);
+            }
+            match check(&bad) {
+                Ok(outcome) => ran += usize::from(outcome == Outcome::Ran),
+                Err(e) => found.push(format!("{name}, seed {seed}: {e}")),
+            }
+        }
+    }
+    report(&found);
+    assert!(ran > 100, "only {ran} changed models ran: the test has lost its teeth");
+}
+
+/// Nodes cut out of their model, one at a time, with mutated surroundings: a failure earlier in a long model hides nothing.
+#[test]
+fn changed_single_nodes() {
+    let mut found = Vec::new();
+    for (name, model) in small_onnx::all() {
+        let graph = model.graph.as_ref().expect("a graph");
+        for node in &graph.node {
+            // Computed inputs become inputs of the model where the test knows nothing better than a plausible shape.
+            let alone = hostile::alone(&model, node);
+            for seed in 0..cases(100) {
+                let mut random = Random::new(seed + 9);
+                let mut bad = alone.clone();
+                for _ in 0..1 + random.below(3) {
+                    mutate(&mut bad, &mut random);
+                }
+                if let Err(e) = check(&bad) {
+                    found.push(format!("{name}, {} `{}`, seed {seed}: {e}", node.op_type, node.output[0]));
+                }
+            }
+        }
+    }
+    report(&found);
+}
+
+#[test]
+fn bombs_are_refused_or_harmless() {
+    check_all(&hostile::bombs());
+}
+
+fn report(found: &[String]) {
+    assert!(found.is_empty(), "{} cases:\n{}", found.len(), found[..found.len().min(40)].join("\n"));
+}
