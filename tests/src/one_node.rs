@@ -135,16 +135,19 @@ impl Case {
         self.graph.outputs.push(t);
     }
 
+    /// The graph as built, and the values of its inputs by name.
+    pub fn parts(&self) -> (Graph, BTreeMap<String, Array>) {
+        let named = |(&t, v): (&TensorId, &Array)| (self.graph.tensors[t].name.clone(), v.clone());
+        (self.graph.clone(), self.graph.inputs.iter().zip(&self.values).map(named).collect())
+    }
+
     /// Compiles and runs the graph and compares every output with the evaluator's.
     ///
     /// # Panics
     /// If they differ by more than `bound` or, in steps of a scale, `tie` allows; or if the graph does not compile.
     pub fn check(&self, bound: Bound, tie: f64) {
-        let compiled = compile(self.graph.clone(), &Options::default())
-            .unwrap_or_else(|e| panic!("{e}\nof {:#?}", self.graph.nodes));
-        let inputs: BTreeMap<String, Array> = (self.graph.inputs.iter().zip(&self.values))
-            .map(|(&t, v)| (self.graph.tensors[t].name.clone(), v.clone()))
-            .collect();
+        let (graph, inputs) = self.parts();
+        let compiled = compile(graph, &Options::default()).unwrap_or_else(|e| panic!("{e}\nof {:#?}", self.describe()));
         let outputs = run(&compiled.kgl, &inputs);
         let allowed = self.allowed(tie);
         for (name, &t) in self.graph.output_names.iter().zip(&self.graph.outputs) {

@@ -2,7 +2,7 @@
 
 mod hostile;
 
-use hostile::{Outcome, check, check_all, check_bytes, cases};
+use hostile::{Outcome, cases, check, check_all, check_bytes};
 use kinglet_onnx::{Dimension, ModelProto, TensorProto};
 use kinglet_tests::{Random, small_onnx};
 

@@ -4,7 +4,7 @@ use kinglet::DType;
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Layout, NormKind, Op, PoolKind, ReduceOp, TensorId, Window};
 use kinglet_tests::Random;
-use kinglet_tests::one_node::{Case, LOOSE_TIE, Like, SUMS, TIE, cases};
+use kinglet_tests::one_node::{Bound, Case, LOOSE_TIE, Like, SUMS, TIE, cases};
 use proptest::prelude::*;
 
 const BYTES: [DType; 2] = [DType::I8, DType::U8];
@@ -90,8 +90,10 @@ proptest! {
             let d = r.below(shape.len());
             shape[d] = r.pick(&[64, 129, 300]);
         }
-        let axes: Vec<usize> = (0..shape.len()).filter(|d| mask >> d & 1 == 1).collect();
-        prop_assume!(!axes.is_empty());
+        let mut axes: Vec<usize> = (0..shape.len()).filter(|d| mask >> d & 1 == 1).collect();
+        if axes.is_empty() {
+            axes.push(shape.len() - 1);
+        }
         let mut c = Case::new();
         // A product of bytes soon leaves f32.
         let x = real(&mut r, &mut c, &shape, quant & 1 == 1 && op != ReduceOp::Prod);
@@ -156,7 +158,8 @@ proptest! {
         let op = Op::Norm { kind, axes: (first..=last).collect(), epsilon: r.pick(&[1e-5, 1e-3]) };
         let y = c.node_with(op, inputs, Like::f32(&shape));
         finish(&mut r, &mut c, y, quant & 2 == 2, 0.02);
-        c.check(SUMS, LOOSE_TIE);
+        // Elements that hardly differ: the rounding of x itself (here up to 5) is magnified by 1/√(variance + ε).
+        c.check(Bound::OfLargest(1e-4), 1e-2);
     }
 
     /// With many equal elements, and with integers that f32 would confuse.

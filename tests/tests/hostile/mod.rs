@@ -182,7 +182,16 @@ pub fn bombs() -> Vec<(String, ModelProto)> {
     let i64s = |name: &str, v: &[i64]| ints(name, DataType::Int64, &[v.len() as i64], v);
     let mut out = Vec::new();
     let huge = [1i64 << 13, 1 << 14];
-    for shape in [&huge[..], &[1 << 26], &[1 << 40], &[i64::MAX], &[i64::MAX, i64::MAX], &[-1], &[1 << 31, 0], &[1 << 15, 1 << 15, 2]] {
+    for shape in [
+        &huge[..],
+        &[1 << 26],
+        &[1 << 40],
+        &[i64::MAX],
+        &[i64::MAX, i64::MAX],
+        &[-1],
+        &[1 << 31, 0],
+        &[1 << 15, 1 << 15, 2],
+    ] {
         let mut add = |name: &str, f: &dyn Fn(&mut Builder)| {
             let mut b = Builder::default();
             b.constant(i64s("s", shape)).constant(floats("one", &[1])).constant(floats("m", &[1, 1]));
@@ -220,10 +229,20 @@ pub fn bombs() -> Vec<(String, ModelProto)> {
         });
         add("DFT", &|b| {
             b.node("Expand", "x s", "e", &[]).constant(i64s("f", &[1, -1, 1])).node("Reshape", "e f", "r", &[]);
-            b.constant(ints("len", DataType::Int64, &[], &[1 << 16])).node("DFT", "r len", "y", &[("axis", Value::I(1))]);
+            b.constant(ints("len", DataType::Int64, &[], &[1 << 16])).node(
+                "DFT",
+                "r len",
+                "y",
+                &[("axis", Value::I(1))],
+            );
         });
         add("windows", &|b| {
-            b.constant(i64s("four", &[1, 1, 1, -1])).node("Expand", "m s", "e", &[]).node("Reshape", "e four", "r", &[]);
+            b.constant(i64s("four", &[1, 1, 1, -1])).node("Expand", "m s", "e", &[]).node(
+                "Reshape",
+                "e four",
+                "r",
+                &[],
+            );
             let k = [("kernel_shape", Value::Is(&[1 << 14, 1 << 14])), ("pads", Value::Is(&[1 << 14; 4]))];
             b.node("AveragePool", "r", "y", &k);
         });
@@ -238,7 +257,11 @@ pub fn bombs() -> Vec<(String, ModelProto)> {
         for v in [-1, 0, 1 << 13, 1 << 14, (1 << 20) - 1, 1 << 31, i64::MAX, i64::MIN] {
             for key in ["strides", "dilations", "kernel_shape", "output_padding", "output_shape"] {
                 window(&format!("{key} {v}"), op, &[(key, Value::Is(&[v, v]))]);
-                window(&format!("{key} {v}, 1"), op, &[(key, Value::Is(&[v, 1])), ("auto_pad", Value::S("SAME_UPPER"))]);
+                window(
+                    &format!("{key} {v}, 1"),
+                    op,
+                    &[(key, Value::Is(&[v, 1])), ("auto_pad", Value::S("SAME_UPPER"))],
+                );
             }
             window(&format!("pads {v}"), op, &[("pads", Value::Is(&[v; 4]))]);
             window(&format!("uneven pads {v}"), op, &[("pads", Value::Is(&[0, v, 1, v]))]);
@@ -258,7 +281,9 @@ fn chain(n: usize) -> ModelProto {
     b.node("DequantizeLinear", "q s", "t0", &[]);
     (0..n).for_each(|i| drop(b.node("Relu", &format!("t{i}"), &format!("t{}", i + 1), &[])));
     b.node("Cast", &format!("t{n}"), "to", &[("to", Value::I(7))]).node("Reshape", "x to", "y", &[]);
-    (0..n).for_each(|i| drop(b.node("Tanh", if i == 0 { "y".into() } else { format!("u{i}") }.as_str(), &format!("u{}", i + 1), &[])));
+    (0..n).for_each(|i| {
+        drop(b.node("Tanh", if i == 0 { "y".into() } else { format!("u{i}") }.as_str(), &format!("u{}", i + 1), &[]))
+    });
     b.outputs(&format!("u{n}")).build()
 }
 

@@ -335,15 +335,17 @@ impl<'a> Lowerer<'a> {
     }
 
     fn why_float_product(&self, node: &Node) -> String {
-        for t in node.inputs.iter().take(2).flatten() {
-            let made = self.graph.nodes.iter().find(|n| n.output == *t);
-            let dequantized = made.filter(|n| matches!(n.op, Op::Dequantize)).and_then(|n| n.inputs[0]);
-            if let Some(q) = dequantized {
-                return format!(
-                    "`{}` is quantised in a form that integer products do not take",
-                    self.graph.tensors[q].name
-                );
-            }
+        let dequantized = |t: &Option<TensorId>| {
+            let t = (*t)?;
+            let made = self.graph.nodes.iter().find(|n| n.output == t);
+            made.filter(|n| matches!(n.op, Op::Dequantize)).and_then(|n| n.inputs[0])
+        };
+        // Only where both operands are quantised is it for us that the product runs in float.
+        let operands: Vec<Option<TensorId>> = node.inputs.iter().take(2).map(dequantized).collect();
+        if let [Some(x), Some(w)] = operands[..] {
+            let why = crate::passes::quant::why_not_integer(self.graph, &node.op, x, w, node.output);
+            return why
+                .unwrap_or_else(|| "its operands are quantised in a form that integer products do not take".into());
         }
         "its operands are f32 in the model".into()
     }

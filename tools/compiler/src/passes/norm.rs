@@ -49,14 +49,14 @@ fn mean_axes(graph: &Graph, links: &Links, t: TensorId) -> Option<(TensorId, Vec
 /// `d / √(mean(d²) + ε)`, where `d` is `x − mean(x)` for a layer norm and `x` itself for an RMS norm.
 fn written_out(graph: &Graph, links: &Links, node: &Node) -> Found {
     let (d, root) = (node.inputs[0]?, node.inputs[1]?);
-    // Quantised intermediates round; what rounds is not a norm.
+    // Quantised intermediates round; what rounds is not a norm. What goes in and comes out may be quantised.
     let plain = |t: TensorId| graph.tensors[t].quant.is_none();
     let sqrt = links.node(graph, root).filter(|n| n.op == Op::unary(UnaryOp::Sqrt) || is_sqrt(&n.op))?;
     let add = links.node(graph, sqrt.inputs[0]?).filter(|n| n.op == Op::Binary(BinaryOp::Add))?;
     let (variance, epsilon) = both_orders(add).into_iter().find_map(|(v, e)| Some((v, scalar(graph, e)?)))?;
     let (squares, axes) = mean_axes(graph, links, variance)?;
     let of = square_of(graph, links, squares)?;
-    let plain_all = [d, root, sqrt.inputs[0]?, variance, squares, node.output].into_iter().all(plain);
+    let plain_all = [root, sqrt.inputs[0]?, variance, squares].into_iter().all(plain);
     if of != d || !plain_all {
         return None;
     }
@@ -64,7 +64,7 @@ fn written_out(graph: &Graph, links: &Links, node: &Node) -> Found {
     let norm = |kind| Op::Norm { kind, axes: axes.clone(), epsilon: epsilon as f32 };
     if let Some(sub) = links.node(graph, d).filter(|n| n.op == Op::Binary(BinaryOp::Sub)) {
         let (x, mean) = (sub.inputs[0]?, sub.inputs[1]?);
-        if plain(mean) && plain(x) && mean_axes(graph, links, mean) == Some((x, axes.clone())) {
+        if plain(mean) && plain(d) && mean_axes(graph, links, mean) == Some((x, axes.clone())) {
             let start = [links.node(graph, mean)?, sub];
             let source = merged_sources(start.into_iter().chain(chain));
             return Some((norm(NormKind::Layer), vec![Some(x), None, None], source));

@@ -5,8 +5,9 @@ use crate::lower::Lowered;
 
 /// Alignment of tensors in the arena.
 const ALIGN: usize = 16;
-/// Rearrangements tried when the first layouts are above the lower bound.
-const TRIES: usize = 300;
+/// Rearrangements tried when the first layouts are above the lower bound: at most so many, and fewer for more items.
+const MOST_TRIES: usize = 4000;
+const TRIES_TIMES_ITEMS: usize = 40_000_000;
 
 /// When a buffer holds something: from the first to the last step, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,8 +171,9 @@ fn place(items: &[Lifetime], bound: usize) -> (Vec<usize>, usize) {
             (best, best_order) = ((offsets, total), order);
         }
     }
-    // A seeded walk over orders that differ in one move. Small graphs only: each try is quadratic.
-    let tries = if items.len() > 500 { 0 } else { TRIES };
+    // A seeded walk over orders that differ in one move: one of the items that reach the top is placed earlier, or any item
+    // anywhere. Each try is quadratic, so large graphs get fewer.
+    let tries = TRIES_TIMES_ITEMS / items.len().max(1).pow(2);
     let mut seed = 0x2545_F491_4F6C_DD1Du64;
     let mut random = |n: usize| {
         seed ^= seed << 13;
@@ -179,13 +181,22 @@ fn place(items: &[Lifetime], bound: usize) -> (Vec<usize>, usize) {
         seed ^= seed << 17;
         (seed % n.max(1) as u64) as usize
     };
-    for _ in 0..tries {
+    for attempt in 0..tries.min(MOST_TRIES) {
         if best.1 <= bound || items.len() < 2 {
             break;
         }
         let mut order = best_order.clone();
-        let item = order.remove(random(items.len()));
-        order.insert(random(items.len()), item);
+        let top: Vec<usize> =
+            (0..order.len()).filter(|&k| best.0[order[k]] + items[order[k]].bytes == best.1 && k > 0).collect();
+        let (from, to) = match (attempt % 2, &top[..]) {
+            (0, [_, ..]) => {
+                let from = top[random(top.len())];
+                (from, random(from))
+            }
+            _ => (random(order.len()), random(order.len())),
+        };
+        let item = order.remove(from);
+        order.insert(to.min(order.len()), item);
         let (offsets, total) = first_fit(items, &order);
         if total <= best.1 {
             (best, best_order) = ((offsets, total), order);

@@ -1,0 +1,188 @@
+//! Results do not depend on the number of workers, on the cut into ranges of rows, or on the order they run in: the same
+//! bits, in integers and in floats.
+
+use std::collections::BTreeMap;
+
+use kinglet::kernels::{BinaryOp, NormKind, PadMode, PoolKind, ReduceOp};
+use kinglet::{DType, Quiet, Workers};
+use kinglet_compiler::array::Array;
+use kinglet_compiler::graph::{Layout, Op, Post, Quant, TensorId, UnaryOp, Window};
+use kinglet_compiler::{Options, compile};
+use kinglet_tests::one_node::{Case, Like};
+use kinglet_tests::{Random, compile_for, read_npz, run, run_with, shared};
+
+/// Tiles on threads of their own.
+struct Threads(usize);
+
+impl Workers for Threads {
+    fn count(&self) -> usize {
+        self.0
+    }
+
+    fn for_each_tile(&self, n: usize, tile: &(dyn Fn(usize) + Sync)) {
+        assert!(n <= self.0, "more tiles than workers");
+        std::thread::scope(|s| {
+            for t in 0..n {
+                s.spawn(move || tile(t));
+            }
+        });
+    }
+}
+
+/// Tiles on one thread, the last first. With a large count nearly every tile is a single row.
+struct Backwards(usize);
+
+impl Workers for Backwards {
+    fn count(&self) -> usize {
+        self.0
+    }
+
+    fn for_each_tile(&self, n: usize, tile: &(dyn Fn(usize) + Sync)) {
+        (0..n).rev().for_each(tile);
+    }
+}
+
+/// Every element as bits: NaN equals itself, and 0 is not −0.
+fn bits(outputs: &BTreeMap<String, Array>) -> BTreeMap<String, Vec<u8>> {
+    outputs.iter().map(|(k, v)| (k.clone(), v.to_bytes())).collect()
+}
+
+fn check(name: &str, kgl: &[u8], inputs: &BTreeMap<String, Array>) {
+    let want = bits(&run(kgl, inputs));
+    let workers: [(&str, &dyn Workers); 7] = [
+        ("1 thread", &Threads(1)),
+        ("2 threads", &Threads(2)),
+        ("3 threads", &Threads(3)),
+        ("7 threads", &Threads(7)),
+        ("2 backwards", &Backwards(2)),
+        ("5 backwards", &Backwards(5)),
+        ("single rows backwards", &Backwards(1000)),
+    ];
+    for (how, workers) in workers {
+        assert!(bits(&run_with(kgl, inputs, workers, &mut Quiet)) == want, "{name}: other bits with {how}");
+    }
+}
+
+#[test]
+fn exported_models() {
+    let Some(shared) = shared() else { return };
+    let mut files: Vec<_> =
+        std::fs::read_dir(shared.join("exports")).expect("is there").map(|e| e.expect("readable").path()).collect();
+    files.sort();
+    let mut checked = 0;
+    for path in files.iter().filter(|p| p.extension().is_some_and(|e| e == "onnx")) {
+        let name = path.file_stem().expect("a file").to_string_lossy();
+        // Models of other shapes are the same kernels once more.
+        if ["_dyn", "dynhw", "dynbatch", "_noopt"].iter().any(|s| name.contains(s))
+            || !path.with_extension("npz").exists()
+        {
+            continue;
+        }
+        let arrays = read_npz(&path.with_extension("npz"));
+        let infos = kinglet_compiler::shape_of_inputs(&std::fs::read(path).expect("readable")).expect("valid");
+        let inputs: BTreeMap<_, _> =
+            infos.iter().filter_map(|i| Some((i.name.clone(), arrays.get(&i.name)?.clone()))).collect();
+        // Those that nothing compiles are the business of other tests.
+        let Ok(compiled) = compile_for(path, &inputs) else { continue };
+        check(&name, &compiled.kgl, &inputs);
+        checked += 1;
+    }
+    assert!(checked > 0, "there are exports, but none that compiles");
+}
+
+/// A tensor of the graphs below: float, or quantised and dequantised.
+fn image(r: &mut Random, c: &mut Case, shape: &[usize], quant: Option<(DType, Quant)>) -> TensorId {
+    match quant {
+        None => c.input(r.array(DType::F32, shape), None),
+        Some((dtype, q)) => {
+            let x = c.input(r.array(dtype, shape), Some(q));
+            c.dequantize(x)
+        }
+    }
+}
+
+/// Every step kind on tensors of [2, 24, 15, 17] or so, each result an output: 16 K elements and more are cut.
+fn large(seed: u64, quantized: bool) -> Case {
+    let mut r = Random::new(seed);
+    let mut c = Case::new();
+    let q = |r: &mut Random| quantized.then(|| (DType::I8, r.quant(DType::I8, 0.01)));
+    let shape = [2, 24, 35, 17];
+    let quant = q(&mut r);
+    let x = image(&mut r, &mut c, &shape, quant);
+    let window = |k: usize, stride: usize, pad: i64| Window {
+        kernel: vec![k, k],
+        strides: vec![stride, stride],
+        dilations: vec![1, 1],
+        pads_begin: vec![pad, pad],
+        pads_end: vec![pad, pad],
+    };
+    let layout = Layout::ChannelsFirst;
+    let conv = |w: Window, groups: usize| Op::Conv { window: w, groups, layout, post: Post::default() };
+    let weights = |c: &mut Case, r: &mut Random, s: &[usize]| {
+        let v = r.array(if quantized { DType::I8 } else { DType::F32 }, s);
+        let w = c.constant(v, quantized.then(|| Quant::per_tensor(0.004, 3)));
+        if quantized { c.dequantize(w) } else { w }
+    };
+    let (dense, deep, up) = (
+        weights(&mut c, &mut r, &[19, 24, 3, 3]),
+        weights(&mut c, &mut r, &[24, 1, 3, 3]),
+        weights(&mut c, &mut r, &[24, 9, 3, 3]),
+    );
+    let table = r.array(DType::F32, &[1, 24, 1, 1]);
+    let by = c.constant(table, None);
+    let slope = c.constant(r.array(DType::F32, &[24, 1, 1]), None);
+    let all = Like::f32(&shape);
+    let mut ends = vec![
+        c.node(conv(window(3, 1, 1), 1), &[x, dense], Like::f32(&[2, 19, 35, 17])),
+        c.node(conv(window(3, 2, 1), 24), &[x, deep], Like::f32(&[2, 24, 18, 9])),
+        c.node(
+            Op::ConvTranspose { window: window(3, 2, 1), groups: 1, layout, post: Post::default() },
+            &[x, up],
+            Like::f32(&[2, 9, 69, 33]),
+        ),
+        c.node(Op::unary(UnaryOp::Gelu), &[x], all.clone()),
+        c.node(Op::Binary(BinaryOp::PRelu), &[x, slope], all.clone()),
+        c.node(Op::ScaleShift, &[x, by, slope], all.clone()),
+        c.node(Op::Pool { kind: PoolKind::Average, window: window(3, 1, 1), layout }, &[x], all.clone()),
+        c.node(Op::Softmax { axis: 1, log: false }, &[x], all.clone()),
+        c.node(Op::Softmax { axis: 3, log: true }, &[x], all.clone()),
+        c.node(Op::Norm { kind: NormKind::Layer, axes: vec![1], epsilon: 1e-5 }, &[x], all.clone()),
+        c.node(Op::Norm { kind: NormKind::Layer, axes: vec![2, 3], epsilon: 1e-5 }, &[x], all.clone()),
+        c.node(Op::Reduce { op: ReduceOp::Mean, axes: vec![3], keep: true }, &[x], Like::f32(&[2, 24, 35, 1])),
+        c.node(Op::CumSum { axis: 2, exclusive: false, reverse: true }, &[x], all.clone()),
+        c.node(Op::Transpose { perm: vec![3, 0, 2, 1] }, &[x], Like::f32(&[17, 2, 35, 24])),
+        c.node(
+            Op::Pad { mode: PadMode::Reflect, before: vec![0, 0, 3, 2], after: vec![0, 1, 2, 4], value: 0.0 },
+            &[x],
+            Like::f32(&[2, 25, 40, 23]),
+        ),
+    ];
+    let arg = Op::ArgMax { axis: 1, keep: true, smallest: false, last: false };
+    let flat = c.node(Op::Reshape, &[x], Like::f32(&[48, 35, 17]));
+    let square = Op::MatMul { transpose_a: false, transpose_b: true, post: Post::default() };
+    ends.push(c.node(square, &[flat, flat], Like::f32(&[48, 35, 35])));
+    let i = c.constant(Array::i64s(&[3, -1, 7, 0, 0, 30]), None);
+    ends.push(c.node(Op::Gather { axis: 2 }, &[x, i], Like::f32(&[2, 24, 6, 17])));
+    for v in ends {
+        let quant = q(&mut r).filter(|_| r.once_in(2));
+        let y = match quant {
+            Some((dtype, q)) => c.quantize(v, dtype, q),
+            None => v,
+        };
+        c.output(y);
+    }
+    let y = c.node(arg, &[x], Like::int(DType::I64, &[2, 1, 35, 17]));
+    c.output(y);
+    c
+}
+
+#[test]
+fn large_steps_of_every_kind() {
+    for (seed, quantized) in [(1, false), (2, true), (3, true)] {
+        let case = large(seed, quantized);
+        case.check(kinglet_tests::one_node::Bound::OfLargest(1e-4), 1e-2);
+        let (graph, inputs) = case.parts();
+        let compiled = compile(graph, &Options::default()).expect("compiles");
+        check(if quantized { "quantised" } else { "float" }, &compiled.kgl, &inputs);
+    }
+}
