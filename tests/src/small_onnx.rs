@@ -19,7 +19,7 @@ pub enum Value<'a> {
     /// A string.
     S(&'a str),
     /// A tensor.
-    T(TensorProto),
+    T(Box<TensorProto>),
 }
 
 /// A model under construction.
@@ -96,7 +96,7 @@ impl Builder {
                 Value::Is(v) => a.ints = v.to_vec(),
                 Value::Fs(v) => a.floats = v.to_vec(),
                 Value::S(v) => a.s = v.into(),
-                Value::T(v) => a.t = Some(v),
+                Value::T(v) => a.t = Some(*v),
             }
             a
         });
@@ -344,9 +344,9 @@ fn shapes() -> ModelProto {
     b.node("Shape", "x", "sh", &[]).node("Size", "x", "n", &[]).node("Gather", "sh first", "batch", &[]);
     b.node("Concat", "batch rest", "to", &[("axis", Value::I(0))]).node("Reshape", "x to", "y", &[]);
     b.node("Range", "zero six one", "r", &[]).node("Cast", "r", "rf", &[("to", Value::I(1))]);
-    b.node("Constant", "", "c", &[("value", Value::T(ints("", DataType::Int64, &[2], &[2, 6])))]);
+    b.node("Constant", "", "c", &[("value", Value::T(Box::new(ints("", DataType::Int64, &[2], &[2, 6]))))]);
     b.node("Constant", "", "cf", &[("value_floats", Value::Fs(&[1.0, 2.0]))]);
-    b.node("ConstantOfShape", "c", "z", &[("value", Value::T(reals("", &[0.25])))]);
+    b.node("ConstantOfShape", "c", "z", &[("value", Value::T(Box::new(reals("", &[0.25]))))]);
     b.node("Expand", "rf c", "e", &[]).node("Add", "z e", "ze", &[]);
     b.constant(ints("at", DataType::Int64, &[1, 1], &[1])).constant(floats("upd", &[1, 6]));
     b.node("ScatterND", "ze at upd", "sc", &[]).node("Tile", "rf first1", "t", &[]);

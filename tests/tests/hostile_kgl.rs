@@ -5,9 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use kinglet::format::{CHECKED_FROM, HEADER_BYTES, SECTION_ENTRY_BYTES, Section, checksum};
-use kinglet::{Error, Inline, Model, Quiet, Reference, Session, StepKind, Workers};
+use kinglet::{Error, Fault, Inline, Model, Quiet, Reference, Session, StepKind, Workers};
 use kinglet_compiler::{Options, compile, import};
-use kinglet_tests::{Aligned, Random, small_onnx};
+use kinglet_onnx::DataType;
+use kinglet_tests::small_onnx::{self, Builder, Value};
+use kinglet_tests::{Aligned, Random};
 
 /// Arenas above this are not allocated by the test.
 const MOST_ARENA: usize = 64 << 20;
@@ -247,7 +249,7 @@ fn lying_plans_are_refused_or_harmless() {
         let sections_words: Vec<Vec<usize>> =
             layout.iter().filter(|s| plan(s.0) && s.2 > 0).map(|s| of_section(s).collect()).collect();
         let header: Vec<usize> = (7..16).collect();
-        for seed in 0..cases(6000) {
+        for seed in 0..cases(20000) {
             let mut random = Random::new(seed + 1);
             let mut file = Aligned::copy(&kgl);
             let which = random.below(sections_words.len() * 4 + 1);
@@ -273,7 +275,7 @@ fn lying_section_tables_and_names_are_refused_or_harmless() {
         let table: Vec<usize> = (4..(HEADER_BYTES + layout.len() * SECTION_ENTRY_BYTES) / 4).collect();
         let (at, len) = section(&kgl, Section::Names);
         let names: Vec<usize> = (at / 4..(at + len) / 4).collect();
-        for seed in 0..cases(2000) {
+        for seed in 0..cases(6000) {
             let mut random = Random::new(seed + 77);
             let mut file = Aligned::copy(&kgl);
             let words = if random.below(2) == 0 { &table } else { &names };
@@ -298,4 +300,66 @@ fn lying_section_tables_and_names_are_refused_or_harmless() {
 /// Number of cases: `KINGLET_HOSTILE_FACTOR` multiplies it for a long search.
 fn cases(n: u64) -> u64 {
     std::env::var("KINGLET_HOSTILE_FACTOR").ok().and_then(|v| v.parse::<u64>().ok()).unwrap_or(1) * n
+}
+
+/// A model of one step, from `x` to `y`, whose words `lie` changes.
+fn lied(op: &str, dims: &[i64], attributes: &[(&str, Value<'_>)], lie: impl Fn(&mut [u8], [usize; 3])) -> Error {
+    let mut b = Builder::default();
+    let inputs = if op == "MatMul" { "x x2" } else { "x" };
+    b.input("x", DataType::Float, dims).node(op, inputs, "y", attributes).outputs("y");
+    if op == "MatMul" {
+        b.input("x2", DataType::Float, dims);
+    }
+    let options = Options::default();
+    let graph = import(&b.build().to_bytes(), None, &options).expect("valid");
+    let kgl = compile(graph, &options).expect("compiles").kgl;
+    let mut file = Aligned::copy(&kgl);
+    let layout = sections(&kgl);
+    let at = [Section::Tensors, Section::Params, Section::Steps].map(|s| section(&kgl, s).0 / 4);
+    lie(file.as_mut(), at);
+    seal(file.as_mut(), &layout);
+    Model::load(file.as_ref()).err().expect("the lie shows")
+}
+
+#[test]
+fn rows_without_elements_are_refused() {
+    // Four thousand million rows of nothing would take their time.
+    let e = lied("Softmax", &[2, 3], &[], |file, [tensors, params, steps]| {
+        for t in 0..2 {
+            let at = tensors + t * 17;
+            [3, 4, 5].iter().for_each(|k| set(file, at + k, 0));
+            set(file, at + 8, 1);
+            set(file, at + 9, 0);
+        }
+        [(params, u32::MAX), (params + 1, 1), (params + 2, 0), (steps + 5, u32::MAX)].map(|(i, v)| set(file, i, v));
+    });
+    assert_eq!(e, Error::Step { step: 0, fault: Fault::Rows });
+}
+
+#[test]
+fn windows_far_larger_than_their_input_are_refused() {
+    let kernel = [("kernel_shape", Value::Is(&[2, 2]))];
+    let e = lied("AveragePool", &[1, 1, 4, 4], &kernel, |file, [_, params, steps]| {
+        assert_eq!(word(file, steps + 1), 0, "the first operand");
+        // kind, batch, input, output, channels, then the kernel.
+        let first = (params..params + 24).find(|&i| word(file, i) == 2 && word(file, i + 1) == 2).expect("the kernel");
+        [0, 1].map(|k| set(file, first + k, 1 << 14));
+    });
+    assert_eq!(e, Error::Step { step: 0, fault: Fault::Params });
+}
+
+#[test]
+fn products_repeated_over_a_batch_nobody_has_are_refused() {
+    let e = lied("MatMul", &[2, 3, 3], &[], |file, [_, params, _]| {
+        (params + 4..params + 12).for_each(|i| set(file, i, 0));
+    });
+    assert_eq!(e, Error::Step { step: 0, fault: Fault::Params });
+}
+
+#[test]
+fn scratch_beyond_the_arena_is_refused() {
+    for scratch in [u32::MAX, 1 << 20] {
+        let e = lied("Softmax", &[2, 3], &[], |file, [_, _, steps]| set(file, steps + 6, scratch));
+        assert_eq!(e, Error::Section { section: Section::Steps as u16 });
+    }
 }

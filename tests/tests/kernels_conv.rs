@@ -210,7 +210,7 @@ fn window(axes: &[Axis]) -> Window {
 }
 
 proptest! {
-    #![proptest_config(config(400))]
+    #![proptest_config(config(1500))]
 
     #[test]
     fn convolutions(

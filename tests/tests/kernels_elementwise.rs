@@ -131,7 +131,7 @@ const TAME: [(UnaryOp, f32, f32); 18] = [
 ];
 
 proptest! {
-    #![proptest_config(config(150))]
+    #![proptest_config(config(600))]
 
     /// Chains that start at a byte, with or without quantisations in between, ending in any type.
     #[test]

@@ -35,7 +35,7 @@ fn check(mut c: Case, op: Op, inputs: &[TensorId], output: Like) {
 }
 
 proptest! {
-    #![proptest_config(config(150))]
+    #![proptest_config(config(600))]
 
     #[test]
     fn transposes(seed: u64) {

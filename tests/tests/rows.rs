@@ -186,3 +186,43 @@ fn large_steps_of_every_kind() {
         check(if quantized { "quantised" } else { "float" }, &compiled.kgl, &inputs);
     }
 }
+
+/// Each step overwrites the input of its own: a row computed twice, or read after it was written, shows.
+fn chain(quantized: bool) -> Case {
+    let mut r = Random::new(9);
+    let mut c = Case::new();
+    let shape = [60, 40, 24];
+    let dtype = if quantized { DType::I8 } else { DType::F32 };
+    let mut v = c.input(r.array(dtype, &shape), quantized.then(|| Quant::per_tensor(0.02, -7)));
+    let norm = Op::Norm { kind: NormKind::Layer, axes: vec![2], epsilon: 1e-5 };
+    let ops = [
+        Op::unary(UnaryOp::Gelu),
+        norm,
+        Op::Unary { op: UnaryOp::Affine, alpha: 1.25, beta: 0.5 },
+        Op::Softmax { axis: 1, log: true },
+        Op::unary(UnaryOp::Exp),
+        Op::Softmax { axis: 2, log: false },
+        Op::CumSum { axis: 1, exclusive: true, reverse: false },
+        Op::unary(UnaryOp::HardSwish),
+    ];
+    for op in ops {
+        let unit = if matches!(op, Op::CumSum { .. }) { 0.2 } else { 0.02 };
+        let y =
+            if quantized { Like::quantized(dtype, &shape, Quant::per_tensor(unit, -100)) } else { Like::f32(&shape) };
+        v = c.node(op, &[v], y);
+    }
+    let by = c.input(r.array(DType::F32, &[1, 1, 24]), None);
+    v = c.node(Op::Binary(BinaryOp::Sub), &[by, v], Like::f32(&shape));
+    v = c.node(Op::ScaleShift, &[v, by, by], Like::f32(&shape));
+    c.output(v);
+    c
+}
+
+#[test]
+fn large_steps_in_place() {
+    for quantized in [false, true] {
+        let (graph, inputs) = chain(quantized).parts();
+        let compiled = compile(graph, &Options::default()).expect("compiles");
+        check("a chain in place", &compiled.kgl, &inputs);
+    }
+}

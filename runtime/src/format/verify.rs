@@ -12,7 +12,7 @@ pub(super) fn model(m: &Model<'_>) -> Result<(), Error> {
         return Err(Error::Section { section: Section::Tensors as u16 });
     }
     // Scratch lies behind all tensors and is aligned like them.
-    if m.scratch_bytes() > m.arena_bytes() || (m.scratch_bytes() > 0 && m.scratch_start() % ALIGN != 0) {
+    if m.scratch_bytes() > m.arena_bytes() || (m.scratch_bytes() > 0 && !m.scratch_start().is_multiple_of(ALIGN)) {
         return Err(Error::Section { section: Section::Steps as u16 });
     }
     for i in 0..m.tensor_count() {

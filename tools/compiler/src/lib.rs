@@ -8,10 +8,12 @@
 //!   computes shapes folds away on the way in.
 //! * [`passes`] rewrite graph to graph. [`eval`] interprets a graph in f64 and i64: it folds constants, holds every pass to
 //!   account and is the reference of the tests.
+//! * [`check`] compares every step of a run with a literal evaluation of its node.
 //! * [`lower`] turns each node into a step of the runtime, [`plan`] orders the steps and lays out the arena, and the result
 //!   is written as a `.kgl`.
 
 pub mod array;
+pub mod check;
 mod compile;
 mod error;
 pub mod eval;

@@ -81,6 +81,25 @@ pub fn node(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Array {
     finish(numbers, call.output(), &node.op)
 }
 
+/// About how many elementary operations [`node`] takes.
+pub fn cost(graph: &Graph, node: &Node) -> u64 {
+    let shape = |i: usize| node.inputs.get(i).copied().flatten().map_or(&[][..], |t| &graph.tensors[t].shape);
+    let product = |s: &[usize]| s.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
+    let each = match &node.op {
+        Op::Conv { .. } => product(shape(1).get(1..).unwrap_or(&[])),
+        Op::ConvTranspose { .. } => product(shape(1)),
+        Op::MatMul { transpose_a, .. } => {
+            let s = shape(0);
+            let k = if *transpose_a { s.len().checked_sub(2) } else { s.len().checked_sub(1) };
+            k.map_or(1, |k| s[k] as u64)
+        }
+        Op::Pool { window, .. } => product(&window.kernel),
+        _ => 1,
+    };
+    let read = (0..node.inputs.len()).map(|i| product(shape(i))).fold(0, u64::saturating_add);
+    product(&graph.tensors[node.output].shape).saturating_mul(each).saturating_add(read)
+}
+
 /// Evaluates the graph for the given values of its inputs and returns its outputs, both in the graph's order.
 ///
 /// # Errors

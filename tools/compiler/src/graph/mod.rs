@@ -107,6 +107,8 @@ pub struct Graph {
     pub metadata: Vec<(String, String)>,
     /// Number of nodes in the file.
     pub onnx_nodes: usize,
+    /// Elements of the constants that the file holds; they bound what may be folded.
+    pub held: usize,
 }
 
 impl Graph {

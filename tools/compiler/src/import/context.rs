@@ -5,10 +5,13 @@ use std::sync::Arc;
 use kinglet::DType;
 use kinglet_onnx::NodeProto;
 
-use super::{Importer, MAX_ELEMENTS, node_name};
+use super::{Importer, MAX_FOLDED, fits, node_name};
 use crate::array::Array;
 use crate::eval;
 use crate::graph::{Node, Op, Quant, Tensor, TensorId};
+
+/// Most multiplications that a node may take to be folded; one that takes more is left to the runtime.
+pub(crate) const MAX_FOLD_COST: u64 = 1 << 31;
 
 /// Why a node cannot be imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,27 +111,75 @@ impl<'a, 'b> Context<'a, 'b> {
         ))
     }
 
+    /// The value of `t` if it does not depend on an input, found without recursion and kept.
     fn evaluate(&mut self, t: TensorId) -> Option<Arc<Array>> {
-        let graph = &self.importer.graph;
-        if let Some(v) = &graph.tensors[t].value {
-            return Some(v.clone());
+        let mut stack = vec![t];
+        while let Some(&t) = stack.last() {
+            if self.importer.evaluated.contains_key(&t) {
+                stack.pop();
+                continue;
+            }
+            let node = match self.at_hand(t) {
+                Ok(value) => {
+                    self.importer.evaluated.insert(t, value);
+                    continue;
+                }
+                Err(node) => node,
+            };
+            let known = &self.importer.evaluated;
+            let open = node.inputs.iter().flatten().find(|i| !known.contains_key(i));
+            if let Some(&open) = open {
+                stack.push(open);
+                continue;
+            }
+            let values: Vec<Option<&Option<Arc<Array>>>> = node.inputs.iter().map(|i| i.map(|i| &known[&i])).collect();
+            let value = if values.iter().any(|v| v.is_some_and(|v| v.is_none())) {
+                None
+            } else {
+                let values: Vec<Option<&Array>> = values.iter().map(|v| v.and_then(|v| v.as_deref())).collect();
+                let n = self.importer.graph.tensors[t].len();
+                let cheap = n <= self.importer.budget && eval::cost(&self.importer.graph, &node) <= MAX_FOLD_COST;
+                cheap.then(|| Arc::new(eval::node(&self.importer.graph, &node, &values)))
+            };
+            if let Some(v) = &value {
+                self.importer.budget = self.importer.budget.saturating_sub(v.len());
+            }
+            self.importer.evaluated.insert(t, value);
         }
-        if let Some(i) = graph.inputs.iter().position(|&i| i == t) {
-            let tensor = &graph.tensors[graph.inputs[i]];
-            let value = self.importer.options.values.get(&tensor.name)?;
-            return (value.dtype == tensor.dtype).then(|| Arc::new(value.clone()));
+        self.importer.evaluated.get(&t).cloned().flatten()
+    }
+
+    /// The value of `t` if it needs no computation (`None` if it has none), or the node that computes it.
+    fn at_hand(&self, t: TensorId) -> Result<Option<Arc<Array>>, Box<Node>> {
+        let graph = &self.importer.graph;
+        let tensor = &graph.tensors[t];
+        if let Some(v) = &tensor.value {
+            return Ok(Some(v.clone()));
+        }
+        if graph.inputs.contains(&t) {
+            let value = self.importer.options.values.get(&tensor.name);
+            let fits = |v: &&Array| v.dtype == tensor.dtype && v.shape == tensor.shape;
+            return Ok(value.filter(fits).map(|v| Arc::new(v.clone())));
         }
         // Chains of shape arithmetic are short; a search from the end finds their node at once.
-        let node = graph.nodes.iter().rev().find(|n| n.output == t)?.clone();
-        let mut values = Vec::new();
-        for input in &node.inputs {
-            values.push(match input {
-                Some(i) => Some(self.evaluate(*i)?),
-                None => None,
-            });
+        graph.nodes.iter().rev().find(|n| n.output == t).map_or(Ok(None), |n| Err(Box::new(n.clone())))
+    }
+
+    /// Takes `n` elements from what may be folded.
+    ///
+    /// # Errors
+    /// If the file describes more than [`MAX_FOLDED`] elements that it does not hold.
+    pub fn reserve(&mut self, n: usize) -> Result<(), Failure> {
+        match self.importer.budget.checked_sub(n) {
+            Some(left) => self.importer.budget = left,
+            None => {
+                return Err(Failure::unsupported(
+                    format!("its constant result of {n} elements, with what was folded before, is too large"),
+                    format!("constants that the file does not hold may have {MAX_FOLDED} elements"),
+                ));
+            }
         }
-        let values: Vec<Option<&Array>> = values.iter().map(|v| v.as_deref()).collect();
-        Some(Arc::new(eval::node(&self.importer.graph, &node, &values)))
+        Ok(())
     }
 
     /// Constant integers of input `i` (axes, a shape, …).
@@ -179,8 +230,8 @@ impl<'a, 'b> Context<'a, 'b> {
         shape: &[usize],
         quant: Option<Quant>,
     ) -> Result<TensorId, Failure> {
-        let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
-        if n > MAX_ELEMENTS {
+        let n = shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        if !fits(shape) {
             return Err(Failure::malformed(format!("its output of shape {shape:?} is too large")));
         }
         let name = self.fresh_name();
@@ -189,7 +240,12 @@ impl<'a, 'b> Context<'a, 'b> {
         let node = Node { op, inputs: inputs.to_vec(), output, source: vec![node_name(self.proto)] };
         let fold = !matches!(node.op, Op::Dequantize)
             && inputs.iter().flatten().all(|&t| graph.tensors[t].value.is_some())
-            && inputs.iter().any(|i| i.is_some());
+            && inputs.iter().any(|i| i.is_some())
+            && eval::cost(graph, &node) <= MAX_FOLD_COST;
+        if fold && n > 0 {
+            self.reserve(n)?;
+        }
+        let graph = &mut self.importer.graph;
         if fold || n == 0 {
             let values: Vec<Option<Arc<Array>>> =
                 inputs.iter().map(|i| i.and_then(|t| graph.tensors[t].value.clone())).collect();

@@ -10,19 +10,31 @@ mod tensor;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use kinglet::DType;
 use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
+pub(crate) use context::MAX_FOLD_COST;
 pub use context::{Context, Failure};
 pub use tensor::{array_from_proto, dtype_from_onnx};
 
+use crate::array::Array;
 use crate::graph::{Graph, Tensor, TensorId};
 use crate::{Error, Options, Unsupported, ops};
 
 /// Most elements a single tensor of a graph may have: more than any device this is for can hold, and few enough that a
 /// malformed shape cannot make the compiler allocate without bound.
 pub const MAX_ELEMENTS: usize = 1 << 31;
+/// Most elements of constants that a file may describe instead of holding them (masks, ranges, what folds away), besides
+/// some for each element that it does hold: a small file cannot make the compiler allocate without bound.
+pub const MAX_FOLDED: usize = 1 << 25;
+
+/// Whether a tensor of this shape stays within [`MAX_ELEMENTS`], its strides included where an extent is 0.
+pub fn fits(shape: &[usize]) -> bool {
+    let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
+    n.is_some_and(|n| n <= MAX_ELEMENTS)
+}
 
 /// A dimension of an input as the file declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +132,10 @@ pub(crate) struct Importer<'a> {
     /// Values that depend on an unsupported node: nothing can be said about them.
     unknown: HashSet<String>,
     unsupported: Vec<Unsupported>,
+    /// Elements that may still be folded; see [`MAX_FOLDED`].
+    budget: usize,
+    /// Values found while the importer looked for constants: `None` for what depends on an input.
+    evaluated: HashMap<TensorId, Option<Arc<Array>>>,
 }
 
 impl<'a> Importer<'a> {
@@ -135,6 +151,8 @@ impl<'a> Importer<'a> {
             opsets,
             unknown: HashSet::new(),
             unsupported: Vec::new(),
+            budget: MAX_FOLDED,
+            evaluated: HashMap::new(),
         }
     }
 
@@ -143,6 +161,8 @@ impl<'a> Importer<'a> {
             // A type the runtime lacks may still be an unused leftover, so it only fails where it is used.
             match array_from_proto(t, self.base_dir) {
                 Ok(value) => {
+                    self.graph.held += value.len();
+                    self.budget = self.budget.saturating_add(value.len().saturating_mul(8));
                     let id = self.graph.add_constant(t.name.clone(), value);
                     self.names.insert(t.name.clone(), id);
                 }
@@ -175,8 +195,7 @@ impl<'a> Importer<'a> {
                         .ok_or_else(|| Error::UnboundDimension { input: info.name.clone(), dimension: s.clone() })?,
                 });
             }
-            let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
-            if elements == 0 || elements > MAX_ELEMENTS {
+            if shape.contains(&0) || !fits(&shape) {
                 let reason = format!("shape {shape:?} has no elements, or too many");
                 return Err(Error::Input { input: info.name, reason });
             }

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use kinglet::DType;
 use kinglet_onnx::{DataType, TensorProto};
 
-use super::MAX_ELEMENTS;
+use super::fits;
 use crate::array::Array;
 
 /// Why a tensor cannot be read.
@@ -43,8 +43,10 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
         .ok_or_else(|| Unreadable { text: format!("element type {onnx:?} is not supported"), unsupported: true })?;
     let shape = t.dims.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
     let shape = shape.map_err(|_| bad(format!("negative dimension in {:?}", t.dims)))?;
-    let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS);
-    let n = n.ok_or_else(|| bad(format!("shape {shape:?} is too large")))?;
+    if !fits(&shape) {
+        return Err(bad(format!("shape {shape:?} is too large")));
+    }
+    let n = shape.iter().product::<usize>();
     let external;
     let raw = if t.data_location == 1 {
         external = external_data(t, base_dir).map_err(bad)?;
@@ -76,12 +78,23 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
         DataType::Int64 => (t.int64_data.len() == n).then(|| Array::int(dtype, &shape, t.int64_data.clone())),
         DataType::Uint32 | DataType::Uint64 => (t.uint64_data.len() == n)
             .then(|| Array::int(dtype, &shape, t.uint64_data.iter().map(|&v| v as i64).collect())),
+        _ if t.int32_data.iter().any(|&v| !stores(dtype, v)) => {
+            return Err(bad(format!("an element is out of the range of {}", dtype.name())));
+        }
         _ => (t.int32_data.len() == n)
             .then(|| Array::int(dtype, &shape, t.int32_data.iter().map(|&v| i64::from(v)).collect())),
     };
     let found =
         t.float_data.len() + t.int32_data.len() + t.int64_data.len() + t.double_data.len() + t.uint64_data.len();
     array.ok_or_else(|| mismatch(found))
+}
+
+/// Whether a type can hold this integer.
+fn stores(dtype: DType, v: i32) -> bool {
+    match dtype {
+        DType::Bool => v == 0 || v == 1,
+        other => other.quantized_range().is_none_or(|(lo, hi)| (lo..=hi).contains(&v)),
+    }
 }
 
 fn external_data(t: &TensorProto, base_dir: Option<&Path>) -> Result<Vec<u8>, String> {

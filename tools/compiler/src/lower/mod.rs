@@ -382,8 +382,12 @@ impl<'a> Lowerer<'a> {
     }
 }
 
-/// Output rows of a tensor, and elements of a row: image rows, time frames or matrix rows.
+/// Output rows of a tensor, and elements of a row: image rows, time frames or matrix rows. A tensor without elements has no
+/// rows either.
 pub(crate) fn rows_of(shape: &[usize]) -> (usize, usize) {
+    if shape.contains(&0) {
+        return (0, 0);
+    }
     let inner = if shape.len() >= 4 { 2 } else { 1 };
     let lead = shape.len().saturating_sub(inner);
     (shape[..lead].iter().product(), shape[lead..].iter().product())

@@ -2,15 +2,28 @@
 
 use kinglet::DType;
 
-use super::quantize::{quantization, set_quant};
+use super::quantize::{one_scale, quantization, set_quant};
 use crate::graph::{Layout, Op, Post, TensorId, Window};
 use crate::import::{Context, Failure};
+
+/// Largest extent of a kernel; the runtime's geometry is made for it.
+const MAX_EXTENT: usize = 1 << 14;
+/// Largest padding.
+const MAX_PAD: i64 = 1 << 20;
+
+fn check_kernel(kernel: &[usize]) -> Result<(), Failure> {
+    if kernel.iter().any(|k| !(1..=MAX_EXTENT).contains(k)) {
+        return Err(Failure::malformed(format!("a kernel of extents {kernel:?}")));
+    }
+    Ok(())
+}
 
 /// Reads window attributes for a kernel of these extents over an input of these extents.
 pub(super) fn window(c: &Context<'_, '_>, kernel: Vec<usize>, spatial: &[usize]) -> Result<Window, Failure> {
     let rank = kernel.len();
-    if kernel.contains(&0) {
-        return Err(Failure::malformed("a kernel extent is 0"));
+    check_kernel(&kernel)?;
+    if spatial.contains(&0) {
+        return Err(Failure::malformed("the input has no elements"));
     }
     let strides = c.counts("strides", rank, 1)?;
     let dilations = c.counts("dilations", rank, 1)?;
@@ -19,7 +32,7 @@ pub(super) fn window(c: &Context<'_, '_>, kernel: Vec<usize>, spatial: &[usize])
     match c.string("auto_pad", "NOTSET").as_str() {
         "NOTSET" => {
             if let Some(pads) = c.ints("pads") {
-                if pads.len() != 2 * rank || pads.iter().any(|p| !(0..1 << 20).contains(p)) {
+                if pads.len() != 2 * rank || pads.iter().any(|p| !(0..MAX_PAD).contains(p)) {
                     return Err(Failure::malformed(format!("pads {pads:?} for {rank} spatial axes")));
                 }
                 pads_begin.copy_from_slice(&pads[..rank]);
@@ -37,6 +50,9 @@ pub(super) fn window(c: &Context<'_, '_>, kernel: Vec<usize>, spatial: &[usize])
             }
         }
         other => return Err(Failure::malformed(format!("auto_pad = {other}"))),
+    }
+    if pads_begin.iter().chain(&pads_end).any(|&p| p >= MAX_PAD) {
+        return Err(Failure::malformed(format!("padding {pads_begin:?}, {pads_end:?}")));
     }
     Ok(Window { kernel, strides, dilations, pads_begin, pads_end })
 }
@@ -95,7 +111,7 @@ struct Geometry {
 fn geometry(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<Geometry, Failure> {
     let (xs, ws) = shapes(c, x, w)?;
     let groups = groups(c)?;
-    if xs[1] != ws[1] * groups || ws[0] % groups != 0 {
+    if ws[1].checked_mul(groups) != Some(xs[1]) || ws[0] % groups != 0 {
         return Err(Failure::malformed(format!("{} channels, weights of shape {ws:?}, {groups} groups", xs[1])));
     }
     let window = window(c, ws[2..].to_vec(), &xs[2..])?;
@@ -131,10 +147,18 @@ pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let y_zero = c.input(7)?;
     let dtype = c.dtype(y_zero);
     let yq = quantization(c, y_zero, 6, 7, 1)?;
+    one_scale(c, x, &xq)?;
+    one_scale(c, y_zero, &yq)?;
+    if bias.is_some_and(|b| c.dtype(b) != DType::I32) || c.dtype(w).quantized_range().is_none() {
+        return Err(Failure::malformed("weights or bias are no integers of the types it takes"));
+    }
     let bias = match bias {
         Some(b) => {
             let sx = f64::from(xq.scales[0]);
             let scales: Vec<f32> = wq.scales.iter().map(|&s| (f64::from(s) * sx) as f32).collect();
+            if scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+                return Err(Failure::malformed("the scales multiply to none of the bias"));
+            }
             let zero_points = vec![0; scales.len()];
             Some(set_quant(c, b, crate::graph::Quant { scales, zero_points, axis: 0 })?)
         }
@@ -157,6 +181,7 @@ pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     }
     let rank = xs.len() - 2;
     let kernel = ws[2..].to_vec();
+    check_kernel(&kernel)?;
     let strides = c.counts("strides", rank, 1)?;
     let dilations = c.counts("dilations", rank, 1)?;
     let extra = c.ints("output_padding").unwrap_or_else(|| vec![0; rank]);
@@ -165,6 +190,10 @@ pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let auto = c.string("auto_pad", "NOTSET");
     if extra.len() != rank || pads.len() != 2 * rank || wanted.as_ref().is_some_and(|w| w.len() < rank) {
         return Err(Failure::malformed("attributes do not fit the rank"));
+    }
+    let absurd = |v: &i64| v.unsigned_abs() >= MAX_PAD as u64;
+    if extra.iter().chain(&pads).any(absurd) || wanted.iter().flatten().any(|v| !(1..=1 << 31).contains(v)) {
+        return Err(Failure::malformed("pads, output_padding or output_shape are out of range"));
     }
     let mut spatial = Vec::new();
     let (mut pads_begin, mut pads_end) = (pads[..rank].to_vec(), pads[rank..].to_vec());
@@ -182,7 +211,7 @@ pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
             (pads_begin[d], pads_end[d]) = if auto == "SAME_LOWER" { (rest, half) } else { (half, rest) };
         }
         let n = full - pads_begin[d] - pads_end[d];
-        if n <= 0 {
+        if n <= 0 || pads_begin[d].abs().max(pads_end[d].abs()) > 1 << 24 {
             return Err(Failure::malformed(format!("output extent {n} along axis {d}")));
         }
         spatial.push(n as usize);

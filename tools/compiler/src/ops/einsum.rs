@@ -31,6 +31,10 @@ pub fn einsum(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if terms.len() != c.input_count() {
         return Err(Failure::malformed(format!("equation `{equation}` for {} operands", c.input_count())));
     }
+    let known = |l: &char| terms.iter().any(|t| t.contains(l));
+    if (0..right.len()).any(|k| right[..k].contains(&right[k]) || !known(&right[k])) {
+        return Err(Failure::malformed(format!("the result of equation `{equation}`")));
+    }
     let mut rest = Vec::new();
     for (i, axes) in terms.into_iter().enumerate() {
         let tensor = c.input(i)?;

@@ -46,6 +46,9 @@ pub fn unary(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         "Tanh" => (UnaryOp::Tanh, 0.0, 0.0),
         other => return Err(Failure::unsupported(format!("{other} is no unary function here"), "")),
     };
+    if alpha.is_nan() || beta.is_nan() {
+        return Err(Failure::malformed("a parameter is not a number"));
+    }
     let dtype = c.input(0).map(|x| c.dtype(x))?;
     same_shape(c, Op::Unary { op, alpha, beta }, dtype)
 }
@@ -149,7 +152,7 @@ pub fn pow(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let exponent = c.tensor_info(b).value.as_ref().and_then(|v| v.as_scalar());
     let shape = c.shape(a);
     let y = match exponent {
-        Some(e) if c.dtype(a) == DType::F32 && c.shape(b).len() <= shape.len() => {
+        Some(e) if c.dtype(a) == DType::F32 && !e.is_nan() && c.shape(b).len() <= shape.len() => {
             let op = if e == 0.5 { UnaryOp::Sqrt } else { UnaryOp::Pow };
             c.emit(Op::Unary { op, alpha: e as f32, beta: 0.0 }, &[a], DType::F32, &shape)?
         }

@@ -2,7 +2,7 @@
 
 use kinglet::DType;
 
-use super::quantize::{quantization, set_quant};
+use super::quantize::{one_scale, quantization, set_quant};
 use crate::array::{Array, broadcast};
 use crate::graph::{BinaryOp, Op, Post, Quant, TensorId};
 use crate::import::{Context, Failure};
@@ -77,6 +77,11 @@ pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let qa = quantization(c, a, 1, 2, last_a)?;
     let qb = quantization(c, b, 4, 5, last_b)?;
     let qy = quantization(c, y_zero, 6, 7, 0)?;
+    one_scale(c, a, &qa)?;
+    one_scale(c, y_zero, &qy)?;
+    if c.dtype(b).quantized_range().is_none() {
+        return Err(Failure::malformed("operand b is not quantised"));
+    }
     let a = set_quant(c, a, qa)?;
     let b = set_quant(c, b, qb)?;
     let dtype = c.dtype(y_zero);

@@ -182,7 +182,10 @@ pub fn split(c: &mut Context<'_, '_>) -> Result<(), Failure> {
             (0..n).map(|i| part.min(shape[axis].saturating_sub(i * part)) as i64).collect()
         }
     };
-    if sizes.len() != n || sizes.iter().any(|&s| s < 0) || sizes.iter().sum::<i64>() != shape[axis] as i64 {
+    if sizes.len() != n
+        || sizes.iter().any(|&s| s < 0)
+        || sizes.iter().map(|&s| i128::from(s)).sum::<i128>() != shape[axis] as i128
+    {
         return Err(Failure::malformed(format!("{sizes:?} of an axis of {}", shape[axis])));
     }
     let mut at = 0;
@@ -227,10 +230,12 @@ pub fn slice(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         let (lo, hi) = if by[i] > 0 { (0, n) } else { (-1, n - 1) };
         let first = wrap(from[i]).clamp(lo.max(0), hi);
         let last = wrap(to[i]).clamp(lo, hi);
-        let count = if by[i] > 0 { (last - first + by[i] - 1) / by[i] } else { (first - last - by[i] - 1) / -by[i] };
+        let (way, step) = if by[i] > 0 { (last - first, by[i] as u64) } else { (first - last, by[i].unsigned_abs()) };
+        let count = (way.max(0) as u64).div_ceil(step);
         starts[d] = first.max(0) as usize;
-        steps[d] = by[i];
-        out[d] = count.max(0) as usize;
+        // A single element needs no step, however large the one given is.
+        steps[d] = if count > 1 { by[i] } else { 1 };
+        out[d] = count as usize;
     }
     let y = emit_slice(c, x, starts, steps, &out)?;
     c.output(0, y);
@@ -287,7 +292,8 @@ pub fn tile(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         c.output(0, x);
         return Ok(());
     }
-    let out: Vec<usize> = shape.iter().zip(&repeats).map(|(s, r)| s * r).collect();
+    let out = shape.iter().zip(&repeats).map(|(s, r)| s.checked_mul(*r)).collect::<Option<Vec<_>>>();
+    let out = out.ok_or_else(|| Failure::malformed(format!("repeats {repeats:?} for shape {shape:?}")))?;
     finish(c, Op::Tile { repeats }, &[x], &out)
 }
 
@@ -310,7 +316,7 @@ pub fn pad(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         }
         None => (0..rank).collect(),
     };
-    if listed.len() != 2 * axes.len() || listed.iter().any(|p| p.abs() > 1 << 24) {
+    if listed.len() != 2 * axes.len() || listed.iter().any(|p| p.unsigned_abs() > 1 << 24) {
         return Err(Failure::malformed(format!("amounts {listed:?} for rank {rank}")));
     }
     let (mut before, mut after) = (vec![0i64; rank], vec![0i64; rank]);
@@ -344,8 +350,9 @@ pub fn pad(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     };
     for d in 0..rank {
         let most = match mode {
-            PadMode::Reflect => shape[d] - 1,
+            PadMode::Reflect => shape[d].saturating_sub(1),
             PadMode::Wrap => shape[d],
+            PadMode::Edge if shape[d] == 0 => 0,
             _ => usize::MAX,
         };
         if before[d].max(after[d]) > most {

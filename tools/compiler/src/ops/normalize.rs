@@ -29,6 +29,11 @@ pub fn softmax(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
+fn epsilon(c: &Context<'_, '_>) -> Result<f32, Failure> {
+    let e = c.float("epsilon", 1e-5);
+    if e >= 0.0 { Ok(e) } else { Err(Failure::malformed(format!("epsilon = {e}"))) }
+}
+
 /// The value of a per-channel parameter, which may be quantised.
 fn parameter(c: &mut Context<'_, '_>, i: usize, what: &str, channels: usize) -> Result<Vec<f64>, Failure> {
     let t = c.input(i)?;
@@ -61,7 +66,7 @@ pub fn batch(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let bias = parameter(c, 2, "the bias", n)?;
     let mean = parameter(c, 3, "the mean", n)?;
     let variance = parameter(c, 4, "the variance", n)?;
-    let epsilon = f64::from(c.float("epsilon", 1e-5));
+    let epsilon = f64::from(epsilon(c)?);
     let factor: Vec<f64> = scale.iter().zip(&variance).map(|(s, v)| s / (v + epsilon).sqrt()).collect();
     let shift = (0..n).map(|i| bias[i] - mean[i] * factor[i]).collect();
     let factor = along_channels(c, factor, shape.len());
@@ -82,7 +87,7 @@ pub fn instance(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let bias = parameter(c, 2, "the bias", shape[1])?;
     let scale = along_channels(c, scale, shape.len());
     let bias = along_channels(c, bias, shape.len());
-    let op = Op::Norm { kind: NormKind::Layer, axes: (2..shape.len()).collect(), epsilon: c.float("epsilon", 1e-5) };
+    let op = Op::Norm { kind: NormKind::Layer, axes: (2..shape.len()).collect(), epsilon: epsilon(c)? };
     let y = c.emit(op, &[x, scale, bias], DType::F32, &shape)?;
     c.output(0, y);
     Ok(())
@@ -97,7 +102,7 @@ pub fn layer(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     }
     let axis = c.axis(c.int("axis", -1), shape.len())?;
     let kind = if c.op_type() == "RMSNormalization" { NormKind::Rms } else { NormKind::Layer };
-    let op = Op::Norm { kind, axes: (axis..shape.len()).collect(), epsilon: c.float("epsilon", 1e-5) };
+    let op = Op::Norm { kind, axes: (axis..shape.len()).collect(), epsilon: epsilon(c)? };
     let mut inputs = vec![Some(x), None, None];
     for (i, what) in [(1, "the scale"), (2, "the bias")] {
         if let Some(t) = c.optional(i) {

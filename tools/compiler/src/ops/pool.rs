@@ -18,6 +18,9 @@ pub fn pool(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         return Err(Failure::unsupported("the Indices output is used", "export the model without it"));
     }
     let kernel = c.counts("kernel_shape", shape.len() - 2, 1)?;
+    if kernel.iter().zip(&shape[2..]).any(|(&k, &n)| k > 2 * n + 64) {
+        return Err(Failure::unsupported(format!("a window of {kernel:?} over {shape:?}"), "shrink it to the input"));
+    }
     let window = window(c, kernel, &shape[2..])?;
     let kind = match (c.op_type(), c.flag("count_include_pad", false)) {
         ("MaxPool", _) => PoolKind::Max,

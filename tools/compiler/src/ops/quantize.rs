@@ -21,6 +21,13 @@ pub(super) fn quantization(
         Some(z) => c.constant(z, "the zero point")?.ints().into_owned(),
         None => vec![0; scales.len()],
     };
+    let dtype = c.optional(zero).map_or(c.dtype(t), |z| c.dtype(z));
+    for dtype in [dtype, c.dtype(t)] {
+        let (lo, hi) = dtype.quantized_range().unwrap_or((i32::MIN, i32::MAX));
+        if let Some(bad) = zeros.iter().find(|z| !(i64::from(lo)..=i64::from(hi)).contains(*z)) {
+            return Err(Failure::malformed(format!("zero point {bad} of type {}", dtype.name())));
+        }
+    }
     let scales: Vec<f32> = scales.reals().iter().map(|&s| s as f32).collect();
     if scales.len() != zeros.len() || scales.is_empty() {
         return Err(Failure::malformed(format!("{} scales and {} zero points", scales.len(), zeros.len())));
@@ -41,6 +48,15 @@ pub(super) fn quantization(
     let uniform = quant.scales.iter().all(|s| *s == quant.scales[0])
         && quant.zero_points.iter().all(|z| *z == quant.zero_points[0]);
     Ok(if uniform { Quant::per_tensor(quant.scales[0], quant.zero_points[0]) } else { quant })
+}
+
+/// Fails unless quantised tensor `t` has an integer type and a single scale.
+pub(super) fn one_scale(c: &Context<'_, '_>, t: TensorId, quant: &Quant) -> Result<(), Failure> {
+    if quant.single().is_none() || c.dtype(t).quantized_range().is_none() {
+        let reason = format!("a tensor of type {} with {} scales", c.dtype(t).name(), quant.scales.len());
+        return Err(Failure::unsupported(reason, "quantise to int8 per tensor"));
+    }
+    Ok(())
 }
 
 fn axis(c: &Context<'_, '_>, t: TensorId) -> Result<usize, Failure> {

@@ -51,6 +51,9 @@ pub fn arg(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let x = c.input(0)?;
     let shape = c.shape(x);
     let axis = c.axis(c.int("axis", 0), shape.len())?;
+    if shape[axis] == 0 {
+        return Err(Failure::malformed("the axis has no elements"));
+    }
     let keep = c.flag("keepdims", true);
     let op = Op::ArgMax { axis, keep, smallest: c.op_type() == "ArgMin", last: c.flag("select_last_index", false) };
     let y = c.emit(op, &[x], DType::I64, &reduced(&shape, &[axis], keep))?;

@@ -3,7 +3,7 @@
 use kinglet::DType;
 
 use crate::array::{Array, Numbers};
-use crate::import::{Context, Failure, MAX_ELEMENTS};
+use crate::import::{Context, Failure, fits};
 
 /// `Identity`, `Dropout` in inference.
 pub fn identity(c: &mut Context<'_, '_>) -> Result<(), Failure> {
@@ -40,20 +40,17 @@ pub(super) fn constant_shape(c: &mut Context<'_, '_>, i: usize) -> Result<Vec<us
     let dims = c.constant_ints(i, "the shape")?;
     let shape = dims.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
     let shape = shape.map_err(|_| Failure::malformed(format!("shape {dims:?}")))?;
-    match shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) {
-        Some(n) if n <= MAX_ELEMENTS => Ok(shape),
-        _ => Err(Failure::malformed(format!("shape {dims:?} is too large"))),
+    if !fits(&shape) {
+        return Err(Failure::malformed(format!("shape {dims:?} is too large")));
     }
+    Ok(shape)
 }
 
 /// `ConstantOfShape`.
 pub fn constant_of_shape(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let shape = constant_shape(c, 0)?;
     let n = shape.iter().product::<usize>();
-    // Bounded because such tensors are masks and paddings: a larger one could only come from a hostile file.
-    if n > 1 << 26 {
-        return Err(Failure::unsupported(format!("a constant of shape {shape:?}"), ""));
-    }
+    c.reserve(n)?;
     let fill = c.tensor("value")?.unwrap_or(Array::f32(&[1], vec![0.0]));
     if fill.len() != 1 {
         return Err(Failure::malformed("the value is no single element"));
@@ -102,6 +99,7 @@ pub fn range(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if !n.is_finite() || n > 1e8 {
         return Err(Failure::malformed(format!("a range from {start} to {limit} by {step}")));
     }
+    c.reserve(n as usize)?;
     let values = (0..n as usize).map(|i| start + i as f64 * step);
     let array = match dtype {
         DType::F32 => Array::f32(&[n as usize], values.collect()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::eval;
 use crate::graph::{Graph, Op, TensorId};
+use crate::import::{MAX_FOLD_COST, MAX_FOLDED};
 
 /// Folds constants except dequantised ones, and tidies up.
 pub fn cleanup(graph: &mut Graph) {
@@ -28,12 +29,20 @@ fn run(graph: &mut Graph, dequantize: bool) {
 }
 
 fn fold(graph: &mut Graph, dequantize: bool) {
+    // What would be larger, with all constants there already are, or takes long is left to the runtime.
+    let there: usize = graph.tensors.iter().filter_map(|t| t.value.as_ref()).map(|v| v.len()).sum();
+    let mut budget = MAX_FOLDED.saturating_add(graph.held.saturating_mul(16)).saturating_sub(there);
     for i in 0..graph.nodes.len() {
         let node = &graph.nodes[i];
         let foldable = dequantize || !matches!(node.op, Op::Dequantize);
         if !foldable || node.inputs.iter().flatten().any(|&t| graph.tensors[t].value.is_none()) {
             continue;
         }
+        let n = graph.tensors[node.output].len();
+        if graph.tensors[node.output].value.is_some() || n > budget || eval::cost(graph, node) > MAX_FOLD_COST {
+            continue;
+        }
+        budget -= n;
         let values: Vec<_> = node.inputs.iter().map(|t| t.and_then(|t| graph.tensors[t].value.clone())).collect();
         let value = eval::node(graph, node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>());
         let output = node.output;

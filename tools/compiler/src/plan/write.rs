@@ -10,10 +10,10 @@ use kinglet::format::{
 use kinglet::{Model, Target};
 
 use super::Layout;
-use crate::Error;
 use crate::graph::Graph;
-use crate::lower::{Lowered, Place, PlanTensor};
+use crate::lower::{Lowered, Place, PlanStep, PlanTensor};
 use crate::report::{FloatStep, Report, StepReport};
+use crate::{Error, Unsupported};
 
 /// Writes the file, checks it as the runtime will, and reports on it.
 ///
@@ -71,7 +71,7 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
         (Section::Weights, lowered.weights),
     ];
     let kgl = assemble(&sections, layout, target)?;
-    verify(&kgl)?;
+    verify(&kgl).map_err(|e| explained(e, steps()))?;
     Ok((kgl, Report { onnx_nodes: graph.onnx_nodes, ..report }))
 }
 
@@ -178,8 +178,20 @@ fn assemble(sections: &[(Section, Vec<u8>)], layout: &Layout, target: Target) ->
     Ok(out)
 }
 
+/// A step that the runtime refuses for its element types has no kernel; any other refusal is a defect.
+fn explained<'a>(e: kinglet::Error, mut steps: impl Iterator<Item = &'a PlanStep>) -> Error {
+    let kinglet::Error::Step { step, fault: kinglet::Fault::DType } = e else { return Error::Internal(e.to_string()) };
+    let refused = steps.nth(step as usize);
+    Error::Unsupported(vec![Unsupported {
+        node: refused.map_or_else(String::new, |s| s.source.last().cloned().unwrap_or_else(|| s.name.clone())),
+        op: refused.map_or_else(String::new, |s| s.kind.name().into()),
+        reason: "there is no kernel for the element types of its operands".into(),
+        remedy: "convert the model to f32 or quantise it to int8".into(),
+    }])
+}
+
 /// Loads the file the way the runtime does, from aligned memory.
-fn verify(kgl: &[u8]) -> Result<(), Error> {
+fn verify(kgl: &[u8]) -> Result<(), kinglet::Error> {
     // A cache line is 64-byte aligned by its type, and plain data.
     #[repr(C, align(64))]
     #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -187,7 +199,7 @@ fn verify(kgl: &[u8]) -> Result<(), Error> {
     let mut lines = vec![Line([0; 64]); kgl.len().div_ceil(64)];
     let flat: &mut [u8] = bytemuck::cast_slice_mut(&mut lines);
     flat[..kgl.len()].copy_from_slice(kgl);
-    Model::load(&flat[..kgl.len()]).map(|_| ()).map_err(|e| Error::Internal(e.to_string()))
+    Model::load(&flat[..kgl.len()]).map(|_| ())
 }
 
 fn report(l: &Lowered, layout: &Layout) -> Report {

@@ -1,0 +1,308 @@
+//! The documents: tables that are printed from the code say what the code says, and links lead somewhere.
+//!
+//! A table stands between the lines `<!-- table NAME -->` and `<!-- end -->` of a document. `KINGLET_BLESS=1` writes the
+//! tables anew instead of comparing them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use kinglet::format::words::Record;
+use kinglet::format::{BandRecord, MAX_RANK, StepRecord, TensorRecord};
+use kinglet::kernels::{Conv, CumSum, Pad};
+use kinglet::{DType, StepKind, Target};
+use kinglet_compiler::ops::OPERATORS;
+
+/// The documents that hold tables.
+const WITH_TABLES: [&str; 2] = ["docs/format.md", "docs/operators.md"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A record or an enum with numbers, as its declaration in the source has it.
+struct Declared {
+    doc: String,
+    /// Fields with their types, or variants with their numbers; and what each means.
+    entries: Vec<(String, String, String)>,
+    is_record: bool,
+}
+
+/// What the blocks `record!`, `code!` and `kinds!` of a source file declare, by name.
+fn declarations(source: &str) -> BTreeMap<String, Declared> {
+    let mut found = BTreeMap::new();
+    let (mut open, mut name, mut doc) = (None, String::new(), String::new());
+    for line in source.lines() {
+        match line {
+            "record! {" | "code! {" | "kinds! {" => {
+                open = Some(Declared { doc: String::new(), entries: Vec::new(), is_record: line == "record! {" });
+                // The kinds are the variants of an enum that the block itself names.
+                name = "StepKind".into();
+                continue;
+            }
+            "}" => {
+                if let Some(declared) = open.take() {
+                    found.insert(std::mem::take(&mut name), declared);
+                }
+            }
+            _ => {}
+        }
+        let Some(declared) = &mut open else { continue };
+        let text = line.trim();
+        let rest = |prefix: &str| text.strip_prefix(prefix).and_then(|t| t.strip_suffix(" {"));
+        if let Some(words) = text.strip_prefix("///") {
+            let words = words.trim();
+            doc += if words.is_empty() { "\n\n" } else { words };
+            doc += if words.is_empty() { "" } else { " " };
+        } else if let Some(title) = rest("pub struct ").or_else(|| rest("pub enum ")) {
+            name = title.into();
+            declared.doc = plain(&std::mem::take(&mut doc));
+        } else if let Some((field, kind)) =
+            text.strip_prefix("pub ").and_then(|t| t.trim_end_matches(',').split_once(": "))
+        {
+            declared.entries.push((
+                field.into(),
+                kind.replace("crate::", "").replace("MAX_RANK", &MAX_RANK.to_string()),
+                plain(&std::mem::take(&mut doc)),
+            ));
+        } else if let Some((variant, number)) = text.split_once(" = ") {
+            let number = number.split([',', ';']).next().expect("a number");
+            declared.entries.push((variant.into(), number.into(), plain(&std::mem::take(&mut doc))));
+        }
+    }
+    found
+}
+
+/// Documentation without its links to code.
+fn plain(doc: &str) -> String {
+    let mut out = String::new();
+    let mut rest = doc;
+    while let Some((before, link)) = rest.split_once("[`") {
+        let (code, after) = link.split_once("`]").expect("a link ends");
+        let target = after.strip_prefix('(').and_then(|a| a.split_once(')'));
+        out += &format!("{before}`{code}`");
+        rest = target.map_or(after, |(_, behind)| behind);
+    }
+    (out + rest).lines().map(str::trim).collect::<Vec<_>>().join("\n").trim().to_string()
+}
+
+/// Words that a value of a field's type takes.
+fn words(kind: &str) -> usize {
+    match kind.strip_prefix('[').and_then(|t| t.strip_suffix(']')).and_then(|t| t.split_once("; ")) {
+        Some((_, n)) => n.parse().expect("an extent"),
+        // Numbers, bools and enums take one each.
+        None => 1,
+    }
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+impl Declared {
+    fn words(&self) -> usize {
+        self.entries.iter().map(|(_, kind, _)| words(kind)).sum()
+    }
+
+    fn print(&self) -> String {
+        let mut out = self.doc.clone();
+        if self.is_record {
+            write!(
+                out,
+                "\n\n{} words:\n\n| word | field | type | meaning |\n| ---: | --- | --- | --- |\n",
+                self.words()
+            )
+            .expect("memory");
+            let mut at = 0;
+            for (field, kind, doc) in &self.entries {
+                let n = words(kind);
+                let place = if n == 1 { at.to_string() } else { format!("{at} to {}", at + n - 1) };
+                writeln!(out, "| {place} | `{field}` | `{kind}` | {} |", cell(doc)).expect("memory");
+                at += n;
+            }
+        } else {
+            out += if out.is_empty() { "" } else { "\n\n" };
+            out += "| number | name | meaning |\n| ---: | --- | --- |\n";
+            for (variant, number, doc) in &self.entries {
+                writeln!(out, "| {number} | `{variant}` | {} |", cell(doc)).expect("memory");
+            }
+        }
+        out
+    }
+}
+
+fn operators() -> String {
+    let mut out = String::from("| operator | becomes | remarks |\n| --- | --- | --- |\n");
+    for row in OPERATORS {
+        writeln!(out, "| `{}` | {} | {} |", row.name, cell(row.becomes), cell(row.notes)).expect("memory");
+    }
+    out
+}
+
+fn dtypes() -> String {
+    let mut out =
+        String::from("| number | name | bytes | range of a quantised tensor |\n| ---: | --- | ---: | --- |\n");
+    for d in DType::ALL {
+        let range = d.quantized_range().map_or("never quantised".into(), |(lo, hi)| format!("{lo} to {hi}"));
+        writeln!(out, "| {} | `{}` | {} | {range} |", d as u8, d.name(), d.size()).expect("memory");
+    }
+    out
+}
+
+fn targets() -> String {
+    let mut out =
+        String::from("| number | name | output channels in a block of packed weights |\n| ---: | --- | ---: |\n");
+    for t in Target::ALL {
+        writeln!(out, "| {} | `{}` | {} |", t as u16, t.name(), t.conv_block()).expect("memory");
+    }
+    out
+}
+
+/// Every table by name.
+fn tables() -> BTreeMap<String, String> {
+    let mut declared = declarations(&read(&root().join("runtime/src/format/mod.rs")));
+    let kernels = std::fs::read_dir(root().join("runtime/src/kernels")).expect("the kernels are there");
+    for file in kernels {
+        declared.extend(declarations(&read(&file.expect("a readable entry").path())));
+    }
+    // The tables are read from the source; these sizes are what the compiler made of it.
+    let sizes = [
+        ("TensorRecord", TensorRecord::WORDS),
+        ("StepRecord", StepRecord::WORDS),
+        ("BandRecord", BandRecord::WORDS),
+        ("Conv", Conv::WORDS),
+        ("CumSum", CumSum::WORDS),
+        ("Pad", Pad::WORDS),
+    ];
+    for (name, words) in sizes {
+        assert_eq!(declared[name].words(), words, "words of {name}");
+    }
+    let mut tables: BTreeMap<String, String> = declared.iter().map(|(name, d)| (name.clone(), d.print())).collect();
+    tables.insert("OPERATORS".into(), operators());
+    tables.insert("DType".into(), dtypes());
+    tables.insert("Target".into(), targets());
+    tables
+}
+
+/// The document with every table as `tables` has it.
+fn filled(document: &str, tables: &BTreeMap<String, String>) -> String {
+    let (mut out, mut inside) = (String::new(), false);
+    for line in document.lines() {
+        if let Some(name) = line.strip_prefix("<!-- table ").and_then(|l| l.strip_suffix(" -->")) {
+            let table = tables.get(name).unwrap_or_else(|| panic!("there is no table `{name}`"));
+            write!(out, "{line}\n{}\n", table.trim_end()).expect("memory");
+            inside = true;
+        } else if line == "<!-- end -->" {
+            assert!(std::mem::take(&mut inside), "an end without a table");
+        }
+        if !inside {
+            out += line;
+            out.push('\n');
+        }
+    }
+    assert!(!inside, "a table without an end");
+    out
+}
+
+#[test]
+fn tables_say_what_the_code_says() {
+    let tables = tables();
+    for name in WITH_TABLES {
+        let path = root().join(name);
+        let text = read(&path);
+        let want = filled(&text, &tables);
+        if std::env::var_os("KINGLET_BLESS").is_some() {
+            std::fs::write(&path, &want).expect("writable");
+        } else if text != want {
+            let (old, new) = text.lines().zip(want.lines()).find(|(a, b)| a != b).unwrap_or(("", "lines at the end"));
+            panic!("{name} is behind the code (KINGLET_BLESS=1 rewrites it):\n  has   {old}\n  wants {new}");
+        }
+    }
+}
+
+#[test]
+fn every_step_kind_is_described() {
+    let format = read(&root().join("docs/format.md"));
+    for kind in StepKind::ALL {
+        let heading = format!("\n### {} {}\n", *kind as u32, kind.name());
+        assert!(format.contains(&heading), "docs/format.md has no heading `{}`", heading.trim());
+        assert!(format.contains(&format!("<!-- table {} -->", kind.name())), "{} has no table", kind.name());
+    }
+}
+
+/// Every Markdown file of the repository.
+fn documents() -> Vec<PathBuf> {
+    let (mut folders, mut found) = (vec![root()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("readable").map(|e| e.expect("a readable entry")) {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let skipped = name.starts_with('.') || name == "target" || name == "venv";
+            if path.is_dir() && !skipped {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The lines of a document that are no code.
+fn prose(text: &str) -> impl Iterator<Item = String> + '_ {
+    let mut fenced = false;
+    text.lines().filter_map(move |line| {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+            return None;
+        }
+        let spans = line.split('`').step_by(2).collect::<Vec<_>>().join("`");
+        (!fenced).then_some(spans)
+    })
+}
+
+/// The anchor of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = |c: char| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c.to_ascii_lowercase()),
+        _ => None,
+    };
+    heading.trim_start_matches('#').trim().chars().filter_map(kept).collect()
+}
+
+fn has_anchor(text: &str, wanted: &str) -> bool {
+    let mut fenced = false;
+    text.lines().any(|line| {
+        fenced ^= line.starts_with("```");
+        !fenced && line.starts_with('#') && anchor(line) == wanted
+    })
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let (mut broken, mut followed) = (Vec::new(), 0);
+    for path in documents() {
+        let text = read(&path);
+        for line in prose(&text) {
+            for link in line.split("](").skip(1).filter_map(|l| l.split(')').next()) {
+                if link.contains("://") || link.starts_with("mailto:") {
+                    continue;
+                }
+                followed += 1;
+                let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
+                let to = if file.is_empty() { path.clone() } else { path.parent().expect("a folder").join(file) };
+                let there = to.exists() && (fragment.is_empty() || to.is_dir() || has_anchor(&read(&to), fragment));
+                if !there {
+                    broken.push(format!("{}: {link}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
+    assert!(followed > 0, "no document has a link");
+}
