@@ -6,13 +6,7 @@
 pub fn exp(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
     // Beyond these bounds the result is 0 or infinity; inside, the exponent below stays in range in two halves.
-    let c = if x > 88.8 {
-        88.8
-    } else if x < -104.0 {
-        -104.0
-    } else {
-        x
-    };
+    let c = x.clamp(-104.0, 88.8);
     let shifted = c * core::f32::consts::LOG2_E + MAGIC;
     let n = shifted - MAGIC;
     let r = (c - n * 0.693_359_4) - n * -2.121_944_4e-4;
@@ -80,9 +74,9 @@ pub fn erf(x: f32) -> f32 {
     let p = p * s - 1.0 / 3.0;
     let small = core::f32::consts::FRAC_2_SQRT_PI * (x + x * s * p);
     let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let q = 1.061_405_43;
-    let q = q * t - 1.453_152_03;
-    let q = q * t + 1.421_413_74;
+    let q = 1.061_405_4;
+    let q = q * t - 1.453_152_1;
+    let q = q * t + 1.421_413_8;
     let q = q * t - 0.284_496_74;
     let q = q * t + 0.254_829_6;
     let large = 1.0 - q * t * exp(-s);
@@ -92,6 +86,18 @@ pub fn erf(x: f32) -> f32 {
         -large
     } else {
         large
+    }
+}
+
+/// Clamps, letting NaN through (`f32::clamp` panics on odd bounds, `max` drops NaN).
+#[inline(always)]
+pub fn clamp(v: f32, lo: f32, hi: f32) -> f32 {
+    if v < lo {
+        lo
+    } else if v > hi {
+        hi
+    } else {
+        v
     }
 }
 

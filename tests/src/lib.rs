@@ -21,7 +21,12 @@ pub fn shared() -> Option<PathBuf> {
 
 /// Arrays of an `.npz` file by name.
 pub fn read_npz(path: &Path) -> BTreeMap<String, Array> {
-    let mut npz = npyz::npz::NpzArchive::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    parse_npz(&std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+}
+
+/// Arrays of an `.npz` file's bytes by name.
+pub fn parse_npz(bytes: &[u8]) -> BTreeMap<String, Array> {
+    let mut npz = npyz::npz::NpzArchive::new(std::io::Cursor::new(bytes)).expect("a valid archive");
     let names: Vec<String> = npz.array_names().map(str::to_string).collect();
     let mut out = BTreeMap::new();
     for name in names {
@@ -163,6 +168,18 @@ pub fn sqnr(got: &Array, want: &Array) -> f64 {
     let signal: f64 = w.iter().map(|v| v * v).sum();
     let noise: f64 = g.iter().zip(w.iter()).map(|(g, w)| (g - w) * (g - w)).sum();
     if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() }
+}
+
+/// Row `i` of an array whose first axis counts samples, with that axis kept as 1.
+pub fn row(a: &Array, i: usize) -> Array {
+    let n = a.len() / a.shape[0];
+    let mut shape = a.shape.clone();
+    shape[0] = 1;
+    let data = match &a.data {
+        Numbers::F(v) => Numbers::F(v[i * n..(i + 1) * n].to_vec()),
+        Numbers::I(v) => Numbers::I(v[i * n..(i + 1) * n].to_vec()),
+    };
+    Array { dtype: a.dtype, shape, data }
 }
 
 /// A seeded stream of numbers for tests.

@@ -20,6 +20,23 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// The files below a folder whose names end so, but for build outputs and what is hidden.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let (mut folders, mut found) = (vec![folder.to_path_buf()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("readable").map(|e| e.expect("a readable entry")) {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if path.is_dir() {
+                folders.extend((!name.starts_with('.') && name != "target" && name != "venv").then_some(path));
+            } else if name.ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
@@ -165,9 +182,8 @@ fn targets() -> String {
 /// Every table by name.
 fn tables() -> BTreeMap<String, String> {
     let mut declared = declarations(&read(&root().join("runtime/src/format/mod.rs")));
-    let kernels = std::fs::read_dir(root().join("runtime/src/kernels")).expect("the kernels are there");
-    for file in kernels {
-        declared.extend(declarations(&read(&file.expect("a readable entry").path())));
+    for file in files(&root().join("runtime/src/kernels"), ".rs") {
+        declared.extend(declarations(&read(&file)));
     }
     // The tables are read from the source; these sizes are what the compiler made of it.
     let sizes = [
@@ -234,24 +250,6 @@ fn every_step_kind_is_described() {
     }
 }
 
-/// Every Markdown file of the repository.
-fn documents() -> Vec<PathBuf> {
-    let (mut folders, mut found) = (vec![root()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("readable").map(|e| e.expect("a readable entry")) {
-            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-            let skipped = name.starts_with('.') || name == "target" || name == "venv";
-            if path.is_dir() && !skipped {
-                folders.push(path);
-            } else if name.ends_with(".md") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
 /// The lines of a document that are no code.
 fn prose(text: &str) -> impl Iterator<Item = String> + '_ {
     let mut fenced = false;
@@ -286,7 +284,7 @@ fn has_anchor(text: &str, wanted: &str) -> bool {
 #[test]
 fn links_lead_somewhere() {
     let (mut broken, mut followed) = (Vec::new(), 0);
-    for path in documents() {
+    for path in files(&root(), ".md") {
         let text = read(&path);
         for line in prose(&text) {
             for link in line.split("](").skip(1).filter_map(|l| l.split(')').next()) {

@@ -39,7 +39,7 @@ fn set(file: &mut [u8], i: usize, v: u32) {
 fn sections(file: &[u8]) -> Vec<(u32, usize, usize)> {
     let entry = |i: usize| (HEADER_BYTES + i * SECTION_ENTRY_BYTES) / 4;
     (0..word(file, 10) as usize)
-        .map(|i| entry(i))
+        .map(entry)
         .map(|e| (word(file, e), word(file, e + 1) as usize, word(file, e + 2) as usize))
         .collect()
 }
@@ -318,7 +318,7 @@ fn lied(op: &str, dims: &[i64], attributes: &[(&str, Value<'_>)], lie: impl Fn(&
     let at = [Section::Tensors, Section::Params, Section::Steps].map(|s| section(&kgl, s).0 / 4);
     lie(file.as_mut(), at);
     seal(file.as_mut(), &layout);
-    Model::load(file.as_ref()).err().expect("the lie shows")
+    Model::load(file.as_ref()).expect_err("the lie shows")
 }
 
 #[test]
@@ -331,7 +331,9 @@ fn rows_without_elements_are_refused() {
             set(file, at + 8, 1);
             set(file, at + 9, 0);
         }
-        [(params, u32::MAX), (params + 1, 1), (params + 2, 0), (steps + 5, u32::MAX)].map(|(i, v)| set(file, i, v));
+        [(params, u32::MAX), (params + 1, 1), (params + 2, 0), (steps + 5, u32::MAX)]
+            .into_iter()
+            .for_each(|(i, v)| set(file, i, v));
     });
     assert_eq!(e, Error::Step { step: 0, fault: Fault::Rows });
 }
@@ -343,7 +345,7 @@ fn windows_far_larger_than_their_input_are_refused() {
         assert_eq!(word(file, steps + 1), 0, "the first operand");
         // kind, batch, input, output, channels, then the kernel.
         let first = (params..params + 24).find(|&i| word(file, i) == 2 && word(file, i + 1) == 2).expect("the kernel");
-        [0, 1].map(|k| set(file, first + k, 1 << 14));
+        (0..2).for_each(|k| set(file, first + k, 1 << 14));
     });
     assert_eq!(e, Error::Step { step: 0, fault: Fault::Params });
 }

@@ -8,7 +8,7 @@ use kinglet::{Inline, Model};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::check::Recorder;
 use kinglet_compiler::{compile, import_file};
-use kinglet_tests::{Aligned, options_for, read_npz, run_with, shared};
+use kinglet_tests::{Aligned, options_for, read_npz, row, run_with, shared};
 
 /// Checks one model; returns the number of quantised values compared.
 fn check(path: &Path, inputs: &BTreeMap<String, Array>) -> usize {
@@ -56,10 +56,7 @@ fn trained_models() {
         let all = &vectors["inputs"];
         let infos = kinglet_compiler::shape_of_inputs(&std::fs::read(&path).expect("readable")).expect("valid");
         for i in 0..all.shape[0].min(3) {
-            let n = all.len() / all.shape[0];
-            let mut shape = all.shape.clone();
-            shape[0] = 1;
-            let one = Array::int(all.dtype, &shape, all.ints()[i * n..(i + 1) * n].to_vec());
+            let one = row(all, i);
             let compared = check(&path, &[(infos[0].name.clone(), one)].into());
             println!("{name}: {compared} quantised values");
         }

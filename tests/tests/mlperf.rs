@@ -2,21 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::array::Array;
 use kinglet_compiler::{Options, compile, import_file};
-use kinglet_tests::{read_npz, run, shared};
-
-/// Row `i` of an array whose first axis counts samples, with that axis kept as 1.
-fn row(a: &Array, i: usize) -> Array {
-    let n = a.len() / a.shape[0];
-    let mut shape = a.shape.clone();
-    shape[0] = 1;
-    let data = match &a.data {
-        Numbers::F(v) => Numbers::F(v[i * n..(i + 1) * n].to_vec()),
-        Numbers::I(v) => Numbers::I(v[i * n..(i + 1) * n].to_vec()),
-    };
-    Array { dtype: a.dtype, shape, data }
-}
+use kinglet_tests::{read_npz, row, run, shared};
 
 struct Agreement {
     values: usize,

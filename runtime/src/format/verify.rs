@@ -69,8 +69,8 @@ fn tensor(m: &Model<'_>, t: &TensorRecord) -> bool {
     };
     let whole = t.rank == 0 || elements(&Tensor(*t)) == Some(u64::from(t.bytes) / t.dtype.size() as u64);
     end <= limit as u64
-        && t.offset as usize % align == 0
-        && t.bytes as usize % t.dtype.size() == 0
+        && (t.offset as usize).is_multiple_of(align)
+        && (t.bytes as usize).is_multiple_of(t.dtype.size())
         && rows == u64::from(t.bytes)
         && t.rank as usize <= MAX_RANK
         && whole
@@ -116,9 +116,8 @@ fn step(m: &Model<'_>, i: usize) -> Result<(), Fault> {
         let disjoint =
             x.offset >= output.offset.saturating_add(output.bytes) || output.offset >= x.offset.saturating_add(x.bytes);
         let same = x.offset == output.offset && x.bytes == output.bytes && x.dtype.size() == output.dtype.size();
-        if !disjoint && !(same && verdict.in_place & (1 << k) != 0) {
-            return Err(Fault::Overlap);
-        }
+        let allowed = same && verdict.in_place & (1 << k) != 0;
+        ensure(disjoint || allowed, Fault::Overlap)?;
     }
     Ok(())
 }

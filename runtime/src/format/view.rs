@@ -238,7 +238,7 @@ impl<'a> Model<'a> {
     }
 
     pub(crate) fn sections_are_whole(&self) -> Option<Section> {
-        let bad = |w: &Words<'_>, n: usize| w.len() % n != 0;
+        let bad = |w: &Words<'_>, n: usize| !w.len().is_multiple_of(n);
         if bad(&self.tensors, TensorRecord::WORDS) {
             Some(Section::Tensors)
         } else if bad(&self.steps, StepRecord::WORDS) {

@@ -2,12 +2,13 @@
 
 use core::ops::Range;
 
-use super::conv::{clamp, source, window_fits};
 use super::unary::{self, UnaryOp};
+use super::window::{source, window_fits};
 use super::{Params, lut};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product};
 use crate::format::words::record;
+use crate::math::clamp;
 use crate::rows::{Operands, Rows};
 use crate::{DType, Element, quant};
 

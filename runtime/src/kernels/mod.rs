@@ -22,6 +22,7 @@ mod softmax;
 mod ternary;
 mod unary;
 mod walk;
+mod window;
 
 use core::ops::Range;
 

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
-use super::conv::{source, window_fits};
+use super::window::{source, window_fits};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product};
 use crate::format::words::{code, record};

@@ -3,12 +3,12 @@
 use core::ops::Range;
 
 use super::Params;
-use super::conv::clamp;
 use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
 use crate::math;
+use crate::math::clamp;
 use crate::rows::{CHUNK, Operands, chunks};
 
 code! {

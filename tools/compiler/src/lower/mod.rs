@@ -312,7 +312,7 @@ impl<'a> Lowerer<'a> {
         let out = dtype(output);
         let moves = matches!(kind, StepKind::Copy | StepKind::Gather | StepKind::Lut);
         let product = matches!(kind, StepKind::Conv | StepKind::DepthwiseConv | StepKind::MatMul);
-        if product && first != DType::F32 || moves && first != DType::F32 {
+        if (product || moves) && first != DType::F32 {
             return (first, None);
         }
         let computed: Vec<DType> = inputs
@@ -321,11 +321,10 @@ impl<'a> Lowerer<'a> {
             .filter(|&&p| matches!(self.out.tensors[p].place, Place::Buffer(_)))
             .map(|&p| dtype(p))
             .collect();
-        let Some(float_in) = computed.iter().position(|&d| d == DType::F32) else {
+        if !computed.contains(&DType::F32) {
             let reason = format!("its result is f32: no QuantizeLinear follows {}", node.op.name());
             return if out == DType::F32 { (DType::F32, Some(reason)) } else { (first, None) };
-        };
-        let _ = float_in;
+        }
         let reason = match node.op {
             Op::Quantize => "it quantises a float tensor".into(),
             Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => self.why_float_product(node),

@@ -88,10 +88,10 @@ fn shapes(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<(Vec<usize>, 
             "only 1-D and 2-D convolutions have kernels",
         ));
     }
-    if let Some(k) = c.ints("kernel_shape") {
-        if k.iter().map(|&k| k as usize).ne(ws[2..].iter().copied()) {
-            return Err(Failure::malformed(format!("kernel_shape {k:?} and weights of shape {ws:?}")));
-        }
+    if let Some(k) = c.ints("kernel_shape")
+        && k.iter().map(|&k| k as usize).ne(ws[2..].iter().copied())
+    {
+        return Err(Failure::malformed(format!("kernel_shape {k:?} and weights of shape {ws:?}")));
     }
     Ok((xs, ws))
 }

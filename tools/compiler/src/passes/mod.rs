@@ -12,6 +12,8 @@ pub mod quant;
 mod scale;
 mod util;
 
+pub(crate) use util::moves_only;
+
 use crate::Error;
 use crate::graph::Graph;
 

@@ -1,0 +1,26 @@
+//! What windowed steps (convolutions, pooling) share: where taps lie, and the limits of their geometry.
+
+use crate::error::Fault;
+use crate::format::verify::ensure;
+
+/// Geometry limits that keep every coordinate within 32 bits, shared by all windowed steps.
+pub(super) fn window_fits(kernel: [u32; 2], stride: [u32; 2], dilation: [u32; 2], sizes: &[u32]) -> Result<(), Fault> {
+    let small = |v: u32| (1..=1 << 14).contains(&v);
+    ensure(kernel.iter().chain(&stride).chain(&dilation).all(|&v| small(v)), Fault::Params)?;
+    ensure(sizes.iter().all(|&v| (1..=1 << 28).contains(&v)), Fault::Shape)
+}
+
+/// The coordinate in a tensor of size `n` of coordinate `at` in its upsampled form, if there is one.
+#[inline(always)]
+pub(super) fn source(at: isize, upsample: u32, n: u32) -> Option<usize> {
+    let at = usize::try_from(at).ok()?;
+    let up = upsample as usize;
+    let at = if up == 1 {
+        at
+    } else if at % up == 0 {
+        at / up
+    } else {
+        return None;
+    };
+    (at < n as usize).then_some(at)
+}

@@ -1,0 +1,49 @@
+//! Every pass against the evaluator: the graph after it computes what the graph before it computed.
+
+use std::path::PathBuf;
+
+use kinglet_compiler::array::Array;
+use kinglet_compiler::{eval, import_file, passes};
+use kinglet_tests::{difference, options_for, read_npz, shared};
+
+/// Largest difference in f64, relative to the output's largest magnitude. Recognised functions are exact where the file
+/// approximates them by f32 constants (√2 in a written-out GELU), so f32 precision is what can be kept.
+const BOUND: f64 = 1e-6;
+
+#[test]
+fn passes_keep_what_graphs_compute() {
+    let Some(shared) = shared() else {
+        println!("skipped: the exported models are not beside this checkout (KINGLET_SHARED names their folder)");
+        return;
+    };
+    let entries = std::fs::read_dir(shared.join("exports")).expect("the folder is there");
+    let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("a readable entry").path()).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "onnx") && p.with_extension("npz").exists());
+    paths.sort();
+    let mut checked = 0;
+    for path in paths {
+        let name = path.file_stem().expect("a file").to_string_lossy().into_owned();
+        let arrays = read_npz(&path.with_extension("npz"));
+        let Ok(mut graph) = import_file(&path, &options_for(&arrays)) else { continue };
+        let inputs: Vec<Array> = graph.inputs.iter().map(|&t| arrays[&graph.tensors[t].name].clone()).collect();
+        let mut before = eval::run(&graph, &inputs).expect("the graph evaluates");
+        for (pass, run) in passes::PIPELINE {
+            run(&mut graph);
+            let after = eval::run(&graph, &inputs).expect("the graph still evaluates");
+            // Tables are made in f32, where a rounding tie may fall the other way than in f64; steps are compared with
+            // their nodes elsewhere (`literal.rs`). From there on the graph is held to what it computes then.
+            let tabulates = *pass == "tabulate" && name.contains("int8");
+            for (a, b) in after.iter().zip(&before) {
+                let (worst, magnitude) = difference(a, b);
+                assert!(
+                    tabulates || worst <= BOUND * magnitude.max(1.0),
+                    "{name}: `{pass}` changes an output by {worst}"
+                );
+            }
+            before = after;
+        }
+        checked += 1;
+    }
+    println!("{checked} graphs");
+    assert!(checked >= 60, "only {checked} graphs were checked");
+}
