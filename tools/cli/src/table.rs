@@ -2,10 +2,16 @@
 
 use std::io::Write;
 
-/// A table whose columns are as wide as their widest cell. Cells of columns whose title begins with `>` stand right.
+/// Widest cell that is printed whole. Exporters join names of several layers into one of hundreds of letters; the end tells
+/// them apart, so that is what stays.
+const WIDEST: usize = 48;
+
+/// A table whose columns are as wide as their widest cell. Cells of columns whose title begins with `>` stand right; those
+/// of columns whose title begins with `<` lose their beginning where they are too wide (`--json` has everything).
 pub struct Table {
     titles: Vec<String>,
     right: Vec<bool>,
+    cut: Vec<bool>,
     rows: Vec<Vec<String>>,
 }
 
@@ -13,15 +19,17 @@ impl Table {
     /// A table with these column titles.
     pub fn new(titles: &[&str]) -> Self {
         Table {
-            titles: titles.iter().map(|t| t.trim_start_matches('>').to_string()).collect(),
+            titles: titles.iter().map(|t| t.trim_start_matches(['>', '<']).to_string()).collect(),
             right: titles.iter().map(|t| t.starts_with('>')).collect(),
+            cut: titles.iter().map(|t| t.starts_with('<')).collect(),
             rows: Vec::new(),
         }
     }
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        let cells = cells.into_iter().zip(&self.cut).map(|(cell, &cut)| if cut { shortened(cell) } else { cell });
+        self.rows.push(cells.collect());
     }
 
     /// Prints title and rows, indented by two.
@@ -44,6 +52,11 @@ impl Table {
         }
         Ok(())
     }
+}
+
+fn shortened(cell: String) -> String {
+    let n = cell.chars().count();
+    if n <= WIDEST { cell } else { "…".chars().chain(cell.chars().skip(n - WIDEST + 1)).collect() }
 }
 
 /// `1234567` as `1 234 567`.
@@ -96,6 +109,13 @@ mod tests {
         let mut out = Vec::new();
         t.print(&mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "  name       n\n  é          1\n  longer  1000\n");
+    }
+
+    #[test]
+    fn wide_cells_keep_their_end() {
+        let long = "x".repeat(300) + "/end";
+        let cell = shortened(long);
+        assert!(cell.starts_with('…') && cell.ends_with("/end") && cell.chars().count() == WIDEST);
     }
 
     #[test]

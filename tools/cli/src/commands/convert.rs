@@ -94,9 +94,17 @@ impl Summary<'_> {
         let r = self.report;
         if !r.float_steps.is_empty() {
             writeln!(out, "steps in float, and why:")?;
-            let mut table = Table::new(&["step", "kind", "reason"]);
+            // One line for each reason and kind: a float model has hundreds of steps and one reason.
+            let mut groups: Vec<(&str, &str, Vec<&str>)> = Vec::new();
             for s in &r.float_steps {
-                table.row([s.name.clone(), s.kind.clone(), s.reason.clone()]);
+                match groups.iter_mut().find(|(reason, kind, _)| *reason == s.reason && *kind == s.kind) {
+                    Some((.., names)) => names.push(&s.name),
+                    None => groups.push((&s.reason, &s.kind, vec![&s.name])),
+                }
+            }
+            let mut table = Table::new(&[">steps", "kind", "reason", "<first"]);
+            for (reason, kind, names) in groups {
+                table.row([names.len().to_string(), kind.into(), reason.into(), names[0].into()]);
             }
             table.print(out)?;
         }

@@ -92,7 +92,7 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
     }
 
     writeln!(out, "\nsteps")?;
-    let mut table = Table::new(&[">#", "name", "kind", "dtype", "kernel", "output", ">bytes", ">MACs", "from"]);
+    let mut table = Table::new(&[">#", "<name", "kind", "dtype", "kernel", "output", ">bytes", ">MACs", "<from"]);
     for (i, s) in describe::steps(model).into_iter().enumerate() {
         let from = match &s.source_nodes[..] {
             [] => "-".to_string(),
@@ -107,7 +107,7 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
     table.print(out)?;
 
     writeln!(out, "\narena map (a tensor holds its bytes from the first to the last step of its life)")?;
-    let mut table = Table::new(&[">offset", ">bytes", "life", "dtype", "shape", "what"]);
+    let mut table = Table::new(&[">offset", ">bytes", "life", "dtype", "shape", "<what"]);
     for r in describe::arena_map(model) {
         let t = r.record.0;
         let what = match (&r.input, &r.output, r.written_by.last()) {

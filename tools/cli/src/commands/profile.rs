@@ -159,7 +159,7 @@ impl Profile<'_> {
 
     fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let mut table =
-            Table::new(&[">#", "name", "kind", "dtype", "kernel", "output", ">MACs", ">time", ">share", ">GMAC/s"]);
+            Table::new(&[">#", "<name", "kind", "dtype", "kernel", "output", ">MACs", ">time", ">share", ">GMAC/s"]);
         for (i, s, ns) in &self.rows {
             let text = |s: &str| s.to_string();
             let speed = if s.macs == 0 { "-".into() } else { format!("{:.2}", speed(s.macs, *ns)) };

@@ -322,7 +322,10 @@ impl<'a> Lowerer<'a> {
             .map(|&p| dtype(p))
             .collect();
         if !computed.contains(&DType::F32) {
-            let reason = format!("its result is f32: no QuantizeLinear follows {}", node.op.name());
+            let reason = match node.op {
+                Op::Dequantize => "it hands a quantised tensor to a float reader".into(),
+                _ => format!("its result is f32: no QuantizeLinear follows {}", node.op.name()),
+            };
             return if out == DType::F32 { (DType::F32, Some(reason)) } else { (first, None) };
         }
         let reason = match node.op {
