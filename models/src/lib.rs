@@ -1,5 +1,6 @@
 //! Small trained models of Kinglet's own, as ONNX files with samples. Each has a folder of its own that tells how it was
 //! trained; the bytes are compiled in, so that an example or a test needs no file.
+#![forbid(unsafe_code)]
 
 /// Printed characters: a VanillaNet-style classifier of 62 classes (see `glyphs/README.md`).
 ///

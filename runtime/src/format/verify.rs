@@ -68,7 +68,10 @@ fn tensor(m: &Model<'_>, t: &TensorRecord) -> bool {
         None => t.zero_point == 0 || t.dtype == DType::I32,
     };
     let whole = t.rank == 0 || elements(&Tensor(*t)) == Some(u64::from(t.bytes) / t.dtype.size() as u64);
+    // What lives on between runs is not overwritten by what does not.
+    let clear_of_state = t.region != Region::Arena || t.bytes == 0 || t.offset as usize >= m.state_bytes();
     end <= limit as u64
+        && clear_of_state
         && (t.offset as usize).is_multiple_of(align)
         && (t.bytes as usize).is_multiple_of(t.dtype.size())
         && rows == u64::from(t.bytes)

@@ -66,7 +66,7 @@ record! {
 impl Params for DepthwiseConv {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         let ([in_h, in_w], [out_h, out_w], ch) = (self.input, self.output, self.channels);
-        window_fits(self.kernel, self.stride, self.dilation, &[self.batch, in_h, in_w, out_h, out_w, ch])?;
+        window_fits(self.kernel, self.stride, self.dilation, self.output, &[self.batch, in_h, in_w, out_h, out_w, ch])?;
         ensure(self.pad.iter().all(|p| p.unsigned_abs() <= 1 << 28), Fault::Params)?;
         let (x, y) = (c.input(0)?, c.output()?);
         c.size(&x, &[self.batch, in_h, in_w, ch])?;

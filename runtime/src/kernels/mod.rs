@@ -89,7 +89,7 @@ macro_rules! kinds {
         /// The kernels of one CPU: a method a step kind, each computing a range of output rows. A CPU crate overrides
         /// what it does better and inherits the reference for the rest.
         pub trait Kernels: Sync {
-            /// Name of the kernel that runs steps of `kind` with the given operands, for profiles.
+            /// Name of the kernel that runs steps of `kind`, for profiles.
             fn kernel_name(&self, kind: StepKind) -> &'static str {
                 let _ = kind;
                 "reference"

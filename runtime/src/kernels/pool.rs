@@ -55,7 +55,7 @@ record! {
 impl Params for Pool {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         let ([in_h, in_w], [out_h, out_w], ch) = (self.input, self.output, self.channels);
-        window_fits(self.kernel, self.stride, self.dilation, &[self.batch, in_h, in_w, out_h, out_w, ch])?;
+        window_fits(self.kernel, self.stride, self.dilation, self.output, &[self.batch, in_h, in_w, out_h, out_w, ch])?;
         ensure(self.pad.iter().chain(&self.pad_end).all(|p| (0..=1 << 28).contains(p)), Fault::Params)?;
         // A window mostly outside its input would cost time that no tensor accounts for.
         let useful = |d: usize| u64::from(self.kernel[d]) <= 2 * u64::from(self.input[d]) + 64;

@@ -30,7 +30,7 @@ record! {
         pub op: TernaryOp,
         /// Extents of the output: rows first.
         pub dims: [u32; 6],
-        /// Strides of the inputs.
+        /// Strides of input 0.
         pub a_strides: [i32; 6],
         /// Strides of input 1.
         pub b_strides: [i32; 6],

@@ -67,13 +67,16 @@ fn shape(tensor: &Tensor) -> Vec<u32> {
     if tensor.shape().is_empty() && tensor.len() != 1 { vec![tensor.len() as u32] } else { tensor.shape().to_vec() }
 }
 
-/// The type of the data that comes in; a condition or a list of indices is no data.
+/// The type of the data that comes in; a condition or a list of indices is no data. A conversion from or to float is float.
 fn computes_in(model: &Model<'_>, step: &Step<'_>) -> Option<DType> {
+    let dtype = |t: usize| model.tensor(t).dtype();
+    let output = step.output(0).map(dtype);
     let data = match step.kind()? {
-        StepKind::Ternary => step.input(1),
-        _ => step.input(0),
+        StepKind::Ternary => step.input(1).map(dtype),
+        StepKind::Convert if output == Some(DType::F32) => output,
+        _ => step.input(0).map(dtype),
     };
-    data.or_else(|| step.output(0)).map(|t| model.tensor(t).dtype())
+    data.or(output)
 }
 
 /// An input or output of the model.

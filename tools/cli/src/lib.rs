@@ -6,6 +6,7 @@
 //!
 //! Exit status: 0 ok, 1 the work failed, 2 wrong usage. Results go to standard output, everything else (errors, notes,
 //! progress) to standard error.
+#![forbid(unsafe_code)]
 
 mod args;
 mod atomic_write;

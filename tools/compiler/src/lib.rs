@@ -11,6 +11,7 @@
 //! * [`check`] compares every step of a run with a literal evaluation of its node.
 //! * [`lower`] turns each node into a step of the runtime, [`plan`] orders the steps and lays out the arena, and the result
 //!   is written as a `.kgl`.
+#![forbid(unsafe_code)]
 
 pub mod array;
 pub mod check;

@@ -2,6 +2,7 @@
 //!
 //! Messages and field numbers are those of the public `onnx.proto` (IR version 10); fields that nothing here uses are left
 //! out and skipped when reading. There is no code generation and no `protoc`: the declarations below are the whole format.
+#![forbid(unsafe_code)]
 
 pub use prost;
 use prost::{Enumeration, Message, Oneof};

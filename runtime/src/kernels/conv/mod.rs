@@ -101,7 +101,13 @@ impl Params for Conv {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         let [in_h, in_w, in_c] = self.input;
         let [out_h, out_w, out_c] = self.output;
-        window_fits(self.kernel, self.stride, self.dilation, &[self.batch, in_h, in_w, in_c, out_h, out_w, out_c])?;
+        window_fits(
+            self.kernel,
+            self.stride,
+            self.dilation,
+            [out_h, out_w],
+            &[self.batch, in_h, in_w, in_c, out_h, out_w, out_c],
+        )?;
         ensure(self.upsample.iter().all(|u| (1..=1 << 14).contains(u)), Fault::Params)?;
         ensure(self.pad.iter().all(|p| p.unsigned_abs() <= 1 << 28), Fault::Params)?;
         ensure(self.groups > 0 && in_c % self.groups == 0 && out_c % self.groups == 0, Fault::Params)?;

@@ -10,7 +10,7 @@ use kinglet::DType;
 use kinglet::kernels::UnaryOp;
 
 use super::util::{data_inputs, merged_sources, moves_only};
-use crate::graph::{BinaryOp, Graph, Node, Op, Quant, TensorId};
+use crate::graph::{BinaryOp, Graph, Node, Op, Quant, Tensor, TensorId};
 
 /// Absorbs every `Quantize` and `Dequantize` that a neighbour can take.
 pub fn absorb(graph: &mut Graph) {
@@ -273,16 +273,20 @@ pub fn why_not_integer(graph: &Graph, op: &Op, x: TensorId, w: TensorId, y: Tens
     if qw.zero_points.iter().any(|z| *z != qw.zero_points[0]) {
         return Some(format!("`{}` has several zero points", tw.name));
     }
-    // The largest sum must fit 32 bits whatever the values are.
-    let span = |d: DType, z: i32| {
-        let (lo, hi) = d.quantized_range().expect("bytes have a range");
-        i64::from((z - lo).max(hi - z))
-    };
-    let largest = span(tx.dtype, qx.zero_points[0]) * span(tw.dtype, qw.zero_points[0]) * sum as i64;
-    if largest > i64::from(i32::MAX) {
+    if largest_product(tx, tw) * sum as i64 > i64::from(i32::MAX) {
         return Some(format!("a sum of {sum} products in `{}` could exceed 32 bits", graph.tensors[y].name));
     }
     None
+}
+
+/// The largest magnitude of `(x − zx)·(w − zw)`, whatever the values are.
+fn largest_product(x: &Tensor, w: &Tensor) -> i64 {
+    let span = |t: &Tensor| {
+        let (lo, hi) = t.dtype.quantized_range().expect("bytes have a range");
+        let z = t.quant.as_ref().map_or(0, |q| q.zero_points[0]);
+        i64::from((z - lo).max(hi - z))
+    };
+    span(x) * span(w)
 }
 
 /// Whether the integer product has a bias and a multiplier for each column: convolutions, and what becomes one.
@@ -293,14 +297,19 @@ fn takes_bias(graph: &Graph, op: &Op, x: TensorId, w: TensorId) -> bool {
     !is_matmul || w.value.is_some() && w.shape.len() == 2 && x.value.is_none() && !transposed
 }
 
-/// Whether bias `b` counts in units of `sx·sw`, as the accumulator does.
+/// Whether bias `b` counts in units of `sx·sw`, as the accumulator does, and leaves it room for the sum.
 fn bias_fits(graph: &Graph, x: TensorId, w: TensorId, b: TensorId) -> bool {
     let bias = &graph.tensors[b];
     let quants = (&graph.tensors[x].quant, &graph.tensors[w].quant, &bias.quant);
     let (Some(qx), Some(qw), Some(qb)) = quants else { return false };
     let at = |q: &Quant, k: usize| f64::from(if q.scales.len() == 1 { q.scales[0] } else { q.scales[k] });
+    let (tx, tw) = (&graph.tensors[x], &graph.tensors[w]);
+    let largest = bias.value.as_ref().map_or(0, |v| v.ints().iter().map(|b| b.abs()).max().unwrap_or(0));
+    // No output channel sums over more products than there are weights for it.
+    let terms = tw.len() / bias.len().max(1);
+    let room = largest + largest_product(tx, tw) * terms as i64 <= i64::from(i32::MAX);
     // The file rounds the product of scales to f32; a bias of up to 2²⁴ then differs by less than one unit.
-    bias.dtype == DType::I32
+    room && bias.dtype == DType::I32
         && bias.value.is_some()
         && qb.zero_points.iter().all(|&z| z == 0)
         && (0..bias.len()).all(|k| {

@@ -1,0 +1,67 @@
+//! The kernels of this CPU give the reference's bits, in integers and in floats, on whole models and with threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kinglet::{Kernels, Reference};
+use kinglet_compiler::array::Array;
+use kinglet_compiler::{Options, compile, import};
+use kinglet_models::glyphs;
+use kinglet_native::{ModelFile, OwnedSession, best_kernels};
+use kinglet_tests::{compile_for, parse_npz, read_npz, row, shared};
+
+fn outputs(
+    file: &Arc<ModelFile>,
+    kernels: &'static dyn Kernels,
+    threads: usize,
+    inputs: &BTreeMap<String, Array>,
+) -> Vec<Vec<u8>> {
+    let mut session = OwnedSession::with_kernels(file.clone(), threads, kernels).expect("there is memory");
+    let model = file.model();
+    for i in 0..model.input_count() {
+        let name = model.input_name(i).expect("compiled with names");
+        session.input_bytes_mut(i).expect("exists").copy_from_slice(&inputs[name].to_bytes());
+    }
+    session.run();
+    (0..model.output_count()).map(|i| session.output_bytes(i).expect("exists").to_vec()).collect()
+}
+
+fn compare(name: &str, kgl: &[u8], inputs: &BTreeMap<String, Array>) {
+    let file = Arc::new(ModelFile::from_bytes(kgl).expect("the compiler writes valid files"));
+    let want = outputs(&file, &Reference, 1, inputs);
+    for threads in [1, 2] {
+        assert!(outputs(&file, best_kernels(), threads, inputs) == want, "{name} with {threads} threads");
+    }
+}
+
+#[test]
+fn the_models_of_the_repository() {
+    let images = &parse_npz(glyphs::VECTORS)["image"];
+    let options = Options { dims: [("batch".to_string(), 1)].into(), ..Options::default() };
+    for (name, onnx) in [("glyphs f32", glyphs::F32), ("glyphs int8", glyphs::INT8)] {
+        let compiled = compile(import(onnx, None, &options).expect("imports"), &options).expect("compiles");
+        for i in 0..images.shape[0] {
+            compare(name, &compiled.kgl, &[("image".to_string(), row(images, i))].into());
+        }
+    }
+}
+
+#[test]
+fn the_exports() {
+    let Some(shared) = shared() else {
+        println!("skipped: the exported models are not beside this checkout (KINGLET_SHARED names their folder)");
+        return;
+    };
+    let mut compared = 0;
+    for entry in std::fs::read_dir(shared.join("exports")).expect("the folder is there") {
+        let path = entry.expect("a readable entry").path();
+        if path.extension().is_none_or(|e| e != "onnx") || !path.with_extension("npz").exists() {
+            continue;
+        }
+        let arrays = read_npz(&path.with_extension("npz"));
+        let Ok(compiled) = compile_for(&path, &arrays) else { continue };
+        compare(&path.display().to_string(), &compiled.kgl, &arrays);
+        compared += 1;
+    }
+    assert!(compared >= 60, "only {compared} models were compared");
+}
