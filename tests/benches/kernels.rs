@@ -1,5 +1,8 @@
 //! Times of single steps, with the best kernels of this CPU and with the reference: `cargo bench -p kinglet-tests`.
 
+// The macro at the end declares a function without documentation.
+#![allow(missing_docs)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use kinglet::format::words::Record;
 use kinglet::format::{BandRecord, MAX_RANK, StepRecord, TensorRecord};
-use kinglet::kernels::{Conv, CumSum, Pad};
+use kinglet::kernels::{Conv, CumSum, DepthwiseConv, Epilogue, Pad};
 use kinglet::{DType, StepKind, Target};
 use kinglet_compiler::ops::OPERATORS;
 
@@ -111,6 +111,8 @@ fn plain(doc: &str) -> String {
 fn words(kind: &str) -> usize {
     match kind.strip_prefix('[').and_then(|t| t.strip_suffix(']')).and_then(|t| t.split_once("; ")) {
         Some((_, n)) => n.parse().expect("an extent"),
+        // The one record that is a field of others.
+        None if kind == "Epilogue" => Epilogue::WORDS,
         // Numbers, bools and enums take one each.
         None => 1,
     }
@@ -191,6 +193,8 @@ fn tables() -> BTreeMap<String, String> {
         ("StepRecord", StepRecord::WORDS),
         ("BandRecord", BandRecord::WORDS),
         ("Conv", Conv::WORDS),
+        ("DepthwiseConv", DepthwiseConv::WORDS),
+        ("Epilogue", Epilogue::WORDS),
         ("CumSum", CumSum::WORDS),
         ("Pad", Pad::WORDS),
     ];

@@ -2,8 +2,9 @@
 
 use core::ops::Range;
 
+use super::super::epilogue::WEIGHTS;
 use super::super::window::source;
-use super::Conv;
+use super::{Conv, PADDING};
 use crate::Element;
 use crate::rows::{Operands, Rows};
 
@@ -106,8 +107,8 @@ fn tile<X, T, const M: usize>(
 {
     let [in_h, in_w, in_c] = p.input;
     let x: Rows<'_> = o.input(0).rows((p.batch * in_h) as usize, (in_w * in_c) as usize);
-    let weights = o.constant::<T::Weight>(1);
-    let padding = o.constant::<X>(4);
+    let weights = o.constant::<T::Weight>(WEIGHTS);
+    let padding = o.constant::<X>(PADDING);
     let total = p.taps() * p.group_in();
     let (group_out, blocks) = (p.group_out(), p.blocks());
     let windows: [Window; M] = core::array::from_fn(|m| Window::of(p, pixel + m));

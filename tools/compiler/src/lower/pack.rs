@@ -46,3 +46,8 @@ pub(crate) fn blocks<T: Copy + Default>(
     }
     out
 }
+
+/// The weights of a depthwise convolution as `[tap][channel]`.
+pub(crate) fn taps_outside<T>(d: Dims, at: impl Fn(usize, usize, usize, usize) -> T) -> Vec<T> {
+    (0..d.taps).flat_map(|tap| (0..d.groups).map(move |c| (c, tap))).map(|(c, tap)| at(c, 0, 0, tap)).collect()
+}

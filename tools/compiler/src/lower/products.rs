@@ -1,9 +1,10 @@
 //! Convolutions and matrix products.
 
-use kinglet::kernels::{Conv, DepthwiseConv, MatMul, UnaryOp};
+use kinglet::format::words::Record;
+use kinglet::kernels::{Conv, DepthwiseConv, Epilogue, MatMul, UnaryOp};
 use kinglet::{DType, StepKind};
 
-use super::pack::{Dims, Order, blocks};
+use super::pack::{Dims, Order, blocks, taps_outside};
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::{Array, broadcast_strides};
 use crate::graph::{Layout, Node, Op, Post, Quant, TensorId, Window};
@@ -28,16 +29,30 @@ struct Product<'a> {
     at: Box<dyn Fn(usize, usize, usize, usize) -> usize>,
 }
 
+impl Product<'_> {
+    fn dims(&self) -> Dims {
+        Dims {
+            groups: self.groups,
+            group_out: self.output[2] / self.groups,
+            group_in: self.input[2] / self.groups,
+            taps: self.kernel[0] * self.kernel[1],
+        }
+    }
+}
+
 /// Weights and what goes with them, in the runtime's types.
 struct Constants {
     weights: PlanTensorId,
     bias: PlanTensorId,
     multipliers: Option<PlanTensorId>,
     weight_zero: i32,
-    q_lo: i32,
-    q_hi: i32,
-    mid_scale: f32,
-    mid_zero: i32,
+    epilogue: Epilogue,
+}
+
+/// The epilogue of a product whose result is not an integer.
+fn float_epilogue(post: &Post) -> Epilogue {
+    let (function, alpha, beta) = post.function.unwrap_or((UnaryOp::Identity, 0.0, 0.0));
+    Epilogue { lo: post.lo, hi: post.hi, q_lo: 0, q_hi: 0, mid_scale: 1.0, mid_zero: 0, post: function, alpha, beta }
 }
 
 fn two<T: Copy>(list: &[T], one: T) -> [T; 2] {
@@ -222,98 +237,89 @@ impl Lowerer<'_> {
         self.graph.tensors[t].quant.as_ref().and_then(Quant::single)
     }
 
-    /// Packs weights, bias and multipliers of a product. `fold_input_zero`: padding holds the input's zero point, so its part
-    /// of the sum is a constant that goes into the bias.
+    /// Packs weights, bias and multipliers of a product.
     fn constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
-        let [_, _, in_c] = p.input;
-        let [_, _, out_c] = p.output;
-        let d = Dims {
-            groups: p.groups,
-            group_out: out_c / p.groups,
-            group_in: in_c / p.groups,
-            taps: p.kernel[0] * p.kernel[1],
-        };
-        let block = self.target.conv_block();
-        let w = self.value(p.weights).expect("checked").clone();
-        let packed_len = [d.groups * d.group_out.div_ceil(block), d.taps, d.group_in, block];
-        let y = &self.graph.tensors[node.output];
-        let bias_value =
-            p.bias.map(|b| self.value(b).ok_or_else(|| no_kernel("its bias is not constant", ""))).transpose()?;
-        let tx = &self.graph.tensors[p.x];
-        let Some((sx, zx)) = self.single_quant(p.x) else {
-            if tx.dtype != DType::F32 || y.dtype != DType::F32 {
-                let reason = format!("a product of {} into {}", tx.dtype.name(), y.dtype.name());
-                return Err(no_kernel(reason, "quantise input and output, or neither"));
-            }
-            let reals = w.reals();
-            let values: Vec<f32> = if depthwise {
-                // [channel, 1, taps] → [taps, channel]
-                (0..d.taps)
-                    .flat_map(|tap| (0..out_c).map(move |c| (c, tap)))
-                    .map(|(c, tap)| reals[(p.at)(c, 0, 0, tap)] as f32)
-                    .collect()
-            } else {
-                blocks(d, block, Order::ChannelsInside, |g, o, i, tap| reals[(p.at)(g, o, i, tap)] as f32)
-            };
-            let weights = self.constant_f32(&values);
-            let bias: Vec<f32> = match bias_value {
-                Some(v) => v.reals().iter().map(|&v| v as f32).collect(),
-                None => vec![0.0; out_c],
-            };
-            let bias = self.constant_f32(&bias);
-            let (mid_scale, mid_zero, q_lo, q_hi) = (1.0, 0, 0, 0);
-            return Ok(Constants { weights, bias, multipliers: None, weight_zero: 0, q_lo, q_hi, mid_scale, mid_zero });
-        };
-        let quant = self.graph.tensors[p.weights]
-            .quant
-            .clone()
-            .ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
-        // u8 weights are stored as i8: both the weight and its zero point move by 128.
-        let shift = if self.graph.tensors[p.weights].dtype == DType::U8 { 128 } else { 0 };
-        let zero = quant.zero_points[0];
-        let weight_zero = zero - shift;
-        let ints = w.ints();
-        let stored = |g: usize, o: usize, i: usize, tap: usize| (ints[(p.at)(g, o, i, tap)] - i64::from(shift)) as i8;
-        let values: Vec<i8> = if depthwise {
-            (0..d.taps).flat_map(|tap| (0..out_c).map(move |c| (c, tap))).map(|(c, tap)| stored(c, 0, 0, tap)).collect()
+        if p.bias.is_some_and(|b| self.value(b).is_none()) {
+            return Err(no_kernel("its bias is not constant", ""));
+        }
+        match self.single_quant(p.x) {
+            Some(x) => self.int_constants(node, p, depthwise, x),
+            None => self.float_constants(node, p, depthwise),
+        }
+    }
+
+    fn float_constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
+        let (x, y) = (self.graph.tensors[p.x].dtype, self.graph.tensors[node.output].dtype);
+        if x != DType::F32 || y != DType::F32 {
+            let reason = format!("a product of {} into {}", x.name(), y.name());
+            return Err(no_kernel(reason, "quantise input and output, or neither"));
+        }
+        let d = p.dims();
+        let reals = self.value(p.weights).expect("checked").reals();
+        let weight = |g: usize, o: usize, i: usize, tap: usize| reals[(p.at)(g, o, i, tap)] as f32;
+        let values = if depthwise {
+            taps_outside(d, weight)
         } else {
-            blocks(d, block, Order::InputsInside, stored)
+            blocks(d, self.target.conv_block(), Order::ChannelsInside, weight)
         };
-        let bytes = values.into_iter().map(|v| v as u8).collect();
-        let shape: &[usize] = if depthwise { &[d.taps, out_c] } else { &packed_len };
-        let weights = self.constant(DType::I8, shape, bytes);
-        let raw_bias = bias_value.map(|v| v.ints().into_owned()).unwrap_or_else(|| vec![0; out_c]);
-        let bias: Vec<i32> = (0..out_c)
-            .map(|c| {
-                if depthwise {
-                    return raw_bias[c] as i32;
-                }
-                let (g, o) = (c / d.group_out, c % d.group_out);
-                let sum: i64 = (0..d.group_in)
-                    .flat_map(|i| (0..d.taps).map(move |tap| (i, tap)))
-                    .map(|(i, tap)| ints[(p.at)(g, o, i, tap)] - i64::from(zero))
-                    .sum();
-                (raw_bias[c] - i64::from(zx) * sum) as i32
-            })
-            .collect();
-        let bias = self.constant(DType::I32, &[out_c], bias.iter().flat_map(|v| v.to_le_bytes()).collect());
-        let out = self.single_quant(node.output);
+        let bias: Vec<f32> = match p.bias.and_then(|b| self.value(b)) {
+            Some(v) => v.reals().iter().map(|&v| v as f32).collect(),
+            None => vec![0.0; p.output[2]],
+        };
+        let (weights, bias) = (self.constant_f32(&values), self.constant_f32(&bias));
+        Ok(Constants { weights, bias, multipliers: None, weight_zero: 0, epilogue: float_epilogue(p.post) })
+    }
+
+    fn int_constants(
+        &mut self,
+        node: &Node,
+        p: &Product<'_>,
+        depthwise: bool,
+        (sx, zx): (f32, i32),
+    ) -> Result<Constants> {
+        let (d, out_c) = (p.dims(), p.output[2]);
+        let w = &self.graph.tensors[p.weights];
+        let quant = w.quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
+        // u8 weights are stored as i8: both the weight and its zero point move by 128.
+        let shift = if w.dtype == DType::U8 { 128 } else { 0 };
+        let zero = quant.zero_points[0];
+        let ints = self.value(p.weights).expect("checked").ints();
+        let weight = |g: usize, o: usize, i: usize, tap: usize| ints[(p.at)(g, o, i, tap)];
+        let stored = |g: usize, o: usize, i: usize, tap: usize| (weight(g, o, i, tap) - i64::from(shift)) as i8 as u8;
+        let values = if depthwise {
+            taps_outside(d, stored)
+        } else {
+            blocks(d, self.target.conv_block(), Order::InputsInside, stored)
+        };
+        let len = values.len();
+        let weights = self.constant(DType::I8, &[len], values);
+        let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
+        let given = given.unwrap_or_else(|| vec![0; out_c]);
+        // Padding pixels of a dense convolution hold the input's zero point, so that its part of every sum is a constant.
+        let bias = |c: usize| {
+            let (g, o) = (c / d.group_out, c % d.group_out);
+            let taps = (0..d.group_in).flat_map(|i| (0..d.taps).map(move |tap| (i, tap)));
+            let sum: i64 = taps.map(|(i, tap)| weight(g, o, i, tap) - i64::from(zero)).sum();
+            given[c] - if depthwise { 0 } else { i64::from(zx) * sum }
+        };
+        let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect();
+        let bias = self.constant(DType::I32, &[out_c], bias);
+        let y = &self.graph.tensors[node.output];
         let mid = p.post.mid.as_ref().map(|m| (m.dtype, m.scale, m.zero_point));
-        let mid = mid.or_else(|| out.map(|(s, z)| (y.dtype, s, z)));
+        let mid = mid.or_else(|| self.single_quant(node.output).map(|(s, z)| (y.dtype, s, z)));
         // The quotient as ONNX Runtime forms it, in f32, so that the same files give the same bits.
-        let per_channel = |c: usize| sx * if quant.scales.len() == 1 { quant.scales[0] } else { quant.scales[c] };
+        let scale = |c: usize| sx * if quant.scales.len() == 1 { quant.scales[0] } else { quant.scales[c] };
         let divisor = mid.map_or(1.0, |m| m.1);
-        let multipliers: Vec<f32> = (0..out_c).map(|c| per_channel(c) / divisor).collect();
+        let multipliers: Vec<f32> = (0..out_c).map(|c| scale(c) / divisor).collect();
         let multipliers = Some(self.constant_f32(&multipliers));
-        let (q_lo, q_hi, mid_scale, mid_zero) = match mid {
-            Some((dtype, scale, zero)) => {
-                let (lo, hi) = dtype.quantized_range().ok_or_else(|| no_kernel("an output that is no byte", ""))?;
-                let cut = |v: f32| kinglet::quant::quantize(v, scale, zero, lo, hi);
-                (cut(p.post.lo), cut(p.post.hi), scale, zero)
-            }
-            None => (0, 0, 1.0, 0),
-        };
-        Ok(Constants { weights, bias, multipliers, weight_zero, q_lo, q_hi, mid_scale, mid_zero })
+        let mut epilogue = float_epilogue(p.post);
+        if let Some((dtype, scale, zero)) = mid {
+            let (lo, hi) = dtype.quantized_range().ok_or_else(|| no_kernel("an output that is no byte", ""))?;
+            let cut = |v: f32| kinglet::quant::quantize(v, scale, zero, lo, hi);
+            (epilogue.q_lo, epilogue.q_hi) = (cut(p.post.lo), cut(p.post.hi));
+            (epilogue.mid_scale, epilogue.mid_zero) = (scale, zero);
+        }
+        Ok(Constants { weights, bias, multipliers, weight_zero: zero - shift, epilogue })
     }
 
     fn padding_pixel(&mut self, x: TensorId, channels: usize) -> PlanTensorId {
@@ -328,7 +334,6 @@ impl Lowerer<'_> {
 
     fn dense(&mut self, node: &Node, p: &Product<'_>) -> Result<()> {
         let c = self.constants(node, p, false)?;
-        let (post, alpha, beta) = p.post.function.unwrap_or((UnaryOp::Identity, 0.0, 0.0));
         let hwc = |v: [usize; 3]| v.map(|v| v as u32);
         let params = Conv {
             batch: p.batch as u32,
@@ -341,36 +346,20 @@ impl Lowerer<'_> {
             pad: p.pad.map(|v| v as i32),
             upsample: words(p.upsample),
             block: self.target.conv_block() as u32,
-            lo: p.post.lo,
-            hi: p.post.hi,
-            q_lo: c.q_lo,
-            q_hi: c.q_hi,
             weight_zero: c.weight_zero,
-            mid_scale: c.mid_scale,
-            mid_zero: c.mid_zero,
-            post,
-            alpha,
-            beta,
+            epilogue: c.epilogue,
         };
         let padding = self.padding_pixel(p.x, p.input[2]);
-        let x = self.operand(p.x);
-        let residual = p.residual.map(|r| self.operand(r));
-        let table = p.post.table.clone().map(|t| self.constant(DType::U8, &[256], t));
-        let y = self.buffer_tensor(node.output);
-        let rows = p.batch * p.output[0];
-        let taps = p.kernel[0] * p.kernel[1] * (p.input[2] / p.groups);
         // A transposed convolution does the work of its input's pixels, not of the zeros between them.
         let pixels = if p.upsample == [1, 1] { p.output } else { [p.input[0], p.input[1], p.output[2]] };
-        let macs = (p.batch * pixels.iter().product::<usize>() * taps) as u64;
-        let inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, Some(padding), residual, table];
-        let extra = Extra { rows, macs, in_place: self.residual_in_place(residual, y, 5) };
-        self.emit(node, StepKind::Conv, params, inputs, y, extra);
+        let per_pixel = p.kernel[0] * p.kernel[1] * (p.input[2] / p.groups);
+        let macs = (p.batch * pixels.iter().product::<usize>() * per_pixel) as u64;
+        self.emit_product(node, p, StepKind::Conv, params, &c, Some(padding), macs);
         Ok(())
     }
 
     fn depthwise(&mut self, node: &Node, p: &Product<'_>) -> Result<()> {
         let c = self.constants(node, p, true)?;
-        let (post, alpha, beta) = p.post.function.unwrap_or((UnaryOp::Identity, 0.0, 0.0));
         let params = DepthwiseConv {
             batch: p.batch as u32,
             input: words([p.input[0], p.input[1]]),
@@ -380,31 +369,36 @@ impl Lowerer<'_> {
             stride: words(p.stride),
             dilation: words(p.dilation),
             pad: p.pad.map(|v| v as i32),
-            lo: p.post.lo,
-            hi: p.post.hi,
-            q_lo: c.q_lo,
-            q_hi: c.q_hi,
             weight_zero: c.weight_zero,
-            mid_scale: c.mid_scale,
-            mid_zero: c.mid_zero,
-            post,
-            alpha,
-            beta,
+            epilogue: c.epilogue,
         };
+        let macs = (p.batch * p.output.iter().product::<usize>() * p.kernel[0] * p.kernel[1]) as u64;
+        self.emit_product(node, p, StepKind::DepthwiseConv, params, &c, None, macs);
+        Ok(())
+    }
+
+    /// Emits a convolution with its operands: x, weights, bias, multipliers, residual, table, padding pixel.
+    #[allow(clippy::too_many_arguments)]
+    fn emit_product<P: Record>(
+        &mut self,
+        node: &Node,
+        p: &Product<'_>,
+        kind: StepKind,
+        params: P,
+        c: &Constants,
+        padding: Option<PlanTensorId>,
+        macs: u64,
+    ) {
         let x = self.operand(p.x);
         let residual = p.residual.map(|r| self.operand(r));
         let table = p.post.table.clone().map(|t| self.constant(DType::U8, &[256], t));
         let y = self.buffer_tensor(node.output);
-        let rows = p.batch * p.output[0];
-        let macs = (p.batch * p.output.iter().product::<usize>() * p.kernel[0] * p.kernel[1]) as u64;
-        let inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, residual, table];
-        let extra = Extra { rows, macs, in_place: self.residual_in_place(residual, y, 4) };
-        self.emit(node, StepKind::DepthwiseConv, params, inputs, y, extra);
-        Ok(())
-    }
-
-    fn residual_in_place(&self, residual: Option<PlanTensorId>, y: PlanTensorId, slot: u32) -> u32 {
         let size = |p: PlanTensorId| self.out.tensors[p].dtype.size();
-        if residual.is_some_and(|r| size(r) == size(y)) { 1 << slot } else { 0 }
+        let mut inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, residual, table];
+        inputs.extend(padding.map(Some));
+        // A residual (operand 4) is read pixel by pixel before the result is stored, so the result may take its place.
+        let in_place = if residual.is_some_and(|r| size(r) == size(y)) { 1 << 4 } else { 0 };
+        let extra = Extra { rows: p.batch * p.output[0], macs, in_place };
+        self.emit(node, kind, params, inputs, y, extra);
     }
 }
