@@ -53,7 +53,8 @@ pub fn ints(name: &str, data_type: DataType, dims: &[i64], values: &[i64]) -> Te
     t
 }
 
-fn reals(name: &str, values: &[f32]) -> TensorProto {
+/// A scalar (one value) or a vector of the given reals.
+pub fn reals(name: &str, values: &[f32]) -> TensorProto {
     let dims = if values.len() == 1 { vec![] } else { vec![values.len() as i64] };
     TensorProto { float_data: values.to_vec(), ..floats(name, &dims) }
 }
