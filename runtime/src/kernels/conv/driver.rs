@@ -10,6 +10,8 @@ use crate::rows::{Operands, Rows};
 
 /// Output channels in one block of packed weights; equals [`crate::Target::conv_block`] of the generic target.
 pub(super) const NR: usize = 8;
+/// Sums of fewer products than this are short (see [`Conv`]).
+pub(super) const SHORT: usize = 48;
 /// Output pixels of a tile.
 const MR: usize = 4;
 /// Inputs of a pixel that are gathered at once.
@@ -82,16 +84,49 @@ pub(super) fn drive<X, T>(
     T: Arithmetic,
 {
     let out_w = p.output[1] as usize;
-    let mut pixel = rows.start * out_w;
-    let end = rows.end * out_w;
+    let (mut pixel, end) = (rows.start * out_w, rows.end * out_w);
+    let mut place = Place::of_row(p, rows.start);
     while pixel < end {
         if end - pixel >= MR {
-            tile::<X, T, MR>(p, o, pixel, &mut store);
+            tile::<X, T, MR>(p, o, pixel, &mut place, &mut store);
             pixel += MR;
         } else {
-            tile::<X, T, 1>(p, o, pixel, &mut store);
+            tile::<X, T, 1>(p, o, pixel, &mut place, &mut store);
             pixel += 1;
         }
+    }
+}
+
+/// Where the next output pixel lies. Counted up, because dividing for every pixel would cost more than a small window.
+struct Place {
+    picture: usize,
+    row: usize,
+    column: usize,
+}
+
+impl Place {
+    #[inline(always)]
+    fn of_row(p: &Conv, row: usize) -> Place {
+        let out_h = p.output[0] as usize;
+        Place { picture: row / out_h, row: row % out_h, column: 0 }
+    }
+
+    /// The window of the pixel here; moves on to the next.
+    #[inline(always)]
+    fn next(&mut self, p: &Conv) -> Window {
+        let window = Window {
+            base: (self.picture * p.input[0] as usize) as isize,
+            top: (self.row * p.stride[0] as usize) as isize - p.pad[0] as isize,
+            left: (self.column * p.stride[1] as usize) as isize - p.pad[1] as isize,
+        };
+        self.column += 1;
+        if self.column == p.output[1] as usize {
+            (self.column, self.row) = (0, self.row + 1);
+            if self.row == p.output[0] as usize {
+                (self.row, self.picture) = (0, self.picture + 1);
+            }
+        }
+        window
     }
 }
 
@@ -100,6 +135,7 @@ fn tile<X, T, const M: usize>(
     p: &Conv,
     o: &Operands<'_>,
     pixel: usize,
+    place: &mut Place,
     store: &mut impl FnMut(usize, usize, &mut [T::Sum], T::Sum),
 ) where
     X: Element + Widen<T::Input>,
@@ -111,7 +147,7 @@ fn tile<X, T, const M: usize>(
     let padding = o.constant::<X>(PADDING);
     let total = p.taps() * p.group_in();
     let (group_out, blocks) = (p.group_out(), p.blocks());
-    let windows: [Window; M] = core::array::from_fn(|m| Window::of(p, pixel + m));
+    let windows: [Window; M] = core::array::from_fn(|_| place.next(p));
     let mut gathered = [[<T::Input as bytemuck::Zeroable>::zeroed(); RUN]; M];
     for g in 0..p.groups as usize {
         for first in (0..blocks).step_by(BLOCKS) {
@@ -151,18 +187,6 @@ struct Window {
 }
 
 impl Window {
-    #[inline(always)]
-    fn of(p: &Conv, pixel: usize) -> Window {
-        let (out_h, out_w) = (p.output[0] as usize, p.output[1] as usize);
-        let (row, x) = (pixel / out_w, pixel % out_w);
-        let (picture, y) = (row / out_h, row % out_h);
-        Window {
-            base: (picture * p.input[0] as usize) as isize,
-            top: (y * p.stride[0] as usize) as isize - p.pad[0] as isize,
-            left: (x * p.stride[1] as usize) as isize - p.pad[1] as isize,
-        }
-    }
-
     /// Gathers the inputs `range` (of those under the window: taps in order, channels of group `g` within a tap).
     #[inline(always)]
     fn gather<X: Element + Widen<P>, P: Copy>(
@@ -246,7 +270,8 @@ impl Arithmetic for Float {
     }
 }
 
-/// Products in integers: the weights of one channel lie side by side, and a few sums run together along them.
+/// Products in integers. Where sums are long, the weights of one channel lie side by side, and a few sums run together along
+/// them; where they are short, the ends of such runs would cost more than the runs, and channels lie side by side.
 pub(super) struct Int;
 
 impl Arithmetic for Int {
@@ -258,6 +283,20 @@ impl Arithmetic for Int {
     fn block<const M: usize>(acc: &mut [[i32; NR]; M], x: [&[i16]; M], weights: &[i8], k0: usize, total: usize) {
         let k = x[0].len();
         let x = x.map(|x| &x[..k]);
+        if total < SHORT {
+            let mut a = *acc;
+            for (i, w) in weights[k0 * NR..][..k * NR].chunks_exact(NR).enumerate() {
+                let w: [i32; NR] = core::array::from_fn(|n| i32::from(w[n]));
+                for m in 0..M {
+                    let v = i32::from(x[m][i]);
+                    for n in 0..NR {
+                        a[m][n] = a[m][n].wrapping_add(v * w[n]);
+                    }
+                }
+            }
+            *acc = a;
+            return;
+        }
         let channel = |n: usize| &weights[n * total + k0..][..k];
         for n in (0..NR).step_by(2) {
             let (w0, w1) = (channel(n), channel(n + 1));

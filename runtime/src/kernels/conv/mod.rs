@@ -31,7 +31,8 @@ record! {
     /// Rows: `batch · out_h`.
     ///
     /// Weights are packed by blocks of 8 output channels, zero where a block goes beyond its group's channels. With
-    /// `k = (tap (ky, kx), input channel)`: floats as `[group][block][k][8]`, integers as `[group][block][8][k]`.
+    /// `k = (tap (ky, kx), input channel)`: floats, and integers with fewer than 48 `k`, as `[group][block][k][8]`, other
+    /// integers as `[group][block][8][k]`.
     ///
     /// The sum is `Σ x·w`, for integers `Σ x·(w − weight_zero)`; the bias of integers includes `−zx·Σ(w − weight_zero)`.
     pub struct Conv {
@@ -63,6 +64,11 @@ record! {
 }
 
 impl Conv {
+    /// Whether integer weights with sums of `k` products lie with the inputs of a channel side by side.
+    pub const fn inputs_inside(k: usize) -> bool {
+        k >= driver::SHORT
+    }
+
     fn taps(&self) -> usize {
         (self.kernel[0] * self.kernel[1]) as usize
     }

@@ -289,7 +289,9 @@ impl Lowerer<'_> {
         let values = if depthwise {
             taps_outside(d, stored)
         } else {
-            blocks(d, self.target.conv_block(), Order::InputsInside, stored)
+            let long = Conv::inputs_inside(d.taps * d.group_in);
+            let order = if long { Order::InputsInside } else { Order::ChannelsInside };
+            blocks(d, self.target.conv_block(), order, stored)
         };
         let len = values.len();
         let weights = self.constant(DType::I8, &[len], values);
