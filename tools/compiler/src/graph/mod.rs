@@ -90,6 +90,13 @@ pub struct Node {
     pub source: Vec<String>,
 }
 
+impl Node {
+    /// How many leading inputs are data (the others are indices).
+    pub fn data_inputs(&self) -> usize {
+        if matches!(self.op, Op::Gather { .. }) { 1 } else { self.inputs.len() }
+    }
+}
+
 /// A graph with static shapes, nodes in an order of execution.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {

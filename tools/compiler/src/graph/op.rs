@@ -265,6 +265,22 @@ impl Op {
         Op::Unary { op, alpha: 0.0, beta: 0.0 }
     }
 
+    /// Whether the operator only moves elements: every output element is some input element (or a padding constant).
+    pub fn moves_only(&self) -> bool {
+        matches!(
+            self,
+            Op::Reshape
+                | Op::Transpose { .. }
+                | Op::Concat { .. }
+                | Op::Slice { .. }
+                | Op::Gather { .. }
+                | Op::Expand
+                | Op::Tile { .. }
+                | Op::DepthToSpace { .. }
+                | Op::Pad { .. }
+        )
+    }
+
     /// Name for reports and errors: the ONNX operator where there is one.
     pub fn name(&self) -> String {
         match self {

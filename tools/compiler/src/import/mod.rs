@@ -21,7 +21,7 @@ pub use tensor::{array_from_proto, dtype_from_onnx};
 
 use crate::array::Array;
 use crate::graph::{Graph, Node, Op, PoolKind, Tensor, TensorId};
-use crate::{Error, Options, Unsupported, ops, passes};
+use crate::{Error, Options, Unsupported, ops};
 
 /// Most elements a single tensor of a graph may have: more than any device this is for can hold, and few enough that a
 /// malformed shape cannot make the compiler allocate without bound.
@@ -96,7 +96,7 @@ fn raw_integers(graph: &mut Graph) {
         let reads_reals = matches!(node.op, Op::Dequantize | Op::Reinterpret)
             || (matches!(node.op, Op::Conv { .. } | Op::MatMul { .. }) && quantised(graph, node.output));
         // Moving integers, and taking the largest of a window, is the same either way.
-        let indifferent = passes::moves_only(&node.op) || matches!(node.op, Op::Pool { kind: PoolKind::Max, .. });
+        let indifferent = node.op.moves_only() || matches!(node.op, Op::Pool { kind: PoolKind::Max, .. });
         let means_reals = reads_reals || (indifferent && quantised(graph, node.output));
         if !means_reals {
             for slot in node.inputs.iter_mut().flatten() {

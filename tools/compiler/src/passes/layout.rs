@@ -178,7 +178,7 @@ impl State<'_> {
     fn general(&mut self, node: Node) {
         let rank = self.graph.tensors[node.output].shape.len();
         // The order of the largest view decides; the other operands are brought into it, unless they are larger.
-        let data = super::util::data_inputs(&node);
+        let data = node.data_inputs();
         let operands: Vec<TensorId> = node.inputs[..data].iter().flatten().copied().collect();
         let size = |s: &Self, t: &TensorId| s.graph.tensors[*t].len();
         let view = operands.iter().filter(|t| self.views.contains_key(t)).max_by_key(|t| size(self, t)).copied();

@@ -12,8 +12,6 @@ pub mod quant;
 mod scale;
 mod util;
 
-pub(crate) use util::moves_only;
-
 use crate::Error;
 use crate::graph::Graph;
 

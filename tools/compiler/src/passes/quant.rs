@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use kinglet::DType;
 use kinglet::kernels::UnaryOp;
 
-use super::util::{data_inputs, merged_sources, moves_only};
+use super::util::merged_sources;
 use crate::graph::{BinaryOp, Graph, Node, Op, Quant, Tensor, TensorId};
 
 /// Absorbs every `Quantize` and `Dequantize` that a neighbour can take.
@@ -74,7 +74,7 @@ impl<'a> State<'a> {
         match &self.graph.nodes[i].op {
             Op::Quantize => self.quantize(i),
             Op::Dequantize => {}
-            op if moves_only(op) => self.movement(i),
+            op if op.moves_only() => self.movement(i),
             Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => self.product(i),
             Op::Cast(_) | Op::ArgMax { .. } | Op::Lut { .. } | Op::Reinterpret => {}
             _ => self.compute(i),
@@ -103,7 +103,7 @@ impl<'a> State<'a> {
     fn movement(&mut self, i: usize) {
         let node = self.graph.nodes[i].clone();
         let inputs: Option<Vec<TensorId>> =
-            node.inputs[..data_inputs(&node)].iter().map(|t| t.and_then(|t| self.dequantized(t))).collect();
+            node.inputs[..node.data_inputs()].iter().map(|t| t.and_then(|t| self.dequantized(t))).collect();
         let Some(inputs) = inputs else { return };
         let first = self.graph.tensors[inputs[0]].clone();
         let alike = |&t: &TensorId| {
@@ -156,9 +156,9 @@ impl<'a> State<'a> {
         // Rounding commutes with moving elements and with cutting at a bound (both are monotone), so the quantisation can go
         // before them.
         let cuts = matches!(before.op, Op::Unary { op: UnaryOp::Relu | UnaryOp::Clip, .. });
-        if moves_only(&before.op) || cuts {
+        if before.op.moves_only() || cuts {
             let mut inputs = before.inputs.clone();
-            for slot in inputs[..data_inputs(&before)].iter_mut() {
+            for slot in inputs[..before.data_inputs()].iter_mut() {
                 let u = slot.expect("movements have all their inputs");
                 let (shape, name) =
                     (self.graph.tensors[u].shape.clone(), format!("{}:quantized", self.graph.tensors[u].name));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{Graph, Node, Op, TensorId};
+use crate::graph::{Graph, Node, TensorId};
 
 /// Who makes and who reads each tensor, as of the moment it was made.
 pub struct Links {
@@ -59,25 +59,4 @@ pub fn merged_sources<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<Stri
         }
     }
     all
-}
-
-/// Whether the operator only moves elements: every output element is some input element (or a padding constant).
-pub fn moves_only(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Reshape
-            | Op::Transpose { .. }
-            | Op::Concat { .. }
-            | Op::Slice { .. }
-            | Op::Gather { .. }
-            | Op::Expand
-            | Op::Tile { .. }
-            | Op::DepthToSpace { .. }
-            | Op::Pad { .. }
-    )
-}
-
-/// How many leading inputs of a node are data (the others are indices).
-pub fn data_inputs(node: &Node) -> usize {
-    if matches!(node.op, Op::Gather { .. }) { 1 } else { node.inputs.len() }
 }
