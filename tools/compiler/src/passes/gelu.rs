@@ -7,8 +7,8 @@ use crate::graph::{BinaryOp, Graph, Node, Op, TensorId};
 
 /// Recognises GELU, Swish, HardSwish and the thresholded Softplus.
 pub fn recognise(graph: &mut Graph) {
+    let mut links = Links::new(graph);
     for i in 0..graph.nodes.len() {
-        let links = Links::new(graph);
         let node = &graph.nodes[i];
         let found = match node.op {
             Op::Binary(BinaryOp::Mul) => swish(graph, &links, node).or_else(|| gelu(graph, &links, node)),
@@ -16,8 +16,7 @@ pub fn recognise(graph: &mut Graph) {
             _ => None,
         };
         if let Some((op, x, source)) = found {
-            let node = &mut graph.nodes[i];
-            (node.op, node.inputs, node.source) = (op, vec![Some(x)], source);
+            links.rewrite(graph, i, (op, vec![Some(x)], source));
         }
     }
     super::cleanup::cleanup(graph);

@@ -8,8 +8,8 @@ use crate::graph::{BinaryOp, Graph, Node, NormKind, Op, ReduceOp, TensorId};
 
 /// Recognises layer and RMS norms, and takes scale and bias that follow one into it.
 pub fn recognise(graph: &mut Graph) {
+    let mut links = Links::new(graph);
     for i in 0..graph.nodes.len() {
-        let links = Links::new(graph);
         let node = &graph.nodes[i].clone();
         let found = match node.op {
             Op::Binary(BinaryOp::Div) => written_out(graph, &links, node),
@@ -18,9 +18,8 @@ pub fn recognise(graph: &mut Graph) {
             Op::Binary(BinaryOp::Add) => affine(graph, &links, node, 2),
             _ => None,
         };
-        if let Some((op, inputs, source)) = found {
-            let node = &mut graph.nodes[i];
-            (node.op, node.inputs, node.source) = (op, inputs, source);
+        if let Some(found) = found {
+            links.rewrite(graph, i, found);
         }
     }
     super::cleanup::cleanup(graph);

@@ -4,14 +4,15 @@ use kinglet::DType;
 use kinglet::kernels::UnaryOp;
 
 use super::util::{Links, both_orders, merged_sources};
-use crate::graph::{BinaryOp, Graph, Mid, Node, Op, Post, TensorId};
+use crate::graph::{BinaryOp, Graph, Mid, Node, Op, Post};
 
 /// Fuses until nothing more fits.
 pub fn fuse(graph: &mut Graph) {
     loop {
         let mut changed = false;
+        let mut links = Links::new(graph);
         for i in 0..graph.nodes.len() {
-            changed |= fuse_node(graph, i);
+            changed |= fuse_node(graph, &mut links, i);
         }
         super::cleanup::fold_all(graph);
         if !changed {
@@ -39,12 +40,11 @@ fn constant_product(graph: &Graph, node: &Node) -> bool {
     }
 }
 
-fn fuse_node(graph: &mut Graph, i: usize) -> bool {
-    let links = Links::new(graph);
+fn fuse_node(graph: &mut Graph, links: &mut Links, i: usize) -> bool {
     let node = &graph.nodes[i];
     match &node.op {
         Op::Unary { .. } | Op::Lut { .. } => {}
-        Op::Binary(BinaryOp::Add) => return residual(graph, &links, i),
+        Op::Binary(BinaryOp::Add) => return residual(graph, links, i),
         _ => return false,
     }
     let x = node.inputs[0].expect("has an input");
@@ -89,8 +89,8 @@ fn fuse_node(graph: &mut Graph, i: usize) -> bool {
         _ => return false,
     }
     let source = merged_sources([&graph.nodes[p], node]);
-    let (inputs, output) = (graph.nodes[p].inputs.clone(), node.output);
-    graph.nodes[i] = Node { op, inputs, output, source };
+    let inputs = graph.nodes[p].inputs.clone();
+    links.rewrite(graph, i, (op, inputs, source));
     // Nobody reads x any more, so the cleanup removes the product that computed it.
     true
 }
@@ -103,7 +103,7 @@ fn bounds_of(table: &[u8], dtype: DType) -> Option<(i32, i32)> {
     pairs().all(|(x, y)| y == x.clamp(lo, hi)).then_some((lo, hi))
 }
 
-fn residual(graph: &mut Graph, links: &Links, i: usize) -> bool {
+fn residual(graph: &mut Graph, links: &mut Links, i: usize) -> bool {
     let node = &graph.nodes[i];
     let shape = &graph.tensors[node.output].shape;
     // Of two products the later one takes the sum: the other's result is there by then.
@@ -138,8 +138,7 @@ fn residual(graph: &mut Graph, links: &Links, i: usize) -> bool {
         inputs.resize(3, None);
         inputs.push(Some(other));
         let source = merged_sources([&graph.nodes[p], node]);
-        let output: TensorId = node.output;
-        graph.nodes[i] = Node { op, inputs, output, source };
+        links.rewrite(graph, i, (op, inputs, source));
         return true;
     }
     false

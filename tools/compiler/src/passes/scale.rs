@@ -60,8 +60,8 @@ fn along(graph: &Graph, t: TensorId, rank: usize, axis: usize, n: usize) -> Opti
 
 /// `x·a` then `+b`, both constant along one axis, become one step.
 fn mul_add(graph: &mut Graph) {
+    let mut links = Links::new(graph);
     for i in 0..graph.nodes.len() {
-        let links = Links::new(graph);
         let node = &graph.nodes[i];
         if node.op != Op::Binary(BinaryOp::Add) {
             continue;
@@ -71,8 +71,7 @@ fn mul_add(graph: &mut Graph) {
         let Some(inner) = affine(graph, mul).filter(|_| links.single_use(add.x)) else { continue };
         let source = merged_sources([mul, node]);
         let inputs = vec![Some(inner.x), inner.scale, add.shift];
-        let node = &mut graph.nodes[i];
-        (node.op, node.inputs, node.source) = (Op::ScaleShift, inputs, source);
+        links.rewrite(graph, i, (Op::ScaleShift, inputs, source));
     }
     super::cleanup::cleanup(graph);
 }
@@ -120,8 +119,8 @@ fn scaled(value: &Array, axis: usize, factors: &[f64]) -> Array {
 
 fn backwards(graph: &mut Graph) {
     let mut dead = vec![false; graph.nodes.len()];
+    let mut links = Links::new(graph);
     for i in 0..graph.nodes.len() {
-        let links = Links::new(graph);
         let Some(a) = affine(graph, &graph.nodes[i]) else { continue };
         let Some(p) = links.index(a.x).filter(|&p| links.single_use(a.x) && !dead[p]) else { continue };
         let Some(shape) = product(graph, &graph.nodes[p]) else { continue };
@@ -142,15 +141,14 @@ fn backwards(graph: &mut Graph) {
         let weights = graph.add_constant("folded weights", weights);
         let bias = graph.add_constant("folded bias", Array::f32(&[n], bias));
         dead[p] = true;
-        let node = &mut graph.nodes[i];
-        (node.op, node.inputs, node.source) = (op, vec![x, Some(weights), Some(bias)], source);
+        links.rewrite(graph, i, (op, vec![x, Some(weights), Some(bias)], source));
     }
     graph.remove_nodes(&dead);
 }
 
 fn forwards(graph: &mut Graph) {
+    let mut links = Links::new(graph);
     for i in 0..graph.nodes.len() {
-        let links = Links::new(graph);
         let node = &graph.nodes[i];
         let Some(p) = product(graph, node) else { continue };
         let pads = match &node.op {
@@ -184,7 +182,7 @@ fn forwards(graph: &mut Graph) {
         let source = merged_sources([before, node]);
         let weights = graph.add_constant("folded weights", scaled(&w, p.in_axis, &scale));
         let bias = graph.add_constant("folded bias", Array::f32(&[outs], bias));
-        let node = &mut graph.nodes[i];
-        (node.inputs, node.source) = (vec![Some(a.x), Some(weights), Some(bias)], source);
+        let op = graph.nodes[i].op.clone();
+        links.rewrite(graph, i, (op, vec![Some(a.x), Some(weights), Some(bias)], source));
     }
 }

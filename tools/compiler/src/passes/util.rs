@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{Graph, Node, TensorId};
+use crate::graph::{Graph, Node, Op, TensorId};
 
-/// Who makes and who reads each tensor, as of the moment it was made.
+/// Who makes and who reads each tensor. Rewriting through [`Links::rewrite`] keeps it true.
 pub struct Links {
     producers: HashMap<TensorId, usize>,
     uses: Vec<usize>,
@@ -23,6 +23,20 @@ impl Links {
     /// The index of the node that computes `t`.
     pub fn index(&self, t: TensorId) -> Option<usize> {
         self.producers.get(&t).copied()
+    }
+
+    /// Gives node `i` another operator, inputs and source; its output stays.
+    pub fn rewrite(
+        &mut self,
+        graph: &mut Graph,
+        i: usize,
+        (op, inputs, source): (Op, Vec<Option<TensorId>>, Vec<String>),
+    ) {
+        self.uses.resize(graph.tensors.len(), 0);
+        graph.nodes[i].inputs.iter().flatten().for_each(|&t| self.uses[t] -= 1);
+        inputs.iter().flatten().for_each(|&t| self.uses[t] += 1);
+        let node = &mut graph.nodes[i];
+        (node.op, node.inputs, node.source) = (op, inputs, source);
     }
 
     /// Whether exactly one node reads `t` and it is no output of the model.
