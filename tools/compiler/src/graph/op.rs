@@ -281,6 +281,12 @@ impl Op {
         )
     }
 
+    /// Whether every output element is the integer of some input element, so that the operator does to the integers of a
+    /// quantised tensor what it does to their reals.
+    pub fn keeps_integers(&self) -> bool {
+        self.moves_only() || matches!(self, Op::Pool { kind: PoolKind::Max, .. })
+    }
+
     /// Name for reports and errors: the ONNX operator where there is one.
     pub fn name(&self) -> String {
         match self {

@@ -234,10 +234,20 @@ impl<'a, 'b> Context<'a, 'b> {
         if !fits(shape) {
             return Err(Failure::malformed(format!("its output of shape {shape:?} is too large")));
         }
+        // Only these read integers as the reals they stand for. Moving integers, and taking the largest of a window, is the
+        // same either way; to every other operator integers are integers.
+        let reads_reals = matches!(op, Op::Dequantize | Op::Reinterpret)
+            || (matches!(op, Op::Conv { .. } | Op::MatMul { .. }) && quant.is_some());
+        let indifferent = op.keeps_integers() && quant.is_some();
+        let inputs: Vec<Option<TensorId>> = if reads_reals || indifferent {
+            inputs.to_vec()
+        } else {
+            inputs.iter().map(|t| t.map(|t| self.raw(t))).collect()
+        };
         let name = self.fresh_name();
         let graph = &mut self.importer.graph;
         let output = graph.add_tensor(Tensor { name, dtype, shape: shape.to_vec(), quant, value: None });
-        let node = Node { op, inputs: inputs.to_vec(), output, source: vec![node_name(self.proto)] };
+        let node = Node { op, inputs: inputs.clone(), output, source: vec![node_name(self.proto)] };
         let fold = !matches!(node.op, Op::Dequantize)
             && inputs.iter().flatten().all(|&t| graph.tensors[t].value.is_some())
             && inputs.iter().any(|i| i.is_some())
@@ -259,6 +269,24 @@ impl<'a, 'b> Context<'a, 'b> {
             graph.nodes.push(node);
         }
         Ok(output)
+    }
+
+    /// The plain integers of a quantised tensor.
+    fn raw(&mut self, t: TensorId) -> TensorId {
+        let graph = &mut self.importer.graph;
+        if graph.tensors[t].quant.is_none() {
+            return t;
+        }
+        if let Some(&raw) = self.importer.raw.get(&t) {
+            return raw;
+        }
+        let raw = graph.add_tensor(Tensor { quant: None, ..graph.tensors[t].clone() });
+        if graph.tensors[raw].value.is_none() {
+            let source = vec![node_name(self.proto)];
+            graph.nodes.push(Node { op: Op::Reinterpret, inputs: vec![Some(t)], output: raw, source });
+        }
+        self.importer.raw.insert(t, raw);
+        raw
     }
 
     /// Gives output `i` of the node its tensor.

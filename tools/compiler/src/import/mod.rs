@@ -4,6 +4,7 @@
 //! `Concat`, …) has constant inputs and folds away at once: there is no separate shape inference. `DequantizeLinear` alone
 //! is never folded, so that integer weights stay the bytes they are in the file.
 
+mod adopt;
 mod attributes;
 mod context;
 mod tensor;
@@ -15,12 +16,13 @@ use std::sync::Arc;
 use kinglet::DType;
 use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
+pub(crate) use adopt::real;
 pub(crate) use context::MAX_FOLD_COST;
 pub use context::{Context, Failure};
 pub use tensor::{array_from_proto, dtype_from_onnx};
 
 use crate::array::Array;
-use crate::graph::{Graph, Node, Op, PoolKind, Tensor, TensorId};
+use crate::graph::{Graph, Tensor, TensorId};
 use crate::{Error, Options, Unsupported, ops};
 
 /// Most elements a single tensor of a graph may have: more than any device this is for can hold, and few enough that a
@@ -79,47 +81,10 @@ pub fn import(bytes: &[u8], base_dir: Option<&Path>, options: &Options) -> Resul
     importer.inputs(proto)?;
     importer.nodes(proto)?;
     importer.outputs(proto)?;
-    raw_integers(&mut importer.graph);
+    adopt::adopt(&mut importer.graph);
     importer.graph.metadata = model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
     importer.graph.onnx_nodes = proto.node.len();
     Ok(importer.graph)
-}
-
-/// In the file, only `DequantizeLinear` (and the operators born quantised) read integers as the reals they stand for; to any
-/// other operator that computes they are plain integers, whatever another reader of the same tensor makes of them. Such an
-/// operator gets a view of the tensor that is not quantised.
-fn raw_integers(graph: &mut Graph) {
-    let mut views: HashMap<TensorId, TensorId> = HashMap::new();
-    let mut nodes = Vec::with_capacity(graph.nodes.len());
-    for mut node in std::mem::take(&mut graph.nodes) {
-        let quantised = |graph: &Graph, t: TensorId| graph.tensors[t].quant.is_some();
-        let reads_reals = matches!(node.op, Op::Dequantize | Op::Reinterpret)
-            || (matches!(node.op, Op::Conv { .. } | Op::MatMul { .. }) && quantised(graph, node.output));
-        // Moving integers, and taking the largest of a window, is the same either way.
-        let indifferent = node.op.moves_only() || matches!(node.op, Op::Pool { kind: PoolKind::Max, .. });
-        let means_reals = reads_reals || (indifferent && quantised(graph, node.output));
-        if !means_reals {
-            for slot in node.inputs.iter_mut().flatten() {
-                let t = *slot;
-                if !quantised(graph, t) {
-                    continue;
-                }
-                *slot = *views.entry(t).or_insert_with(|| {
-                    let mut tensor = graph.tensors[t].clone();
-                    tensor.quant = None;
-                    let constant = tensor.value.is_some();
-                    let view = graph.add_tensor(tensor);
-                    if !constant {
-                        let source = node.source.clone();
-                        nodes.push(Node { op: Op::Reinterpret, inputs: vec![Some(t)], output: view, source });
-                    }
-                    view
-                });
-            }
-        }
-        nodes.push(node);
-    }
-    graph.nodes = nodes;
 }
 
 /// What the inputs of a model are, without compiling it.
@@ -163,6 +128,8 @@ fn input_info(value: &ValueInfoProto) -> Result<InputInfo, Error> {
 pub(crate) struct Importer<'a> {
     pub(crate) graph: Graph,
     pub(crate) names: HashMap<String, TensorId>,
+    /// The plain integers of quantised tensors that were asked for.
+    pub(crate) raw: HashMap<TensorId, TensorId>,
     pub(crate) options: &'a Options,
     pub(crate) base_dir: Option<&'a Path>,
     /// Version of each operator set by domain.
@@ -184,6 +151,7 @@ impl<'a> Importer<'a> {
         Importer {
             graph: Graph::default(),
             names: HashMap::new(),
+            raw: HashMap::new(),
             options,
             base_dir,
             opsets,

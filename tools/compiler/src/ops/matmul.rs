@@ -57,7 +57,7 @@ pub(super) fn reshape(c: &mut Context<'_, '_>, x: TensorId, shape: &[usize]) -> 
     if c.shape(x) == shape {
         return Ok(x);
     }
-    let (dtype, quant) = (c.dtype(x), c.tensor_info(x).quant.clone());
+    let (dtype, quant) = (c.dtype(x), c.tensor_info(x).quant.clone().filter(|q| q.scales.len() == 1));
     c.emit_optional(Op::Reshape, &[Some(x)], dtype, shape, quant)
 }
 

@@ -4,13 +4,15 @@ use super::matmul::reshape as emit_reshape;
 use super::shape::constant_shape;
 use crate::array::broadcast;
 use crate::graph::{Layout, Op, PadMode, TensorId};
-use crate::import::{Context, Failure};
+use crate::import::{Context, Failure, real};
 
 /// Emits an operator that keeps type and quantisation.
 fn emit(c: &mut Context<'_, '_>, op: Op, inputs: &[TensorId], shape: &[usize]) -> Result<TensorId, Failure> {
     let first = c.tensor_info(inputs[0]);
-    // Scales along an axis would have to move with it; such tensors are constants, and their users know what they want.
-    let quant = first.quant.clone().filter(|q| q.scales.len() == 1);
+    // Scales along an axis would have to move with it, and tensors of different scales have only their integers in common.
+    let data = if matches!(op, Op::Gather { .. }) { 1 } else { inputs.len() };
+    let alike = inputs[..data].iter().all(|&t| c.tensor_info(t).quant == first.quant);
+    let quant = first.quant.clone().filter(|q| alike && q.scales.len() == 1);
     let dtype = first.dtype;
     let inputs: Vec<_> = inputs.iter().map(|&t| Some(t)).collect();
     c.emit_optional(op, &inputs, dtype, shape, quant)
@@ -363,6 +365,11 @@ pub fn pad(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         }
     }
     let out: Vec<usize> = (0..rank).map(|d| shape[d] + before[d] + after[d]).collect();
+    // The value is an integer like the elements; where these stand for reals, so does it.
+    let value = match c.tensor_info(x).quant.as_ref().filter(|q| q.scales.len() == 1) {
+        Some(q) => real(value, q),
+        None => value,
+    };
     finish(c, Op::Pad { mode, before, after, value }, &[x], &out)
 }
 

@@ -29,7 +29,8 @@ pub fn pool(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     };
     let spatial = output_extents(&window, &shape[2..], c.flag("ceil_mode", false))?;
     let out = Layout::ChannelsFirst.shape(shape[0], shape[1], &spatial);
-    let quant = if kind == PoolKind::Max { c.tensor_info(x).quant.clone() } else { None };
+    let quant =
+        if kind == PoolKind::Max { c.tensor_info(x).quant.clone().filter(|q| q.scales.len() == 1) } else { None };
     let dtype = c.dtype(x);
     let op = Op::Pool { kind, window, layout: Layout::ChannelsFirst };
     let y = c.emit_optional(op, &[Some(x)], dtype, &out, quant)?;

@@ -2,8 +2,7 @@
 
 use kinglet::DType;
 
-use crate::array::Array;
-use crate::graph::{Op, Quant, TensorId};
+use crate::graph::{Op, Quant, Tensor, TensorId};
 use crate::import::{Context, Failure, dtype_from_onnx};
 
 /// Reads scale (input `scale`) and zero point (input `zero`, optional) of a tensor; `axis` is the one per-axis scales run
@@ -68,44 +67,17 @@ fn axis(c: &Context<'_, '_>, t: TensorId) -> Result<usize, Failure> {
     if rank < 2 { Ok(0) } else { c.axis(c.int("axis", 1), rank) }
 }
 
-/// Gives integer tensor `t` its meaning. Where another one is already known, returns a reinterpretation of it.
+/// Integer tensor `t` as the reals that `quant` says its integers stand for. The tensor itself stays what it is: another
+/// reader may take its integers as they are.
 pub fn set_quant(c: &mut Context<'_, '_>, t: TensorId, quant: Quant) -> Result<TensorId, Failure> {
     let tensor = c.tensor_info(t).clone();
-    match &tensor.quant {
-        Some(q) if *q == quant => Ok(t),
-        None => {
-            mark(c, t, &quant);
-            Ok(t)
-        }
-        Some(_) => match &tensor.value {
-            Some(value) => {
-                let copy = c.add_constant(Array::clone(value));
-                c.importer.graph.tensors[copy].name = tensor.name;
-                mark(c, copy, &quant);
-                Ok(copy)
-            }
-            None => c.emit_optional(Op::Reinterpret, &[Some(t)], tensor.dtype, &tensor.shape, Some(quant)),
-        },
+    if tensor.quant.as_ref() == Some(&quant) {
+        return Ok(t);
     }
-}
-
-/// Sets the quantisation of `t`, and of what it was made from by moving elements only.
-fn mark(c: &mut Context<'_, '_>, t: TensorId, quant: &Quant) {
-    let graph = &mut c.importer.graph;
-    let mut todo = vec![t];
-    while let Some(t) = todo.pop() {
-        graph.tensors[t].quant = Some(quant.clone());
-        let Some(node) = graph.nodes.iter().rev().find(|n| n.output == t) else { continue };
-        let moves = matches!(
-            node.op,
-            Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } | Op::Expand | Op::Tile { .. }
-        ) || matches!(node.op, Op::Gather { .. } | Op::DepthToSpace { .. } | Op::Pool { .. });
-        if moves && quant.scales.len() == 1 {
-            let last = if matches!(node.op, Op::Gather { .. }) { 1 } else { node.inputs.len() };
-            let before = node.inputs[..last].iter().flatten().copied();
-            todo.extend(before.filter(|&i| graph.tensors[i].quant.is_none()));
-        }
+    if tensor.value.is_some() {
+        return Ok(c.importer.graph.add_tensor(Tensor { quant: Some(quant), ..tensor }));
     }
+    c.emit_optional(Op::Reinterpret, &[Some(t)], tensor.dtype, &tensor.shape, Some(quant))
 }
 
 /// `QuantizeLinear` (opset 10 and later).
