@@ -98,6 +98,17 @@ impl<'a, 'b> Context<'a, 'b> {
         self.tensor_info(t).dtype
     }
 
+    /// Whether `t` is a constant, or the dequantisation of one.
+    pub fn is_constant(&self, t: TensorId) -> bool {
+        let graph = &self.importer.graph;
+        let constant = |t: TensorId| graph.tensors[t].value.is_some();
+        let dequantized = || {
+            let node = graph.nodes.iter().rev().find(|n| n.output == t)?;
+            matches!(node.op, Op::Dequantize).then(|| node.inputs[0]).flatten()
+        };
+        constant(t) || dequantized().is_some_and(constant)
+    }
+
     /// The value of `t`, which must be constant: in the file, computed from constants (dequantised ones too), or computed
     /// from inputs whose values the caller gave.
     pub fn constant(&mut self, t: TensorId, what: &str) -> Result<Arc<Array>, Failure> {

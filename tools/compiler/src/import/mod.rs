@@ -19,7 +19,7 @@ use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, ValueInfoProto}
 pub(crate) use adopt::real;
 pub(crate) use context::MAX_FOLD_COST;
 pub use context::{Context, Failure};
-pub use tensor::{array_from_proto, dtype_from_onnx};
+pub use tensor::{array_from_proto, dtype_from_onnx, is_native};
 
 use crate::array::Array;
 use crate::graph::{Graph, Tensor, TensorId};
@@ -113,8 +113,11 @@ fn input_info(value: &ValueInfoProto) -> Result<InputInfo, Error> {
     let name = value.name.clone();
     let bad = |reason: &str| Error::Input { input: value.name.clone(), reason: reason.into() };
     let tensor = value.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).ok_or_else(|| bad("it is not a tensor"))?;
-    let dtype = dtype_from_onnx(tensor.elem_type)
-        .ok_or_else(|| bad(&format!("element type {} is not supported", tensor.elem_type)))?;
+    let unsupported = || {
+        let name = kinglet_onnx::DataType::try_from(tensor.elem_type).map_or("unknown".into(), |t| format!("{t:?}"));
+        bad(&format!("element type {name} is not supported: convert the model to f32 and i64"))
+    };
+    let dtype = dtype_from_onnx(tensor.elem_type).filter(|_| is_native(tensor.elem_type)).ok_or_else(unsupported)?;
     let shape = tensor.shape.as_ref().ok_or_else(|| bad("it has no shape, not even a rank"))?;
     let dims = shape.dim.iter().enumerate().map(|(axis, d)| match &d.value {
         Some(Dimension::Value(v)) if *v >= 0 => DimInfo::Fixed(*v as usize),

@@ -32,6 +32,13 @@ pub fn dtype_from_onnx(code: i32) -> Option<DType> {
     })
 }
 
+/// Whether an ONNX element type is one of the runtime's, so that a tensor of it keeps its type while the model runs. (Constants
+/// of other types are read all the same: what they mean is decided by where they go.)
+pub fn is_native(code: i32) -> bool {
+    let wide = [DataType::Double as i32, DataType::Uint32 as i32, DataType::Uint64 as i32];
+    dtype_from_onnx(code).is_some() && !wide.contains(&code)
+}
+
 /// Reads a constant tensor. External data is read from a file below `base_dir`.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use kinglet::{DType, StepKind};
 use super::strides::{contiguous, merge};
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::broadcast_strides;
-use crate::graph::{Layout, Node, Op};
+use crate::graph::{Layout, Node, Op, Tensor};
 use crate::passes::layout::moves_nothing;
 
 /// A block of elements to be copied.
@@ -22,7 +22,9 @@ impl Lowerer<'_> {
     pub(super) fn movement(&mut self, node: &Node) -> Result<()> {
         let t = node.inputs[0].expect("has an input");
         let (tx, ty) = (&self.graph.tensors[t], &self.graph.tensors[node.output]);
-        if tx.quant != ty.quant && tx.quant.is_some() {
+        // The layout pass has moved the axis that scales run along; the scales themselves must be the same.
+        let scales = |t: &Tensor| t.quant.clone().map(|q| (q.scales, q.zero_points));
+        if scales(tx) != scales(ty) && tx.quant.is_some() {
             return Err(no_kernel("it changes the scale of what it moves", "quantise its input and output alike"));
         }
         let (input, output) = (tx.shape.clone(), ty.shape.clone());

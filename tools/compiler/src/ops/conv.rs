@@ -2,8 +2,9 @@
 
 use kinglet::DType;
 
+use super::matmul::reshape;
 use super::quantize::{one_scale, quantization, set_quant};
-use crate::graph::{Layout, Op, Post, TensorId, Window};
+use crate::graph::{BinaryOp, Layout, Op, Post, TensorId, Window};
 use crate::import::{Context, Failure};
 
 /// Largest extent of a kernel; the runtime's geometry is made for it.
@@ -124,8 +125,21 @@ fn geometry(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<Geometry, F
 pub fn conv(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (x, w, bias) = (c.input(0)?, c.input(1)?, c.optional(2));
     let g = geometry(c, x, w)?;
-    check_bias(c, bias, g.shape[1])?;
-    let y = c.emit_optional(g.op, &[Some(x), Some(w), bias], DType::F32, &g.shape, None)?;
+    finish(c, g, [x, w], bias)
+}
+
+/// Emits a float convolution. A bias that is computed while the model runs is added after it.
+fn finish(c: &mut Context<'_, '_>, g: Geometry, [x, w]: [TensorId; 2], bias: Option<TensorId>) -> Result<(), Failure> {
+    let channels = g.shape[1];
+    check_bias(c, bias, channels)?;
+    let constant = bias.filter(|&b| c.is_constant(b));
+    let mut y = c.emit_optional(g.op, &[Some(x), Some(w), constant], DType::F32, &g.shape, None)?;
+    if let (Some(b), None) = (bias, constant) {
+        let mut along = vec![1; g.shape.len() - 1];
+        along[0] = channels;
+        let b = reshape(c, b, &along)?;
+        y = c.emit(Op::Binary(BinaryOp::Add), &[y, b], DType::F32, &g.shape)?;
+    }
     c.output(0, y);
     Ok(())
 }
@@ -207,8 +221,10 @@ pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         };
         if let Some(target) = target {
             let total = full - target;
-            let (half, rest) = (total / 2, total - total / 2);
-            (pads_begin[d], pads_end[d]) = if auto == "SAME_LOWER" { (rest, half) } else { (half, rest) };
+            // A larger output than the windows reach goes on behind them.
+            let (half, rest) = (total.max(0) / 2, total.max(0) - total.max(0) / 2);
+            pads_begin[d] = if auto == "SAME_UPPER" { half } else { rest };
+            pads_end[d] = total - pads_begin[d];
         }
         let n = full - pads_begin[d] - pads_end[d];
         if n <= 0 || pads_begin[d].abs().max(pads_end[d].abs()) > 1 << 24 {
@@ -216,12 +232,8 @@ pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         }
         spatial.push(n as usize);
     }
-    let channels = ws[1] * groups;
-    check_bias(c, bias, channels)?;
     let window = Window { kernel, strides, dilations, pads_begin, pads_end };
     let op = Op::ConvTranspose { window, groups, layout: Layout::ChannelsFirst, post: Post::default() };
-    let shape = Layout::ChannelsFirst.shape(xs[0], channels, &spatial);
-    let y = c.emit_optional(op, &[Some(x), Some(w), bias], DType::F32, &shape, None)?;
-    c.output(0, y);
-    Ok(())
+    let shape = Layout::ChannelsFirst.shape(xs[0], ws[1] * groups, &spatial);
+    finish(c, Geometry { op, shape }, [x, w], bias)
 }

@@ -5,7 +5,7 @@ use kinglet::DType;
 use super::matmul::reshape;
 use crate::array::{Array, broadcast};
 use crate::graph::{BinaryOp, Op, TensorId, UnaryOp};
-use crate::import::{Context, Failure, dtype_from_onnx};
+use crate::import::{Context, Failure, dtype_from_onnx, is_native};
 
 fn same_shape(c: &mut Context<'_, '_>, op: Op, dtype: DType) -> Result<(), Failure> {
     let x = c.input(0)?;
@@ -88,6 +88,12 @@ pub fn cast(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let to = dtype_from_onnx(code)
         .ok_or_else(|| Failure::unsupported(format!("cast to element type {code}"), "convert the model to f32"))?;
     let x = c.input(0)?;
+    if !is_native(code) && c.tensor_info(x).value.is_none() {
+        return Err(Failure::unsupported(
+            format!("a computed tensor of element type {code}"),
+            "convert the model to f32 and i64",
+        ));
+    }
     if c.dtype(x) == to {
         c.output(0, x);
         return Ok(());
@@ -153,8 +159,7 @@ pub fn pow(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let shape = c.shape(a);
     let y = match exponent {
         Some(e) if c.dtype(a) == DType::F32 && !e.is_nan() && c.shape(b).len() <= shape.len() => {
-            let op = if e == 0.5 { UnaryOp::Sqrt } else { UnaryOp::Pow };
-            c.emit(Op::Unary { op, alpha: e as f32, beta: 0.0 }, &[a], DType::F32, &shape)?
+            c.emit(Op::Unary { op: UnaryOp::Pow, alpha: e as f32, beta: 0.0 }, &[a], DType::F32, &shape)?
         }
         _ => emit_binary(c, BinaryOp::Pow, a, b)?,
     };

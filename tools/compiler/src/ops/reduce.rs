@@ -2,7 +2,7 @@
 
 use kinglet::DType;
 
-use crate::graph::{Op, ReduceOp};
+use crate::graph::{Op, ReduceOp, UnaryOp};
 use crate::import::{Context, Failure};
 
 /// The shape that is left when `axes` are reduced.
@@ -30,13 +30,21 @@ pub fn reduce(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         None => c.ints("axes").unwrap_or_default(),
     };
     let keep = c.flag("keepdims", true);
-    if axes.is_empty() && c.flag("noop_with_empty_axes", false) {
-        c.output(0, x);
-        return Ok(());
-    }
+    let keeps_all = axes.is_empty() && c.flag("noop_with_empty_axes", false);
     let axes = if axes.is_empty() { (0..shape.len()).collect() } else { c.axes(&axes, shape.len())? };
-    if axes.is_empty() {
-        c.output(0, x);
+    if keeps_all || axes.is_empty() {
+        // Nothing is added up, but squares and magnitudes are taken all the same.
+        let dtype = c.dtype(x);
+        let each = match op {
+            ReduceOp::L1 | ReduceOp::L2 => Some(Op::unary(UnaryOp::Abs)),
+            ReduceOp::SumSquare => Some(Op::Unary { op: UnaryOp::Pow, alpha: 2.0, beta: 0.0 }),
+            _ => None,
+        };
+        let y = match each {
+            Some(op) => c.emit(op, &[x], dtype, &shape)?,
+            None => x,
+        };
+        c.output(0, y);
         return Ok(());
     }
     let out = reduced(&shape, &axes, keep);

@@ -297,6 +297,8 @@ fn rewrite(op: &Op, perm: &[usize]) -> Option<(Op, Vec<usize>)> {
         | Op::Reinterpret
         | Op::Lut { .. } => (op.clone(), same),
         Op::Softmax { axis: a, log } => (Op::Softmax { axis: axis(*a), log: *log }, same),
+        // A norm over axes that are not neighbours has no kernel.
+        Op::Norm { axes: a, .. } if axes(a).windows(2).any(|w| w[1] != w[0] + 1) => return None,
         Op::Norm { kind, axes: a, epsilon } => (Op::Norm { kind: *kind, axes: axes(a), epsilon: *epsilon }, same),
         Op::Reduce { op, axes: a, keep } => (Op::Reduce { op: *op, axes: axes(a), keep: *keep }, kept(a, *keep)),
         Op::ArgMax { axis: a, keep, smallest, last } => {

@@ -56,7 +56,8 @@ fn written_out(graph: &Graph, links: &Links, node: &Node) -> Found {
     let (squares, axes) = mean_axes(graph, links, variance)?;
     let of = square_of(graph, links, squares)?;
     let plain_all = [root, sqrt.inputs[0]?, variance, squares].into_iter().all(plain);
-    if of != d || !plain_all {
+    // A norm over axes that are not neighbours has no kernel.
+    if of != d || !plain_all || axes.windows(2).any(|w| w[1] != w[0] + 1) {
         return None;
     }
     let chain = [squares, variance].into_iter().filter_map(|t| links.node(graph, t)).chain([add, sqrt, node]);
