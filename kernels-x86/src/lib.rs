@@ -27,7 +27,8 @@ impl Avx2 {
 
 macro_rules! recompiled {
     ($($method:ident($params:ty) $kind:ident;)*) => {
-        impl Kernels for Avx2 {
+        // SAFETY: the methods run the runtime's own kernels, on the rows they are given.
+        unsafe impl Kernels for Avx2 {
             fn kernel_name(&self, kind: StepKind) -> &'static str {
                 match kind {
                     $(StepKind::$kind => "portable-avx2",)*

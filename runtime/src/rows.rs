@@ -28,9 +28,9 @@ pub(crate) struct Memory<'a> {
     _arena: PhantomData<&'a [u8]>,
 }
 
-// SAFETY: workers share the arena through this type. They write disjoint rows of one output tensor (each calls its
-// kernel with its own range) and read tensors that no worker of the same step writes (verified by `Model::load`, see
-// `format::verify`; in-place steps read only the elements that they themselves write).
+// SAFETY: workers share the arena through this type. `Workers` (an unsafe trait) calls each tile once, the session gives
+// each tile rows of its own, and `Kernels` (an unsafe trait) writes only these; what is read is written by no worker of the
+// same step (verified by `Model::load`, see `format::verify`; in-place steps read only the elements that they write).
 unsafe impl Sync for Memory<'_> {}
 // SAFETY: as above; the pointer is valid on every thread for as long as the session's borrow of the arena lives.
 unsafe impl Send for Memory<'_> {}
@@ -60,7 +60,6 @@ impl<'a> Memory<'a> {
 }
 
 /// Operands of a step as its kernel sees them, and the scratch of the worker that runs it.
-#[derive(Clone, Copy)]
 pub struct Operands<'a> {
     pub(crate) memory: Memory<'a>,
     pub(crate) step: &'a Step<'a>,
@@ -97,7 +96,7 @@ impl<'a> Operands<'a> {
             return &mut [];
         }
         // SAFETY: in bounds by the check above; the session gives each worker a part of its own behind all tensors, and
-        // `&mut self` keeps a kernel from taking it twice.
+        // `&mut self` of a type that cannot be copied keeps a kernel from taking it twice.
         unsafe { core::slice::from_raw_parts_mut(self.memory.arena.add(start), len) }
     }
 }
@@ -122,8 +121,9 @@ impl<'a> View<'a> {
         View { base, bytes: 0, dtype: DType::U8, scale: 1.0, zero_point: 0, _data: PhantomData }
     }
 
-    /// A view of a slice, for tests and benches of single kernels.
-    pub fn of<T: Element>(data: &'a [T], dtype: DType, scale: f32, zero_point: i32) -> Self {
+    /// A view of a slice.
+    #[cfg(test)]
+    fn of<T: Element>(data: &'a [T], dtype: DType, scale: f32, zero_point: i32) -> Self {
         View {
             base: data.as_ptr().cast(),
             bytes: size_of_val(data),
@@ -232,12 +232,6 @@ impl<'a> View<'a> {
 pub struct ViewMut<'a>(View<'a>);
 
 impl<'a> ViewMut<'a> {
-    /// A view of a slice, for tests and benches of single kernels.
-    pub fn of<T: Element>(data: &'a mut [T], dtype: DType, scale: f32, zero_point: i32) -> Self {
-        let base = data.as_mut_ptr();
-        ViewMut(View { base: base.cast(), ..View::of::<T>(data, dtype, scale, zero_point) })
-    }
-
     /// Element type.
     pub fn dtype(&self) -> DType {
         self.0.dtype
@@ -253,18 +247,13 @@ impl<'a> ViewMut<'a> {
         self.0.zero_point
     }
 
-    /// Reads back what has been written.
-    pub fn as_view(&self) -> View<'_> {
-        self.0
-    }
-
     /// Elements `start .. start + len` of the tensor, to be written.
     #[inline(always)]
     pub fn slice<T: Element>(&mut self, start: usize, len: usize) -> &mut [T] {
         match self.0.locate(start, len, size_of::<T>()) {
             // SAFETY: bounds and alignment as in `View::slice`. The memory is writable: outputs never lie in the weights
-            // (verified), the arena was borrowed mutably, and `&mut self` keeps this worker from overlapping slices;
-            // other workers write other rows.
+            // (verified), and the arena was borrowed mutably. A kernel holds one `ViewMut` at a time and other workers write
+            // other rows (the contract of `Kernels`); `&mut self` keeps slices of this one from overlapping.
             Some(at) => unsafe { core::slice::from_raw_parts_mut(self.0.base.cast_mut().add(at).cast(), len) },
             None => &mut [],
         }

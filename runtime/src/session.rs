@@ -154,13 +154,15 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
             observer.before(index);
             let memory = Memory::new(self.arena, model.weights());
             let tile = |t: usize| {
+                // A tile that does not exist has no rows.
+                let rows = if t < tiles { cut(rows, tiles, t) } else { 0..0 };
                 let operands = Operands {
                     memory,
                     step: &step,
                     model: &model,
                     scratch: (model.scratch_start() + t * scratch, step.record().scratch as usize),
                 };
-                kernels::run(self.kernels, kind, &operands, cut(rows, tiles, t));
+                kernels::run(self.kernels, kind, &operands, rows);
             };
             if tiles == 1 {
                 tile(0);

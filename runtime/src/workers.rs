@@ -1,7 +1,12 @@
 //! Threads are the caller's: a session hands out tiles, and whoever implements [`Workers`] runs them.
 
 /// Runs the tiles of one step, on as many threads as the implementation has.
-pub trait Workers {
+///
+/// # Safety
+/// Tiles write to the same arena without locks, each to rows of its own. An implementation must call each tile exactly once,
+/// with a number below `n`, and not return from [`Workers::for_each_tile`] before every call has returned.
+#[allow(unsafe_code)]
+pub unsafe trait Workers {
     /// How many tiles can run at the same time. A session cuts a step into at most this many ranges of rows.
     fn count(&self) -> usize;
 
@@ -14,7 +19,9 @@ pub trait Workers {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inline;
 
-impl Workers for Inline {
+// SAFETY: the loop calls each tile once, and ends after the last.
+#[allow(unsafe_code)]
+unsafe impl Workers for Inline {
     fn count(&self) -> usize {
         1
     }

@@ -14,7 +14,8 @@ use kinglet_tests::{Random, compile_for, read_npz, run, run_with, shared};
 /// Tiles on threads of their own.
 struct Threads(usize);
 
-impl Workers for Threads {
+// SAFETY: each tile is called once, and all calls have returned at the end.
+unsafe impl Workers for Threads {
     fn count(&self) -> usize {
         self.0
     }
@@ -32,7 +33,8 @@ impl Workers for Threads {
 /// Tiles on one thread, the last first. With a large count nearly every tile is a single row.
 struct Backwards(usize);
 
-impl Workers for Backwards {
+// SAFETY: each tile is called once, and all calls have returned at the end.
+unsafe impl Workers for Backwards {
     fn count(&self) -> usize {
         self.0
     }

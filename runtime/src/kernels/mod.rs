@@ -90,7 +90,13 @@ macro_rules! kinds {
 
         /// The kernels of one CPU: a method a step kind, each computing a range of output rows. A CPU crate overrides
         /// what it does better and inherits the reference for the rest.
-        pub trait Kernels: Sync {
+        ///
+        /// # Safety
+        /// Kernels of one step run on several threads over one arena. A method must write only the given rows of the output,
+        /// hold one writable view of it (and the scratch) at a time, and not keep a slice of an input while it writes the
+        /// same elements in place.
+        #[allow(unsafe_code)]
+        pub unsafe trait Kernels: Sync {
             /// Name of the kernel that runs steps of `kind`, for profiles.
             fn kernel_name(&self, kind: StepKind) -> &'static str {
                 let _ = kind;
@@ -171,4 +177,7 @@ kinds! {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reference;
 
-impl Kernels for Reference {}
+// SAFETY: every kernel of this module computes the rows it is given through one `ViewMut`; those that work in place copy a
+// chunk of their inputs before they store it.
+#[allow(unsafe_code)]
+unsafe impl Kernels for Reference {}

@@ -185,7 +185,8 @@ impl Pool {
     }
 }
 
-impl kinglet::Workers for Pool {
+// SAFETY: the atomic counter hands out each number below `n` once, and the caller waits until all helpers have left the job.
+unsafe impl kinglet::Workers for Pool {
     fn count(&self) -> usize {
         self.threads.len() + 1
     }

@@ -14,6 +14,12 @@ pub struct Dims {
 }
 
 impl Dims {
+    /// A name that was given two different values.
+    pub fn contradicted(&self) -> Option<&str> {
+        let map = self.map();
+        self.dim.iter().find(|(name, value)| map[name] != *value).map(|(name, _)| name.as_str())
+    }
+
     /// The values by name.
     pub fn map(&self) -> BTreeMap<String, usize> {
         self.dim.iter().cloned().collect()

@@ -81,10 +81,7 @@ impl Source {
             Source::Kgl(_) => {
                 Err(Error::usage("--dim has no effect on a .kgl, whose shapes are fixed: give it to `convert`"))
             }
-            Source::Onnx(onnx) => {
-                onnx.check_dims(dims, streams);
-                Ok(())
-            }
+            Source::Onnx(onnx) => onnx.check_dims(dims, streams),
         }
     }
 
@@ -117,7 +114,10 @@ impl Onnx {
     }
 
     /// Warns of `--dim` values that no input has.
-    pub fn check_dims(&self, dims: &Dims, streams: &mut Streams<'_>) {
+    pub fn check_dims(&self, dims: &Dims, streams: &mut Streams<'_>) -> Result<()> {
+        if let Some(name) = dims.contradicted() {
+            return Err(Error::usage(format!("--dim {name} is given twice, with different values")));
+        }
         let symbols: Vec<&str> = self
             .inputs
             .iter()
@@ -134,6 +134,7 @@ impl Onnx {
                 self.path.display()
             ));
         }
+        Ok(())
     }
 
     /// Imports the graph.

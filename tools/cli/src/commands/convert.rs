@@ -1,14 +1,14 @@
 //! `kinglet convert`: an ONNX file becomes a `.kgl`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kinglet::Target;
 use kinglet_compiler::{Options, Report};
 use serde_json::{Value, json};
 
 use crate::args::Dims;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::io::Streams;
 use crate::model::Onnx;
 use crate::table::{Table, bytes, grouped};
@@ -44,8 +44,12 @@ fn target(name: &str) -> std::result::Result<String, String> {
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let onnx = Onnx::open(&args.model)?;
-    onnx.check_dims(&args.dims, streams);
+    onnx.check_dims(&args.dims, streams)?;
     let target = Target::from_name(&args.target).unwrap_or_default();
+    let same = |a: &Path, b: &Path| a.canonicalize().ok().is_some_and(|a| b.canonicalize().ok() == Some(a));
+    if same(&args.model, &args.output) {
+        return Err(Error::usage(format!("{} is the model itself: give the plan another name", args.output.display())));
+    }
     let compiled = onnx.compile(&Options { target, dims: args.dims.map(), ..Options::default() })?;
     atomic_write::write(&args.output, |file| file.write_all(&compiled.kgl))?;
     let summary = Summary { args, target, report: &compiled.report, file_bytes: compiled.kgl.len() };

@@ -53,7 +53,11 @@ pub type Entry<'a> = (String, DType, Vec<u32>, &'a [u8]);
 pub fn write(path: &Path, entries: &[Entry<'_>]) -> Result<()> {
     atomic_write::write(path, |sink| {
         let mut zip = ZipWriter::new(sink);
-        for (name, dtype, shape, bytes) in entries {
+        for (i, (name, dtype, shape, bytes)) in entries.iter().enumerate() {
+            // A graph may list an output twice; an archive holds a name once.
+            if entries[..i].iter().any(|e| e.0 == *name) {
+                continue;
+            }
             let options = SimpleFileOptions::default()
                 .compression_method(CompressionMethod::Stored)
                 .large_file(bytes.len() >= 1 << 31);

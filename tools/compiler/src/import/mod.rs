@@ -99,6 +99,12 @@ pub fn shape_of_inputs(bytes: &[u8]) -> Result<Vec<InputInfo>, Error> {
 }
 
 fn decode(bytes: &[u8]) -> Result<ModelProto, Error> {
+    if bytes.is_empty() {
+        return Err(Error::Decode("the file is empty".into()));
+    }
+    if bytes.starts_with(&kinglet::format::MAGIC) {
+        return Err(Error::Decode("it is a compiled Kinglet model (.kgl)".into()));
+    }
     let model = ModelProto::from_bytes(bytes).map_err(|e| Error::Decode(e.to_string()))?;
     if model.graph.is_none() {
         return Err(Error::Decode("it holds no graph (is it an ONNX file?)".into()));
