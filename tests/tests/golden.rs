@@ -1,0 +1,98 @@
+//! Small graphs of every operator against ONNX Runtime's outputs, from file to result.
+//!
+//! Other tests compare a run with the evaluation of the graph as imported; a fault of the importer changes both alike.
+//! Here nothing of the expectation comes from this project: `golden/make.py` wrote the graphs and ran ONNX Runtime.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use kinglet::DType;
+use kinglet_compiler::array::Array;
+use kinglet_compiler::ops::OPERATORS;
+use kinglet_onnx::ModelProto;
+use kinglet_tests::{compile_for, difference, read_npz, run};
+
+/// Largest difference of a float output, relative to the output's largest magnitude.
+const FLOAT_BOUND: f64 = 1e-5;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+type Arrays = BTreeMap<String, Array>;
+
+/// Inputs and outputs of every case by the case's name.
+fn vectors() -> BTreeMap<String, (Arrays, Arrays)> {
+    let mut cases: BTreeMap<String, (Arrays, Arrays)> = BTreeMap::new();
+    for (key, array) in read_npz(&folder().join("vectors.npz")) {
+        let mut parts = key.splitn(3, '/');
+        let (Some(case), Some(side), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+            panic!("the key `{key}`");
+        };
+        let (inputs, outputs) = cases.entry(case.to_string()).or_default();
+        if side == "in" { inputs } else { outputs }.insert(name.to_string(), array);
+    }
+    cases
+}
+
+/// What is wrong with an output; `None` if nothing is.
+fn compare(got: &Array, want: &Array) -> Option<String> {
+    // The vectors hold 16-bit integers as 32-bit ones.
+    let alike = got.dtype == want.dtype || (want.dtype == DType::I32 && matches!(got.dtype, DType::I16 | DType::U16));
+    if !alike || got.shape != want.shape {
+        return Some(format!("{:?} {:?} instead of {:?} {:?}", got.dtype, got.shape, want.dtype, want.shape));
+    }
+    if want.dtype == DType::F32 {
+        let (worst, magnitude) = difference(got, want);
+        // An infinite value sets no measure for the others.
+        let finite = want.reals().iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
+        return (worst > FLOAT_BOUND * finite).then(|| format!("differs by {worst:e}, of {magnitude:e}"));
+    }
+    let (got, want) = (got.ints(), want.ints());
+    let off: Vec<u64> = got.iter().zip(want.iter()).map(|(g, w)| g.abs_diff(*w)).filter(|d| *d > 0).collect();
+    let worst = off.iter().max()?;
+    Some(format!("{} of {} integers differ, by up to {worst}", off.len(), want.len()))
+}
+
+/// What is wrong with a case, one line an output.
+fn faults(name: &str, inputs: &Arrays, outputs: &Arrays) -> Vec<String> {
+    let path = folder().join("cases").join(format!("{name}.onnx"));
+    let compiled = match compile_for(&path, inputs) {
+        Ok(compiled) => compiled,
+        Err(e) => return vec![format!("does not compile: {e}")],
+    };
+    let got = run(&compiled.kgl, inputs);
+    let compare = |(name, want)| match got.get(name) {
+        Some(got) => compare(got, want).map(|fault| format!("`{name}` {fault}")),
+        None => Some(format!("`{name}` is missing")),
+    };
+    outputs.iter().filter_map(compare).collect()
+}
+
+/// Every case is tried, then one assertion names all that fail.
+#[test]
+fn every_case_is_onnx_runtimes() {
+    let mut failed = Vec::new();
+    let cases = vectors();
+    for (name, (inputs, outputs)) in &cases {
+        let found = catch_unwind(AssertUnwindSafe(|| faults(name, inputs, outputs)));
+        let found = found.unwrap_or_else(|_| vec!["panics".to_string()]);
+        failed.extend(found.into_iter().map(|fault| format!("{name}: {fault}")));
+    }
+    assert!(failed.is_empty(), "{} faults in {} cases:\n{}", failed.len(), cases.len(), failed.join("\n"));
+}
+
+#[test]
+fn every_graph_has_vectors_and_every_operator_a_graph() {
+    let (mut graphs, mut operators) = (BTreeSet::new(), BTreeSet::new());
+    for entry in std::fs::read_dir(folder().join("cases")).expect("the graphs are there") {
+        let path = entry.expect("a readable entry").path();
+        let model = ModelProto::from_bytes(&std::fs::read(&path).expect("readable")).expect("a valid model");
+        operators.extend(model.graph.expect("a graph").node.into_iter().map(|n| n.op_type));
+        graphs.insert(path.file_stem().expect("a file").to_string_lossy().into_owned());
+    }
+    assert_eq!(graphs, vectors().into_keys().collect());
+    let without: Vec<&str> = OPERATORS.iter().map(|row| row.name).filter(|name| !operators.contains(*name)).collect();
+    assert!(without.is_empty(), "no case has {without:?}");
+}
