@@ -1,6 +1,6 @@
 //! Plan data is a sequence of little-endian 32-bit words; this module turns words into typed fields and back.
 //!
-//! A record (tensor, step, parameters of a kernel) is declared once with [`record!`]; reading and writing both follow
+//! A record (tensor, step, parameters of a kernel) is declared once with `record!`; reading and writing both follow
 //! from that declaration, so the compiler and the runtime cannot disagree about the layout.
 
 /// A read-only view of little-endian words.

@@ -162,17 +162,6 @@ impl Graph {
         uses
     }
 
-    /// Which nodes read each tensor (a node twice, if it reads it twice).
-    pub fn consumers(&self) -> Vec<Vec<usize>> {
-        let mut c = vec![Vec::new(); self.tensors.len()];
-        for (i, n) in self.nodes.iter().enumerate() {
-            for t in n.inputs.iter().flatten() {
-                c[*t].push(i);
-            }
-        }
-        c
-    }
-
     /// Makes every reader of `from` read `to`, outputs of the model included.
     pub fn replace_uses(&mut self, from: TensorId, to: TensorId) {
         for t in self.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().flatten()).chain(&mut self.outputs) {

@@ -15,8 +15,6 @@ mod quantize;
 mod reduce;
 mod shape;
 
-pub use quantize::set_quant;
-
 use crate::import::{Context, Failure};
 
 /// Imports one node.
