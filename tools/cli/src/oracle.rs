@@ -22,7 +22,9 @@ pub fn run(path: &Path, declared: &[InputInfo], arrays: &Arrays) -> Result<Vec<A
 }
 
 fn try_run(path: &Path, declared: &[InputInfo], arrays: &Arrays) -> TractResult<Vec<Array>> {
-    let mut model = tract_onnx::onnx().model_for_path(path)?;
+    // What the file says of values in between may hold symbols that the given inputs bind.
+    let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let mut model = onnx.model_for_path(path)?;
     let names: Vec<String> = model.input_outlets()?.iter().map(|o| model.node(o.node).name.clone()).collect();
     let mut values = TVec::new();
     for (i, name) in names.iter().enumerate() {

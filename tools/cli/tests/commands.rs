@@ -246,3 +246,15 @@ fn failed_work_is_1_and_names_file_and_node() {
     failed("convert relu.onnx -o nowhere/out.kgl --dim batch=1", &["nowhere/out.kgl"]);
     assert!(f.names().iter().all(|n| !n.starts_with('.') && n != "out.kgl"), "{:?}", f.names());
 }
+
+/// With the feature, tract answers too, also where the file's own shapes hold a symbol that `--dim` binds.
+#[cfg(feature = "oracle")]
+#[test]
+fn tract_is_asked_for_its_opinion() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/glyphs/glyphs_int8.onnx");
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = kinglet_cli::run(["kinglet", "verify", model, "--dim", "batch=1"], &mut out, &mut err);
+    let out = String::from_utf8(out).expect("text");
+    assert!(status == kinglet_cli::Status::Ok, "{out}{}", String::from_utf8_lossy(&err));
+    assert!(out.lines().any(|l| l.contains("logits") && l.contains("tract") && l.contains("ok")), "{out}");
+}
