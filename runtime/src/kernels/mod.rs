@@ -45,7 +45,7 @@ pub use reduce::{Reduce, ReduceOp};
 pub use softmax::Softmax;
 pub use ternary::{Ternary, TernaryOp};
 pub use unary::{Unary, UnaryOp};
-pub use walk::DIMS;
+pub use walk::{DIMS, contiguous};
 
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict};

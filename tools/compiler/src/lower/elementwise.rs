@@ -1,6 +1,8 @@
 //! Functions of elements.
 
-use kinglet::kernels::{Binary, BinaryOp, Conversion, Convert, DIMS, Lut, Ternary, TernaryOp, Unary, UnaryOp};
+use kinglet::kernels::{
+    Binary, BinaryOp, Conversion, Convert, DIMS, Lut, Ternary, TernaryOp, Unary, UnaryOp, contiguous,
+};
 use kinglet::{DType, StepKind};
 
 use super::strides::merge;
@@ -155,17 +157,12 @@ impl Lowerer<'_> {
         let merged = merge(out, std::array::from_fn(|k| &all[k][..]), lead);
         let merged = merged
             .ok_or_else(|| no_kernel(format!("broadcasting over shape {out:?} needs too many dimensions"), ""))?;
-        Ok((merged.dims, merged.strides.map(|s| innermost_read_in_runs(s, &merged.dims))))
+        Ok((merged.dims, merged.strides))
     }
 
     /// Operands that an elementwise output may replace: those laid out exactly like it.
     fn in_place_mask(&self, operands: &[(PlanTensorId, &[i32; DIMS])], y: PlanTensorId, dims: &[u32; DIMS]) -> u32 {
-        let mut contiguous = [0i32; DIMS];
-        let mut n = 1i64;
-        for d in (0..DIMS).rev() {
-            contiguous[d] = n as i32;
-            n *= i64::from(dims[d]);
-        }
+        let contiguous = contiguous(dims);
         let size = |p: PlanTensorId| self.out.tensors[p].dtype.size();
         let alike = |&(p, strides): &(PlanTensorId, &[i32; DIMS])| {
             size(p) == size(y) && (0..DIMS).all(|d| dims[d] == 1 || strides[d] == contiguous[d])
@@ -181,14 +178,6 @@ impl Lowerer<'_> {
         let params = convert(how, rows as u32, row as u32);
         self.emit(node, StepKind::Convert, params, vec![Some(from)], to, Extra::rows(rows));
     }
-}
-
-/// A single element may be read as a run of any stride; the kernels want 0 or 1.
-fn innermost_read_in_runs(mut strides: [i32; DIMS], dims: &[u32; DIMS]) -> [i32; DIMS] {
-    if dims[DIMS - 1] == 1 {
-        strides[DIMS - 1] = 1;
-    }
-    strides
 }
 
 fn convert(conversion: Conversion, rows: u32, row: u32) -> Convert {

@@ -47,6 +47,7 @@ pub(crate) fn merge<const N: usize>(shape: &[usize], strides: [&[i64]; N], rows:
         out.dims.swap(0, DIMS - 1);
         out.strides.iter_mut().for_each(|s| s.swap(0, DIMS - 1));
     }
+    // A single element is a run of any stride; the kernels want 0 or 1.
     for s in &mut out.strides {
         if out.dims[DIMS - 1] == 1 {
             s[DIMS - 1] = 1;
