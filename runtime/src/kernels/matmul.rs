@@ -93,9 +93,9 @@ impl Params for MatMul {
             drive(
                 self,
                 rows,
-                |a_at, a_step, b_at, n0, width| {
+                |place| {
                     let mut acc = [0f32; BLOCK];
-                    sum_f32(self, &a, a_at, a_step, &b, b_at, n0, &mut acc[..width]);
+                    sum_f32(self, &a, &b, place, &mut acc[..place.width]);
                     acc.map(|v| v * self.multiplier)
                 },
                 |row, n0, v: &[f32]| out.slice::<f32>(row * n + n0, v.len()).copy_from_slice(v),
@@ -106,9 +106,9 @@ impl Params for MatMul {
         drive(
             self,
             rows,
-            |a_at, a_step, b_at, n0, width| {
+            |place| {
                 let mut acc = [0i32; BLOCK];
-                sum_int(self, &a, a_at, a_step, &b, b_at, n0, &mut acc[..width]);
+                sum_int(self, &a, &b, place, &mut acc[..place.width]);
                 acc
             },
             |row, n0, acc: &[i32]| {
@@ -127,12 +127,27 @@ impl Params for MatMul {
     }
 }
 
+/// Where the operands of a block of columns of one row begin.
+#[derive(Clone, Copy)]
+struct Place {
+    /// First element of the row of `a`.
+    a: usize,
+    /// From one element of that row to the next.
+    a_step: usize,
+    /// First element of the matrix `b`.
+    b: usize,
+    /// First column.
+    first: usize,
+    /// Number of columns.
+    width: usize,
+}
+
 /// The loop nest: rows of the result, blocks of columns.
 #[inline(always)]
 fn drive<A: Copy>(
     p: &MatMul,
     rows: Range<usize>,
-    mut block: impl FnMut(usize, usize, usize, usize, usize) -> [A; BLOCK],
+    mut block: impl FnMut(Place) -> [A; BLOCK],
     mut store: impl FnMut(usize, usize, &[A]),
 ) {
     let (m, n, k) = (p.m as usize, p.n as usize, p.k as usize);
@@ -143,25 +158,16 @@ fn drive<A: Copy>(
         let b_at = p.offset(&p.b_strides, batch);
         for n0 in (0..n).step_by(BLOCK) {
             let width = BLOCK.min(n - n0);
-            let acc = block(a_at, a_step, b_at, n0, width);
+            let acc = block(Place { a: a_at, a_step, b: b_at, first: n0, width });
             store(row, n0, &acc[..width]);
         }
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
-fn sum_f32(
-    p: &MatMul,
-    a: &View<'_>,
-    a_at: usize,
-    a_step: usize,
-    b: &View<'_>,
-    b_at: usize,
-    n0: usize,
-    acc: &mut [f32],
-) {
+fn sum_f32(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [f32]) {
     let (n, k) = (p.n as usize, p.k as usize);
+    let Place { a: a_at, a_step, b: b_at, first: n0, .. } = place;
     let left = a.slice::<f32>(a_at, (k - 1) * a_step + 1);
     if p.transpose_b {
         for (j, acc) in acc.iter_mut().enumerate() {
@@ -194,19 +200,10 @@ fn sum_f32(
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
-fn sum_int(
-    p: &MatMul,
-    a: &View<'_>,
-    a_at: usize,
-    a_step: usize,
-    b: &View<'_>,
-    b_at: usize,
-    n0: usize,
-    acc: &mut [i32],
-) {
+fn sum_int(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [i32]) {
     let (n, k) = (p.n as usize, p.k as usize);
+    let Place { a: a_at, a_step, b: b_at, first: n0, .. } = place;
     let (za, zb) = (a.zero_point as i16, b.zero_point as i16);
     // Both types through their bytes: i8 = (byte ^ 0x80) − 128, so one loop serves i8 and u8.
     let (flip_a, za) = if a.dtype == DType::I8 { (0x80u8, za + 128) } else { (0, za) };
