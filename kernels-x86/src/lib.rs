@@ -9,7 +9,8 @@
 use std::ops::Range;
 
 use kinglet::kernels::{
-    Binary, Conv, Convert, DepthwiseConv, MatMul, Norm, Params, Pool, Reduce, Softmax, Ternary, Unary,
+    Binary, Conv, Convert, DepthwiseConv, LegendreMemory, MatMul, Norm, Params, Pool, Reduce, SelectiveScan, Softmax,
+    Ternary, Unary,
 };
 use kinglet::rows::Operands;
 use kinglet::{Kernels, StepKind};
@@ -60,4 +61,6 @@ recompiled! {
     softmax(Softmax) Softmax;
     norm(Norm) Norm;
     convert(Convert) Convert;
+    selective_scan(SelectiveScan) SelectiveScan;
+    legendre_memory(LegendreMemory) LegendreMemory;
 }

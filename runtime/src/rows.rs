@@ -40,21 +40,24 @@ impl<'a> Memory<'a> {
         Memory { arena: arena.as_mut_ptr(), arena_len: arena.len(), weights, _arena: PhantomData }
     }
 
-    fn locate(&self, t: &TensorRecord) -> (*mut u8, usize) {
+    /// Where a tensor lies in slice `slice` of its band.
+    fn locate(&self, t: &TensorRecord, slice: u32) -> (*mut u8, usize) {
         let (base, len) = match t.region {
             Region::Weights => (self.weights.as_ptr().cast_mut(), self.weights.len()),
             Region::Arena | Region::State => (self.arena, self.arena_len),
         };
-        let (offset, bytes) = (t.offset as usize, t.bytes as usize);
-        if offset.checked_add(bytes).is_none_or(|end| end > len) {
+        let moved = i64::from(t.offset) + i64::from(t.advance) * i64::from(slice);
+        let bytes = t.bytes as usize;
+        let start = usize::try_from(moved).ok().filter(|at| at.checked_add(bytes).is_some_and(|end| end <= len));
+        let Some(offset) = start else {
             return (core::ptr::NonNull::<u64>::dangling().as_ptr().cast(), 0);
-        }
+        };
         // SAFETY: offset + bytes <= len, so the result stays within the same allocation.
         (unsafe { base.add(offset) }, bytes)
     }
 
-    pub(crate) fn view(&self, t: &TensorRecord) -> View<'a> {
-        let (base, bytes) = self.locate(t);
+    pub(crate) fn view(&self, t: &TensorRecord, slice: u32) -> View<'a> {
+        let (base, bytes) = self.locate(t, slice);
         View { base, bytes, dtype: t.dtype, scale: t.scale, zero_point: t.zero_point, _data: PhantomData }
     }
 }
@@ -64,13 +67,15 @@ pub struct Operands<'a> {
     pub(crate) memory: Memory<'a>,
     pub(crate) step: &'a Step<'a>,
     pub(crate) model: &'a crate::Model<'a>,
+    /// Slice of the band.
+    pub(crate) slice: u32,
     pub(crate) scratch: (usize, usize),
 }
 
 impl<'a> Operands<'a> {
     /// Input `i`. An absent one is empty; [`Operands::has_input`] tells.
     pub fn input(&self, i: usize) -> View<'a> {
-        self.step.input(i).map_or_else(View::empty, |t| self.memory.view(&self.model.tensor(t).0))
+        self.step.input(i).map_or_else(View::empty, |t| self.view(t))
     }
 
     /// Whether optional input `i` is there.
@@ -84,9 +89,18 @@ impl<'a> Operands<'a> {
         view.slice(0, view.bytes / size_of::<T>())
     }
 
-    /// The output, to be written.
+    /// The first output, to be written.
     pub fn output(&self) -> ViewMut<'a> {
-        ViewMut(self.step.output(0).map_or_else(View::empty, |t| self.memory.view(&self.model.tensor(t).0)))
+        self.output_at(0)
+    }
+
+    /// Output `i`, to be written. Outputs of a step do not overlap (verified).
+    pub fn output_at(&self, i: usize) -> ViewMut<'a> {
+        ViewMut(self.step.output(i).map_or_else(View::empty, |t| self.view(t)))
+    }
+
+    fn view(&self, t: usize) -> View<'a> {
+        self.memory.view(&self.model.tensor(t).0, self.slice)
     }
 
     /// The running worker's scratch memory: 64-byte aligned, as long as the step's record says, of unknown content.
@@ -156,8 +170,8 @@ impl<'a> View<'a> {
     #[inline(always)]
     pub fn slice<T: Element>(&self, start: usize, len: usize) -> &'a [T] {
         match self.locate(start, len, size_of::<T>()) {
-            // SAFETY: `locate` has checked the bounds; tensors start at multiples of 16 (verified) and `at` is a multiple
-            // of the element size, so the pointer is aligned; any bits are a valid `T` (`Pod`).
+            // SAFETY: `locate` has checked the bounds; tensors start at multiples of 16 and move by multiples of the element
+            // size (verified), and `at` is one, so the pointer is aligned; any bits are a valid `T` (`Pod`).
             Some(at) => unsafe { core::slice::from_raw_parts(self.base.add(at).cast(), len) },
             None => &[],
         }

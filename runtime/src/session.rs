@@ -145,7 +145,10 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
             n => self.arena.len().saturating_sub(model.scratch_start()) / n,
         };
         let most = workers.count().clamp(1, slots.max(1));
-        for index in 0..model.step_count() {
+        let order = model.runs().flat_map(|(steps, slices)| {
+            (0..slices).flat_map(move |slice| steps.clone().map(move |index| (index, slice)))
+        });
+        for (index, slice) in order {
             let step = model.step(index);
             let Some(kind) = step.kind() else { continue };
             let rows = step.rows();
@@ -160,6 +163,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                     memory,
                     step: &step,
                     model: &model,
+                    slice,
                     scratch: (model.scratch_start() + t * scratch, step.record().scratch as usize),
                 };
                 kernels::run(self.kernels, kind, &operands, rows);

@@ -48,7 +48,7 @@ impl Bench {
         let output = self.tensor(dtype, shape, 0.1);
         let x = self.graph.inputs[0];
         let inputs = [x].iter().chain(others).map(|&t| Some(t)).collect();
-        self.graph.nodes.push(Node { op, inputs, output, source: vec!["bench".into()] });
+        self.graph.nodes.push(Node::new(op, inputs, output, vec!["bench".into()]));
         self.graph.outputs.push(output);
         self.graph.output_names.push("y".into());
         compile(self.graph, &Options::default()).expect("compiles").kgl

@@ -100,9 +100,13 @@ impl AsMut<[u8]> for Aligned {
 
 /// Imports and compiles a model for inputs of the shapes (and values) given.
 pub fn compile_for(path: &Path, inputs: &BTreeMap<String, Array>) -> Result<Compiled, kinglet_compiler::Error> {
-    let options = options_for(inputs);
-    let graph = kinglet_compiler::import_file(path, &options)?;
-    kinglet_compiler::compile(graph, &options)
+    compile(path, &options_for(inputs))
+}
+
+/// Imports and compiles a model.
+pub fn compile(path: &Path, options: &Options) -> Result<Compiled, kinglet_compiler::Error> {
+    let graph = kinglet_compiler::import_file(path, options)?;
+    kinglet_compiler::compile(graph, options)
 }
 
 /// Options that bind the shapes and values of the given inputs.

@@ -113,7 +113,7 @@ impl Case {
         let name = format!("t{}", self.graph.tensors.len());
         let Like { dtype, shape, quant } = output;
         let t = self.graph.add_tensor(Tensor { name: name.clone(), dtype, shape, quant, value: None });
-        self.graph.nodes.push(Node { op, inputs, output: t, source: vec![name] });
+        self.graph.nodes.push(Node::new(op, inputs, t, vec![name]));
         t
     }
 

@@ -24,11 +24,15 @@ fn passes_keep_what_graphs_compute() {
     for path in paths {
         let name = path.file_stem().expect("a file").to_string_lossy().into_owned();
         let arrays = read_npz(&path.with_extension("npz"));
-        let Ok(mut graph) = import_file(&path, &options_for(&arrays)) else { continue };
+        if name.contains("_drawing") {
+            // Its draws were not recorded, and the form with recorded draws is the same graph.
+            continue;
+        }
+        let mut graph = import_file(&path, &options_for(&arrays)).unwrap_or_else(|e| panic!("{name}: {e}"));
         let inputs: Vec<Array> = graph.inputs.iter().map(|&t| arrays[&graph.tensors[t].name].clone()).collect();
         let mut before = eval::run(&graph, &inputs).expect("the graph evaluates");
         for (pass, run) in passes::PIPELINE {
-            run(&mut graph);
+            passes::apply(*run, &mut graph);
             let after = eval::run(&graph, &inputs).expect("the graph still evaluates");
             // Tables are made in f32, where a rounding tie may fall the other way than in f64; steps are compared with
             // their nodes elsewhere (`literal.rs`). From there on the graph is held to what it computes then.

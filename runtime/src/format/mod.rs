@@ -28,6 +28,8 @@ pub const HEADER_BYTES: usize = 64;
 pub const SECTION_ENTRY_BYTES: usize = 16;
 /// Most dimensions a tensor can have.
 pub const MAX_RANK: usize = 8;
+/// Most slices of a band.
+pub const MAX_SLICES: u32 = 1 << 20;
 /// Operand number that stands for "not given".
 pub const ABSENT: u32 = u32::MAX;
 /// Byte of the header where the part that the plan's checksum covers begins.
@@ -84,6 +86,8 @@ record! {
         pub row_bytes: u32,
         /// Rows that are there; row `r` lies at `r mod capacity`.
         pub capacity: u32,
+        /// Bytes by which the tensor moves from one slice of its band to the next; 0 if it stays where it is.
+        pub advance: i32,
         /// Scale of a quantised tensor; 1 for the others.
         pub scale: f32,
         /// Zero point of a quantised tensor; 0 for the others.
@@ -118,13 +122,14 @@ record! {
 }
 
 record! {
-    /// A run of steps executed together, slice by slice of rows.
+    /// A run of steps executed together, slice by slice of rows: all of them for slice 0, then all of them for slice 1, …
+    /// In slice `s` each operand lies at `offset + s · advance`. The body of a loop over time is such a band.
     pub struct BandRecord {
         /// First step.
         pub first_step: u32,
         /// Number of steps.
         pub steps: u32,
-        /// Number of slices; this version executes bands of one slice (whole tensors) only.
+        /// Number of slices, at least 1 and at most [`MAX_SLICES`].
         pub slices: u32,
     }
 }

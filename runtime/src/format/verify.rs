@@ -1,6 +1,6 @@
 //! Checks a plan once, so that nothing needs checking while it runs.
 
-use super::{ABSENT, ALIGN, MAX_RANK, Model, Region, Section, Tensor, TensorRecord};
+use super::{ABSENT, ALIGN, MAX_RANK, MAX_SLICES, Model, Region, Section, Tensor, TensorRecord};
 use crate::kernels::{self, StepKind};
 use crate::{DType, Error, Fault};
 
@@ -18,19 +18,21 @@ pub(super) fn model(m: &Model<'_>) -> Result<(), Error> {
     for i in 0..m.tensor_count() {
         m.tensor_record(i).filter(|t| tensor(m, t)).ok_or(Error::Tensor { tensor: i as u32 })?;
     }
-    for i in 0..m.step_count() {
-        step(m, i).map_err(|fault| Error::Step { step: i as u32, fault })?;
-    }
     let mut next = 0u64;
     for i in 0..m.band_count() {
         let ok = m.band(i).is_some_and(|b| {
             let start = u64::from(b.first_step);
             let fits = start >= next && b.steps > 0 && start + u64::from(b.steps) <= m.step_count() as u64;
             next = start + u64::from(b.steps);
-            fits && b.slices == 1
+            fits && (1..=MAX_SLICES).contains(&b.slices)
         });
         if !ok {
             return Err(Error::Band { band: i as u32 });
+        }
+    }
+    for (steps, slices) in m.runs() {
+        for i in steps {
+            step(m, i, slices).map_err(|fault| Error::Step { step: i as u32, fault })?;
         }
     }
     for io in (0..m.input_count()).map(|i| m.input_tensor(i)).chain((0..m.output_count()).map(|i| m.output_tensor(i))) {
@@ -74,6 +76,7 @@ fn tensor(m: &Model<'_>, t: &TensorRecord) -> bool {
         && clear_of_state
         && (t.offset as usize).is_multiple_of(align)
         && (t.bytes as usize).is_multiple_of(t.dtype.size())
+        && (t.advance.unsigned_abs() as usize).is_multiple_of(t.dtype.size())
         && rows == u64::from(t.bytes)
         && t.rank as usize <= MAX_RANK
         && whole
@@ -82,11 +85,29 @@ fn tensor(m: &Model<'_>, t: &TensorRecord) -> bool {
         && zero_point_fits
 }
 
-fn step(m: &Model<'_>, i: usize) -> Result<(), Fault> {
+/// First byte that a tensor of a band takes in any slice, and the one after its last.
+fn swept(t: &TensorRecord, slices: u32) -> (i64, i64) {
+    let start = i64::from(t.offset);
+    let moved = start + i64::from(t.advance) * (i64::from(slices) - 1);
+    (start.min(moved), start.max(moved) + i64::from(t.bytes))
+}
+
+/// Whether a tensor stays within its region in every slice.
+fn stays_inside(m: &Model<'_>, t: &TensorRecord, slices: u32) -> bool {
+    let (floor, limit) = match t.region {
+        Region::Arena => (m.state_bytes(), m.scratch_start()),
+        Region::State => (0, m.state_bytes()),
+        Region::Weights => (0, m.weights().len()),
+    };
+    let (start, end) = swept(t, slices);
+    t.bytes == 0 || (start >= floor as i64 && end <= limit as i64)
+}
+
+fn step(m: &Model<'_>, i: usize, slices: u32) -> Result<(), Fault> {
     let s = m.step(i);
     let r = *s.record();
     let kind = StepKind::from_code(r.kind).ok_or(Fault::UnknownKind)?;
-    if r.inputs > 16 || r.outputs != 1 {
+    if r.inputs > 16 || r.outputs == 0 || r.outputs as usize > MAX_OUTPUTS {
         return Err(Fault::Operands);
     }
     let count = (r.inputs + r.outputs) as usize;
@@ -100,9 +121,6 @@ fn step(m: &Model<'_>, i: usize) -> Result<(), Fault> {
     }
     let check = Check { model: m, step: i };
     let output = check.output()?;
-    if output.region == Region::Weights {
-        return Err(Fault::Region);
-    }
     let verdict = kernels::verify(kind, &check)?;
     // A row has at least one element: no step can demand more work than its tensors have room for.
     if verdict.rows != r.rows as usize || r.rows > output.bytes {
@@ -111,19 +129,30 @@ fn step(m: &Model<'_>, i: usize) -> Result<(), Fault> {
     if verdict.scratch > r.scratch as usize {
         return Err(Fault::Params);
     }
-    for k in 0..r.inputs as usize {
-        let Some(x) = check.optional(k) else { continue };
-        if x.region == Region::Weights || x.bytes == 0 || output.bytes == 0 {
-            continue;
+    for (n, in_place) in verdict.in_place.iter().enumerate().take(r.outputs as usize) {
+        let output = check.output_at(n)?;
+        ensure(output.region != Region::Weights && stays_inside(m, &output, slices), Fault::Region)?;
+        let (start, end) = swept(&output, slices);
+        let apart = |x: &TensorRecord| {
+            let (from, to) = swept(x, slices);
+            x.region == Region::Weights || x.bytes == 0 || output.bytes == 0 || from >= end || start >= to
+        };
+        for k in 0..r.inputs as usize {
+            let Some(x) = check.optional(k) else { continue };
+            ensure(stays_inside(m, &x, slices), Fault::Region)?;
+            let same = (x.offset, x.bytes, x.advance) == (output.offset, output.bytes, output.advance)
+                && x.dtype.size() == output.dtype.size();
+            ensure(apart(&x) || (same && in_place & (1 << k) != 0), Fault::Overlap)?;
         }
-        let disjoint =
-            x.offset >= output.offset.saturating_add(output.bytes) || output.offset >= x.offset.saturating_add(x.bytes);
-        let same = x.offset == output.offset && x.bytes == output.bytes && x.dtype.size() == output.dtype.size();
-        let allowed = same && verdict.in_place & (1 << k) != 0;
-        ensure(disjoint || allowed, Fault::Overlap)?;
+        for other in 0..n {
+            ensure(apart(&check.output_at(other)?), Fault::Overlap)?;
+        }
     }
     Ok(())
 }
+
+/// Most outputs of a step.
+pub const MAX_OUTPUTS: usize = 2;
 
 /// What a kernel's own check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,20 +161,25 @@ pub struct Verdict {
     pub rows: usize,
     /// Scratch bytes a worker needs.
     pub scratch: usize,
-    /// Inputs (by bit) whose memory the output may be: the kernel reads an element only before it writes that element,
-    /// and never again.
-    pub in_place: u32,
+    /// For each output the inputs (by bit) whose memory it may be: the kernel reads an element only before it writes that
+    /// element, and never again.
+    pub in_place: [u32; MAX_OUTPUTS],
 }
 
 impl Verdict {
     /// A step of `rows` rows without scratch that never works in place.
     pub fn rows(rows: usize) -> Self {
-        Verdict { rows, scratch: 0, in_place: 0 }
+        Verdict { rows, scratch: 0, in_place: [0; MAX_OUTPUTS] }
     }
 
-    /// Allows the output to take the place of the inputs in `mask`.
+    /// Allows the first output to take the place of the inputs in `mask`.
     pub fn in_place(self, mask: u32) -> Self {
-        Verdict { in_place: mask, ..self }
+        Verdict { in_place: [mask, self.in_place[1]], ..self }
+    }
+
+    /// Allows the second output, a state, to take the place of the inputs in `mask`.
+    pub fn state_in_place(self, mask: u32) -> Self {
+        Verdict { in_place: [self.in_place[0], mask], ..self }
     }
 }
 
@@ -177,12 +211,28 @@ impl Check<'_> {
         self.model.step(self.step).input(i).and_then(|t| self.model.tensor_record(t))
     }
 
-    /// The output.
+    /// The first output.
     ///
     /// # Errors
     /// [`Fault::Operands`] if there is none.
     pub fn output(&self) -> Result<TensorRecord, Fault> {
-        self.model.step(self.step).output(0).and_then(|t| self.model.tensor_record(t)).ok_or(Fault::Operands)
+        self.output_at(0)
+    }
+
+    /// Output `i`.
+    ///
+    /// # Errors
+    /// [`Fault::Operands`] if there is none.
+    pub fn output_at(&self, i: usize) -> Result<TensorRecord, Fault> {
+        self.model.step(self.step).output(i).and_then(|t| self.model.tensor_record(t)).ok_or(Fault::Operands)
+    }
+
+    /// Fails unless the step has `n` outputs.
+    ///
+    /// # Errors
+    /// [`Fault::Operands`].
+    pub fn outputs(&self, n: usize) -> Result<(), Fault> {
+        ensure(self.model.step(self.step).record().outputs as usize == n, Fault::Operands)
     }
 
     /// Fails unless `t` has exactly the product of `dims` elements.

@@ -1,5 +1,7 @@
 //! The zero-copy view of a model file.
 
+use core::ops::Range;
+
 use super::verify;
 use super::words::{Record, Words};
 use super::{
@@ -195,6 +197,7 @@ impl<'a> Model<'a> {
             bytes: 0,
             row_bytes: 0,
             capacity: 0,
+            advance: 0,
             scale: 1.0,
             zero_point: 0,
             rank: 0,
@@ -250,7 +253,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Number of bands. None means that every step runs by itself over whole tensors.
+    /// Number of bands. A step that is in none runs by itself, once.
     pub fn band_count(&self) -> usize {
         self.bands.len() / BandRecord::WORDS
     }
@@ -258,6 +261,15 @@ impl<'a> Model<'a> {
     /// Band `i`, if there is one.
     pub fn band(&self, i: usize) -> Option<BandRecord> {
         BandRecord::read(&self.bands, i.checked_mul(BandRecord::WORDS)?)
+    }
+
+    pub(crate) fn runs(&self) -> Runs<'a> {
+        Runs { model: *self, step: 0, band: 0 }
+    }
+
+    /// How many times a run executes step `i`: the slices of its band.
+    pub fn slices(&self, i: usize) -> u32 {
+        self.runs().find(|(steps, _)| steps.contains(&i)).map_or(1, |(_, slices)| slices)
     }
 
     /// Number of inputs of the model.
@@ -308,6 +320,30 @@ impl<'a> Model<'a> {
     /// The metadata value with this key.
     pub fn metadata_value(&self, key: &str) -> Option<&'a str> {
         self.metadata().find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+}
+
+/// The bands of a plan and the steps between them, in order.
+pub(crate) struct Runs<'a> {
+    model: Model<'a>,
+    step: usize,
+    band: usize,
+}
+
+impl Iterator for Runs<'_> {
+    /// Steps that run together, and for how many slices.
+    type Item = (Range<usize>, u32);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = self.step;
+        if first >= self.model.step_count() {
+            return None;
+        }
+        let band = self.model.band(self.band).filter(|b| b.first_step as usize == first && b.steps > 0);
+        let (steps, slices) = band.map_or((1, 1), |b| (b.steps as usize, b.slices));
+        self.band += usize::from(band.is_some());
+        self.step = first.saturating_add(steps).min(self.model.step_count());
+        Some((first..self.step, slices))
     }
 }
 

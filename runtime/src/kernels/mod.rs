@@ -13,12 +13,14 @@ mod cumsum;
 mod depthwise;
 mod epilogue;
 mod gather;
+mod legendre_memory;
 mod lut;
 mod matmul;
 mod norm;
 mod pad;
 mod pool;
 mod reduce;
+mod selective_scan;
 mod softmax;
 mod ternary;
 mod unary;
@@ -36,12 +38,14 @@ pub use cumsum::CumSum;
 pub use depthwise::DepthwiseConv;
 pub use epilogue::Epilogue;
 pub use gather::Gather;
+pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER};
 pub use lut::Lut;
 pub use matmul::MatMul;
 pub use norm::{Norm, NormKind};
 pub use pad::{Pad, PadMode};
 pub use pool::{Pool, PoolKind};
 pub use reduce::{Reduce, ReduceOp};
+pub use selective_scan::{MAX_STATE, SelectiveScan};
 pub use softmax::Softmax;
 pub use ternary::{Ternary, TernaryOp};
 pub use unary::{Unary, UnaryOp};
@@ -53,6 +57,9 @@ use crate::rows::Operands;
 
 /// What the parameters of a step kind know to do.
 pub trait Params: crate::format::words::Record {
+    /// Number of outputs. A second one is a state that later steps or runs go on from.
+    const OUTPUTS: usize = 1;
+
     /// Checks that operands and parameters fit each other, and says how many output rows the step has.
     ///
     /// # Errors
@@ -130,7 +137,10 @@ macro_rules! kinds {
         /// Verifies one step.
         pub(crate) fn verify(kind: StepKind, check: &Check<'_>) -> Result<Verdict, Fault> {
             match kind {
-                $(StepKind::$kind => check.params::<$kind>()?.verify(check),)*
+                $(StepKind::$kind => {
+                    check.outputs(<$kind as Params>::OUTPUTS)?;
+                    check.params::<$kind>()?.verify(check)
+                })*
             }
         }
     };
@@ -171,6 +181,10 @@ kinds! {
     CumSum = 16, cumsum;
     /// Change of element type: cast, quantise, dequantise, requantise.
     Convert = 17, convert;
+    /// Selective scan of a state-space model.
+    SelectiveScan = 18, selective_scan;
+    /// Memory of a Legendre memory unit.
+    LegendreMemory = 19, legendre_memory;
 }
 
 /// The portable scalar kernels.

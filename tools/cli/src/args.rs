@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use kinglet_compiler::Options;
 
-/// Values of symbolic dimensions.
+/// How an ONNX model is to be read.
 #[derive(Args, Debug)]
 pub struct Dims {
     /// Size of a symbolic dimension of an ONNX model; may be given several times
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension)]
     dim: Vec<(String, usize)>,
+    /// Make each random draw in an ONNX model an input, named like the draw's output
+    #[arg(long)]
+    draws_as_inputs: bool,
 }
 
 impl Dims {
@@ -18,6 +22,11 @@ impl Dims {
     pub fn contradicted(&self) -> Option<&str> {
         let map = self.map();
         self.dim.iter().find(|(name, value)| map[name] != *value).map(|(name, _)| name.as_str())
+    }
+
+    /// What they say to the compiler.
+    pub fn options(&self) -> Options {
+        Options { dims: self.map(), draws_as_inputs: self.draws_as_inputs, ..Options::default() }
     }
 
     /// The values by name.

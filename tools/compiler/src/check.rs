@@ -82,10 +82,10 @@ impl<'a> Recorder<'a> {
         for node in &graph.nodes {
             let operands: Vec<Option<&Array>> =
                 node.inputs.iter().map(|t| t.and_then(|t| graph.value(t).or_else(|| values.get(&t)))).collect();
-            let Some(got) = values.get(&node.output) else {
-                // Another view of the same memory: nothing was computed.
-                let value = eval::node(graph, node, &operands);
-                values.insert(node.output, value);
+            let Some(got) = values.get(&node.output).filter(|_| node.more.is_empty()) else {
+                // Another view of the same memory, where nothing was computed; or a recurrence, whose readers will tell.
+                let results = eval::outputs(graph, node, &operands);
+                values.extend(node.outputs().zip(results));
                 continue;
             };
             let quantised = graph.tensors[node.output].quant.is_some();

@@ -20,6 +20,9 @@ pub struct Options {
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// Values of inputs. An input whose value decides a shape is bound to its value; the values of others are not used.
     pub values: BTreeMap<String, Array>,
+    /// Each random draw in the graph becomes an input of the model, named like the draw's output
+    /// (`--draws-as-inputs`); without it a graph that draws is refused.
+    pub draws_as_inputs: bool,
 }
 
 /// A compiled model.

@@ -20,8 +20,10 @@ pub struct StepReport {
     pub kind: String,
     /// Element type it computes in.
     pub dtype: String,
-    /// Multiply-accumulates.
+    /// Multiply-accumulates of one execution.
     pub macs: u64,
+    /// How often a run executes it: the trips of the loop it is in the body of.
+    pub slices: usize,
     /// ONNX nodes it came from.
     pub source_nodes: Vec<String>,
 }

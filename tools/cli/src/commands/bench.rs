@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kinglet::{Model, Observer, Quiet};
-use kinglet_compiler::Options;
 use kinglet_native::{ModelFile, OwnedSession};
 use serde_json::json;
 
@@ -63,7 +62,7 @@ impl Workload {
     pub fn open(model: &Path, repeat: &Repeat, streams: &mut Streams<'_>) -> Result<Workload> {
         let source = Source::open(model)?;
         source.check_dims(&repeat.dims, streams)?;
-        let ready = source.ready(&Options { dims: repeat.dims.map(), ..Options::default() })?;
+        let ready = source.ready(&repeat.dims.options())?;
         let (file, load_ns) = timed(|| match &source {
             Source::Kgl(_) => ModelFile::open(model).map(Arc::new),
             Source::Onnx(_) => {

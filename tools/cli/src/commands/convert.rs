@@ -50,7 +50,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     if same(&args.model, &args.output) {
         return Err(Error::usage(format!("{} is the model itself: give the plan another name", args.output.display())));
     }
-    let compiled = onnx.compile(&Options { target, dims: args.dims.map(), ..Options::default() })?;
+    let compiled = onnx.compile(&Options { target, ..args.dims.options() })?;
     atomic_write::write(&args.output, |file| file.write_all(&compiled.kgl))?;
     let summary = Summary { args, target, report: &compiled.report, file_bytes: compiled.kgl.len() };
     if args.json {

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use kinglet::Model;
-use kinglet_compiler::Options;
 use serde_json::{Map, Value, json};
 
 use crate::Status;
@@ -34,7 +33,7 @@ pub struct Args {
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let source = Source::open(&args.model)?;
     source.check_dims(&args.dims, streams)?;
-    let file = source.ready(&Options { dims: args.dims.map(), ..Options::default() })?;
+    let file = source.ready(&args.dims.options())?;
     let model = file.model();
     if args.json {
         writeln!(streams.out, "{:#}", to_json(&model, file.bytes().len()))?;

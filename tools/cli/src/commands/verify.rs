@@ -74,7 +74,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     } else {
         // Random values must not decide shapes, so the compiler does not see them.
         let arrays = random_arrays(onnx.inputs(), &args.dims, args.seed)?;
-        (arrays, Options { dims: args.dims.map(), ..Options::default() })
+        (arrays, args.dims.options())
     };
 
     let progress = Progress::spinner();

@@ -15,6 +15,7 @@ mod pool;
 mod post;
 mod quant;
 mod reduce;
+mod sequence;
 #[cfg(test)]
 mod testing;
 mod unary;
@@ -30,12 +31,20 @@ use crate::graph::{Graph, Node, Op, Quant, Tensor, TensorId};
 
 pub use quant::{dequantize, quantize, quantize_unrounded};
 
+/// Evaluates a node and gives its first output; see [`outputs`].
+///
+/// # Panics
+/// As [`outputs`].
+pub fn node(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Array {
+    outputs(graph, node, inputs).swap_remove(0)
+}
+
 /// Evaluates one node; `inputs[i]` is `None` for an absent input. Types, shapes and quantisations are those of the
 /// graph's tensors.
 ///
 /// # Panics
 /// If the node is malformed: operands are missing, or their shapes contradict the operator or the output's shape.
-pub fn node(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Array {
+pub fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Array> {
     let call = Call { graph, node, inputs };
     let numbers = match &node.op {
         Op::Conv { window, groups, layout, post } => {
@@ -77,8 +86,14 @@ pub fn node(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Array {
             Numbers::F(call.real(0).v.into_owned())
         }
         Op::Reinterpret => Numbers::I(call.array(0).ints().into_owned()),
+        Op::Loop(body) => return sequence::run_loop(&call, body),
+        Op::LegendreMemory => sequence::legendre_memory(&call),
+        Op::SelectiveScan { softplus } => {
+            let results = sequence::selective_scan(&call, *softplus).into_iter().zip(node.outputs());
+            return results.map(|(numbers, t)| finish(numbers, &graph.tensors[t], &node.op)).collect();
+        }
     };
-    finish(numbers, call.output(), &node.op)
+    vec![finish(numbers, call.output(), &node.op)]
 }
 
 /// About how many elementary operations [`node`] takes.
@@ -94,6 +109,12 @@ pub fn cost(graph: &Graph, node: &Node) -> u64 {
             k.map_or(1, |k| s[k] as u64)
         }
         Op::Pool { window, .. } => product(&window.kernel),
+        Op::LegendreMemory => product(shape(2)),
+        Op::SelectiveScan { .. } => shape(2).last().map_or(1, |&n| n as u64),
+        Op::Loop(body) => {
+            let once = body.graph.nodes.iter().map(|n| cost(&body.graph, n)).fold(0, u64::saturating_add);
+            return once.saturating_mul(body.trips as u64);
+        }
         _ => 1,
     };
     let read = (0..node.inputs.len()).map(|i| product(shape(i))).fold(0, u64::saturating_add);
@@ -147,9 +168,10 @@ pub fn run_with(
                 None => Ok(None),
             })
             .collect::<Result<_, _>>()?;
-        let value = node(graph, n, &operands);
-        watch(n.output, &value);
-        values[n.output] = (uses[n.output] > 0).then_some(Cow::Owned(value));
+        for (t, value) in n.outputs().zip(outputs(graph, n, &operands)) {
+            watch(t, &value);
+            values[t] = (uses[t] > 0).then_some(Cow::Owned(value));
+        }
         for &t in n.inputs.iter().flatten() {
             uses[t] -= 1;
             if uses[t] == 0 {
@@ -281,7 +303,7 @@ mod tests {
         let x = g.add_tensor(t("x"));
         let one = g.add_constant("one", Array::scalar(1.0));
         let (z, y) = (g.add_tensor(t("z")), g.add_tensor(t("y")));
-        let n = |op, inputs, output| Node { op, inputs, output, source: vec![] };
+        let n = |op, inputs, output| Node::new(op, inputs, output, vec![]);
         g.nodes.push(n(Op::Binary(BinaryOp::Add), vec![Some(x), Some(one)], z));
         g.nodes.push(n(Op::unary(UnaryOp::Neg), vec![Some(z)], y));
         (g.inputs, g.outputs) = (vec![x], vec![y, z, one]);

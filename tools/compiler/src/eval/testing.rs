@@ -52,7 +52,7 @@ pub(super) fn eval(op: Op, inputs: &[Input], output: &Tensor) -> Array {
         })
         .collect();
     let y = graph.add_tensor(output.clone());
-    let node = Node { op, inputs: ids, output: y, source: vec![] };
+    let node = Node::new(op, ids, y, vec![]);
     let values: Vec<_> = inputs.iter().map(|i| i.as_ref().map(|(a, _)| a)).collect();
     let y = super::node(&graph, &node, &values);
     assert_eq!((y.dtype, &y.shape), (output.dtype, &output.shape));

@@ -46,7 +46,7 @@ impl Quant {
 }
 
 /// A value in the graph.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     /// Name in the file, or one derived from it.
     pub name: String,
@@ -78,19 +78,31 @@ impl Tensor {
 }
 
 /// One application of an operator.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The operator with its attributes.
     pub op: Op,
     /// Inputs; `None` for an absent optional one.
     pub inputs: Vec<Option<TensorId>>,
-    /// The output. Operators with several are imported as several nodes.
+    /// The output. Operators with several are imported as several nodes, but for those below.
     pub output: TensorId,
+    /// Further outputs: of a [`Op::Loop`] those after its first, of a [`Op::SelectiveScan`] its state.
+    pub more: Vec<TensorId>,
     /// Names of the ONNX nodes it came from, first to last.
     pub source: Vec<String>,
 }
 
 impl Node {
+    /// A node with one output.
+    pub fn new(op: Op, inputs: Vec<Option<TensorId>>, output: TensorId, source: Vec<String>) -> Self {
+        Node { op, inputs, output, more: Vec::new(), source }
+    }
+
+    /// Every output.
+    pub fn outputs(&self) -> impl DoubleEndedIterator<Item = TensorId> + '_ {
+        std::iter::once(self.output).chain(self.more.iter().copied())
+    }
+
     /// How many leading inputs are data (the others are indices).
     pub fn data_inputs(&self) -> usize {
         if matches!(self.op, Op::Gather { .. }) { 1 } else { self.inputs.len() }
@@ -98,7 +110,7 @@ impl Node {
 }
 
 /// A graph with static shapes, nodes in an order of execution.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
     /// Every tensor, also those no node refers to any more.
     pub tensors: Vec<Tensor>,
@@ -150,7 +162,7 @@ impl Graph {
 
     /// Which node computes each tensor.
     pub fn producers(&self) -> HashMap<TensorId, usize> {
-        self.nodes.iter().enumerate().map(|(i, n)| (n.output, i)).collect()
+        self.nodes.iter().enumerate().flat_map(|(i, n)| n.outputs().map(move |t| (t, i))).collect()
     }
 
     /// How many times each tensor is read, by nodes or as an output of the model.

@@ -1,5 +1,6 @@
 //! The operators of the graph: the ONNX ones in a canonical form, without the differences between operator sets.
 
+use super::Graph;
 use kinglet::DType;
 pub use kinglet::kernels::{BinaryOp, NormKind, PadMode, PoolKind, ReduceOp, UnaryOp};
 
@@ -211,6 +212,23 @@ pub enum Op {
         /// Repeats along each axis.
         repeats: Vec<usize>,
     },
+    /// A body computed again and again: ONNX `Scan`, and `Loop` with a static number of trips. Inputs: the first values of
+    /// what is carried, then tensors scanned along their first axis (whose extent is the number of trips), then tensors that
+    /// the body reads as they are. Outputs: the last values of what is carried, then the slices that the body gives,
+    /// stacked along a new first axis.
+    Loop(Box<Body>),
+    /// The selective scan of a state-space model (Gu and Dao, Mamba, 2023): for each channel `h ← exp(Δ·A)·h + Δ·x·B`,
+    /// `y = C·h + D·x`, times `SiLU(z)`. Inputs: x `[batch, time, inner]`, delta like x, A `[inner, state]`,
+    /// B `[batch, time, state]`, C like B, D `[inner]`?, z like x?, the state `[batch, inner, state]` before the first
+    /// frame?. Outputs: y like x, and the state after the last frame, f32.
+    SelectiveScan {
+        /// Δ is softplus(delta) instead of delta.
+        softplus: bool,
+    },
+    /// The memory of a Legendre memory unit (Voelker et al., 2019): `m ← A·m + B·u` for each channel of u. Inputs:
+    /// u `[batch, time, channels]`, A `[order, order]`, B `[order]`, the memory `[batch, channels, order]` before the
+    /// first frame?. Output: `[batch, time, channels, order]`.
+    LegendreMemory,
     /// Reals to the quantised output tensor (ONNX `QuantizeLinear`); scales are the output tensor's.
     Quantize,
     /// The quantised input tensor to reals (ONNX `DequantizeLinear`); scales are the input tensor's.
@@ -222,6 +240,20 @@ pub enum Op {
         /// Output byte for each input byte.
         table: Vec<u8>,
     },
+}
+
+/// What a [`Op::Loop`] computes in each trip.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Body {
+    /// The body. Inputs: the carried values, slices of the scanned tensors (without their first axis), and what it reads
+    /// as it is. Outputs: the next carried values, then slices to be stacked.
+    pub graph: Graph,
+    /// How often it is computed.
+    pub trips: usize,
+    /// Number of carried values.
+    pub carried: usize,
+    /// Number of scanned tensors.
+    pub scanned: usize,
 }
 
 /// What a convolution or matrix product does to its sum, in this order: `function(clamp(sum [+ residual]))`. With integer
@@ -279,6 +311,11 @@ impl Op {
                 | Op::DepthToSpace { .. }
                 | Op::Pad { .. }
         )
+    }
+
+    /// Whether the operator goes on from its own results: it keeps a state in reals.
+    pub fn recurs(&self) -> bool {
+        matches!(self, Op::Loop(_) | Op::SelectiveScan { .. } | Op::LegendreMemory)
     }
 
     /// Whether every output element is the integer of some input element, so that the operator does to the integers of a

@@ -39,7 +39,7 @@ pub(super) fn adopt(graph: &mut Graph) {
             readers.push(1);
             if graph.tensors[u].value.is_none() {
                 let source = graph.nodes[i].source.clone();
-                graph.nodes.push(Node { op: Op::Reinterpret, inputs: vec![Some(u)], output: seen, source });
+                graph.nodes.push(Node::new(Op::Reinterpret, vec![Some(u)], seen, source));
                 producers.insert(seen, graph.nodes.len() - 1);
                 todo.push(graph.nodes.len() - 1);
                 dead.push(false);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kinglet::DType;
 use kinglet_onnx::NodeProto;
 
+use super::scope::{Sequence, Value};
 use super::{Importer, MAX_FOLDED, fits, node_name};
 use crate::array::Array;
 use crate::eval;
@@ -48,6 +49,11 @@ pub struct Context<'a, 'b> {
 }
 
 impl<'a, 'b> Context<'a, 'b> {
+    /// The node as the file has it.
+    pub(crate) fn proto(&self) -> &NodeProto {
+        self.proto
+    }
+
     pub(super) fn new(importer: &'a mut Importer<'b>, proto: &'a NodeProto, opset: i64) -> Self {
         Context { importer, proto, opset }
     }
@@ -74,18 +80,37 @@ impl<'a, 'b> Context<'a, 'b> {
 
     /// Input `i`.
     pub fn input(&self, i: usize) -> Result<TensorId, Failure> {
-        self.optional(i).ok_or_else(|| Failure::malformed(format!("input {i} is missing")))
+        self.optional(i).ok_or_else(|| match self.value(i) {
+            Some(_) => Failure::malformed(format!("input {i} is a sequence, where a tensor is wanted")),
+            None => Failure::malformed(format!("input {i} is missing")),
+        })
+    }
+
+    /// What input `i` stands for, if it is given.
+    pub fn value(&self, i: usize) -> Option<Value> {
+        let name = self.proto.input.get(i).filter(|n| !n.is_empty())?;
+        self.importer.frame.find(name).cloned()
+    }
+
+    /// The sequence that input `i` is.
+    pub fn sequence(&self, i: usize) -> Result<Sequence, Failure> {
+        match self.value(i) {
+            Some(Value::Sequence(s)) => Ok(s),
+            _ => Err(Failure::malformed(format!("input {i} is no sequence"))),
+        }
     }
 
     /// Input `i`, if it is given.
     pub fn optional(&self, i: usize) -> Option<TensorId> {
-        let name = self.proto.input.get(i).filter(|n| !n.is_empty())?;
-        self.importer.names.get(name).copied()
+        match self.value(i)? {
+            Value::Tensor(t) => Some(t),
+            Value::Sequence(_) | Value::Unknown => None,
+        }
     }
 
     /// A tensor of the graph.
     pub fn tensor_info(&self, t: TensorId) -> &Tensor {
-        &self.importer.graph.tensors[t]
+        &self.importer.frame.graph.tensors[t]
     }
 
     /// Its shape.
@@ -100,7 +125,7 @@ impl<'a, 'b> Context<'a, 'b> {
 
     /// Whether `t` is a constant, or the dequantisation of one.
     pub fn is_constant(&self, t: TensorId) -> bool {
-        let graph = &self.importer.graph;
+        let graph = &self.importer.frame.graph;
         let constant = |t: TensorId| graph.tensors[t].value.is_some();
         let dequantized = || {
             let node = graph.nodes.iter().rev().find(|n| n.output == t)?;
@@ -126,18 +151,18 @@ impl<'a, 'b> Context<'a, 'b> {
     fn evaluate(&mut self, t: TensorId) -> Option<Arc<Array>> {
         let mut stack = vec![t];
         while let Some(&t) = stack.last() {
-            if self.importer.evaluated.contains_key(&t) {
+            if self.importer.frame.evaluated.contains_key(&t) {
                 stack.pop();
                 continue;
             }
             let node = match self.at_hand(t) {
                 Ok(value) => {
-                    self.importer.evaluated.insert(t, value);
+                    self.importer.frame.evaluated.insert(t, value);
                     continue;
                 }
                 Err(node) => node,
             };
-            let known = &self.importer.evaluated;
+            let known = &self.importer.frame.evaluated;
             let open = node.inputs.iter().flatten().find(|i| !known.contains_key(i));
             if let Some(&open) = open {
                 stack.push(open);
@@ -148,27 +173,28 @@ impl<'a, 'b> Context<'a, 'b> {
                 None
             } else {
                 let values: Vec<Option<&Array>> = values.iter().map(|v| v.and_then(|v| v.as_deref())).collect();
-                let n = self.importer.graph.tensors[t].len();
-                let cheap = n <= self.importer.budget && eval::cost(&self.importer.graph, &node) <= MAX_FOLD_COST;
-                cheap.then(|| Arc::new(eval::node(&self.importer.graph, &node, &values)))
+                let n = self.importer.frame.graph.tensors[t].len();
+                let cheap = n <= self.importer.budget && eval::cost(&self.importer.frame.graph, &node) <= MAX_FOLD_COST;
+                cheap.then(|| Arc::new(eval::node(&self.importer.frame.graph, &node, &values)))
             };
             if let Some(v) = &value {
                 self.importer.budget = self.importer.budget.saturating_sub(v.len());
             }
-            self.importer.evaluated.insert(t, value);
+            self.importer.frame.evaluated.insert(t, value);
         }
-        self.importer.evaluated.get(&t).cloned().flatten()
+        self.importer.frame.evaluated.get(&t).cloned().flatten()
     }
 
     /// The value of `t` if it needs no computation (`None` if it has none), or the node that computes it.
     fn at_hand(&self, t: TensorId) -> Result<Option<Arc<Array>>, Box<Node>> {
-        let graph = &self.importer.graph;
+        let graph = &self.importer.frame.graph;
         let tensor = &graph.tensors[t];
         if let Some(v) = &tensor.value {
             return Ok(Some(v.clone()));
         }
         if graph.inputs.contains(&t) {
-            let value = self.importer.options.values.get(&tensor.name);
+            // What comes into the body of a loop is another value in every trip.
+            let value = self.importer.options.values.get(&tensor.name).filter(|_| self.importer.outer.is_empty());
             let fits = |v: &&Array| v.dtype == tensor.dtype && v.shape == tensor.shape;
             return Ok(value.filter(fits).map(|v| Arc::new(v.clone())));
         }
@@ -219,12 +245,12 @@ impl<'a, 'b> Context<'a, 'b> {
     /// A new constant.
     pub fn add_constant(&mut self, value: Array) -> TensorId {
         let name = self.fresh_name();
-        self.importer.graph.add_constant(name, value)
+        self.importer.frame.graph.add_constant(name, value)
     }
 
     fn fresh_name(&self) -> String {
         let first = self.proto.output.first().cloned().unwrap_or_default();
-        format!("{first}:{}", self.importer.graph.tensors.len())
+        format!("{first}:{}", self.importer.frame.graph.tensors.len())
     }
 
     /// Adds a node and returns its output; if all inputs are constant it is evaluated at once instead.
@@ -256,9 +282,9 @@ impl<'a, 'b> Context<'a, 'b> {
             inputs.iter().map(|t| t.map(|t| self.raw(t))).collect()
         };
         let name = self.fresh_name();
-        let graph = &mut self.importer.graph;
+        let graph = &mut self.importer.frame.graph;
         let output = graph.add_tensor(Tensor { name, dtype, shape: shape.to_vec(), quant, value: None });
-        let node = Node { op, inputs: inputs.clone(), output, source: vec![node_name(self.proto)] };
+        let node = Node::new(op, inputs.clone(), output, vec![node_name(self.proto)]);
         let fold = !matches!(node.op, Op::Dequantize)
             && inputs.iter().flatten().all(|&t| graph.tensors[t].value.is_some())
             && inputs.iter().any(|i| i.is_some())
@@ -266,7 +292,7 @@ impl<'a, 'b> Context<'a, 'b> {
         if fold && n > 0 {
             self.reserve(n)?;
         }
-        let graph = &mut self.importer.graph;
+        let graph = &mut self.importer.frame.graph;
         if fold || n == 0 {
             let values: Vec<Option<Arc<Array>>> =
                 inputs.iter().map(|i| i.and_then(|t| graph.tensors[t].value.clone())).collect();
@@ -283,32 +309,59 @@ impl<'a, 'b> Context<'a, 'b> {
     }
 
     /// The plain integers of a quantised tensor.
-    fn raw(&mut self, t: TensorId) -> TensorId {
-        let graph = &mut self.importer.graph;
+    pub(super) fn raw(&mut self, t: TensorId) -> TensorId {
+        let graph = &mut self.importer.frame.graph;
         if graph.tensors[t].quant.is_none() {
             return t;
         }
-        if let Some(&raw) = self.importer.raw.get(&t) {
+        if let Some(&raw) = self.importer.frame.raw.get(&t) {
             return raw;
         }
         let raw = graph.add_tensor(Tensor { quant: None, ..graph.tensors[t].clone() });
         if graph.tensors[raw].value.is_none() {
             let source = vec![node_name(self.proto)];
-            graph.nodes.push(Node { op: Op::Reinterpret, inputs: vec![Some(t)], output: raw, source });
+            graph.nodes.push(Node::new(Op::Reinterpret, vec![Some(t)], raw, source));
         }
-        self.importer.raw.insert(t, raw);
+        self.importer.frame.raw.insert(t, raw);
         raw
     }
 
     /// Gives output `i` of the node its tensor.
     pub fn output(&mut self, i: usize, t: TensorId) {
         let Some(name) = self.proto.output.get(i).filter(|n| !n.is_empty()).cloned() else { return };
-        let graph = &mut self.importer.graph;
+        let graph = &mut self.importer.frame.graph;
         // A tensor that several names stand for keeps its first one.
         if graph.tensors[t].name.starts_with(&format!("{}:", self.proto.output[0])) {
             graph.tensors[t].name = name.clone();
         }
-        self.importer.names.insert(name, t);
+        self.importer.frame.define(name, Value::Tensor(t));
+    }
+
+    /// Gives output `i` of the node its sequence.
+    pub fn output_sequence(&mut self, i: usize, sequence: Sequence) {
+        self.output_value(i, Value::Sequence(sequence));
+    }
+
+    /// Gives output `i` of the node its value.
+    pub fn output_value(&mut self, i: usize, value: Value) {
+        match value {
+            Value::Tensor(t) => self.output(i, t),
+            other => {
+                if let Some(name) = self.proto.output.get(i).filter(|n| !n.is_empty()) {
+                    self.importer.frame.define(name.clone(), other);
+                }
+            }
+        }
+    }
+
+    /// The name of output `i`, empty if it has none.
+    pub fn output_name(&self, i: usize) -> String {
+        self.proto.output.get(i).cloned().unwrap_or_default()
+    }
+
+    /// Whether the node is in the body of a loop.
+    pub fn in_body(&self) -> bool {
+        !self.importer.outer.is_empty()
     }
 }
 

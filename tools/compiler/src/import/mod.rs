@@ -7,11 +7,14 @@
 mod adopt;
 mod attributes;
 mod context;
+mod emit;
+mod order;
+mod scope;
+mod subgraph;
 mod tensor;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use kinglet::DType;
 use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, ValueInfoProto};
@@ -19,11 +22,13 @@ use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, ValueInfoProto}
 pub(crate) use adopt::real;
 pub(crate) use context::MAX_FOLD_COST;
 pub use context::{Context, Failure};
+pub use scope::{Sequence, Value};
+pub use subgraph::{MAX_UNROLLED, Recurrence, Results};
 pub use tensor::{array_from_proto, dtype_from_onnx, is_native};
 
-use crate::array::Array;
-use crate::graph::{Graph, Tensor, TensorId};
+use crate::graph::{Graph, Tensor};
 use crate::{Error, Options, Unsupported, ops};
+use scope::Frame;
 
 /// Most elements a single tensor of a graph may have: more than any device this is for can hold, and few enough that a
 /// malformed shape cannot make the compiler allocate without bound.
@@ -81,10 +86,10 @@ pub fn import(bytes: &[u8], base_dir: Option<&Path>, options: &Options) -> Resul
     importer.inputs(proto)?;
     importer.nodes(proto)?;
     importer.outputs(proto)?;
-    adopt::adopt(&mut importer.graph);
-    importer.graph.metadata = model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
-    importer.graph.onnx_nodes = proto.node.len();
-    Ok(importer.graph)
+    adopt::adopt(&mut importer.frame.graph);
+    importer.frame.graph.metadata = model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
+    importer.frame.graph.onnx_nodes = proto.node.len();
+    Ok(importer.frame.graph)
 }
 
 /// What the inputs of a model are, without compiling it.
@@ -135,21 +140,17 @@ fn input_info(value: &ValueInfoProto) -> Result<InputInfo, Error> {
 
 /// The state of an import.
 pub(crate) struct Importer<'a> {
-    pub(crate) graph: Graph,
-    pub(crate) names: HashMap<String, TensorId>,
-    /// The plain integers of quantised tensors that were asked for.
-    pub(crate) raw: HashMap<TensorId, TensorId>,
+    /// The graph under construction.
+    pub(crate) frame: Frame,
+    /// Those around it, the model's own first: the frame is the body of a loop in the last.
+    pub(crate) outer: Vec<Frame>,
     pub(crate) options: &'a Options,
     pub(crate) base_dir: Option<&'a Path>,
     /// Version of each operator set by domain.
     opsets: HashMap<String, i64>,
-    /// Values that depend on an unsupported node: nothing can be said about them.
-    unknown: HashSet<String>,
     unsupported: Vec<Unsupported>,
     /// Elements that may still be folded; see [`MAX_FOLDED`].
     budget: usize,
-    /// Values found while the importer looked for constants: `None` for what depends on an input.
-    evaluated: HashMap<TensorId, Option<Arc<Array>>>,
 }
 
 impl<'a> Importer<'a> {
@@ -158,16 +159,13 @@ impl<'a> Importer<'a> {
         let mut opsets: HashMap<String, i64> = opsets.collect();
         opsets.insert(String::new(), model.opset(""));
         Importer {
-            graph: Graph::default(),
-            names: HashMap::new(),
-            raw: HashMap::new(),
+            frame: Frame::default(),
+            outer: Vec::new(),
             options,
             base_dir,
             opsets,
-            unknown: HashSet::new(),
             unsupported: Vec::new(),
             budget: MAX_FOLDED,
-            evaluated: HashMap::new(),
         }
     }
 
@@ -176,13 +174,13 @@ impl<'a> Importer<'a> {
             // A type the runtime lacks may still be an unused leftover, so it only fails where it is used.
             match array_from_proto(t, self.base_dir) {
                 Ok(value) => {
-                    self.graph.held += value.len();
+                    self.frame.graph.held += value.len();
                     self.budget = self.budget.saturating_add(value.len().saturating_mul(8));
-                    let id = self.graph.add_constant(t.name.clone(), value);
-                    self.names.insert(t.name.clone(), id);
+                    let id = self.frame.graph.add_constant(t.name.clone(), value);
+                    self.frame.define(t.name.clone(), Value::Tensor(id));
                 }
                 Err(reason) if reason.unsupported => {
-                    self.unknown.insert(t.name.clone());
+                    self.frame.define(t.name.clone(), Value::Unknown);
                     self.unsupported.push(Unsupported {
                         node: t.name.clone(),
                         op: "initializer".into(),
@@ -197,7 +195,7 @@ impl<'a> Importer<'a> {
     }
 
     fn inputs(&mut self, proto: &GraphProto) -> Result<(), Error> {
-        let infos = proto.input.iter().filter(|i| !self.names.contains_key(&i.name)).map(input_info);
+        let infos = proto.input.iter().filter(|i| self.frame.find(&i.name).is_none()).map(input_info);
         let infos = infos.collect::<Result<Vec<_>, _>>()?;
         let symbols = self.bind_symbols(&infos)?;
         for info in infos {
@@ -215,9 +213,9 @@ impl<'a> Importer<'a> {
                 return Err(Error::Input { input: info.name, reason });
             }
             let tensor = Tensor { name: info.name.clone(), dtype: info.dtype, shape, quant: None, value: None };
-            let id = self.graph.add_tensor(tensor);
-            self.names.insert(info.name, id);
-            self.graph.inputs.push(id);
+            let id = self.frame.graph.add_tensor(tensor);
+            self.frame.define(info.name, Value::Tensor(id));
+            self.frame.graph.inputs.push(id);
         }
         Ok(())
     }
@@ -253,62 +251,81 @@ impl<'a> Importer<'a> {
     }
 
     fn nodes(&mut self, proto: &GraphProto) -> Result<(), Error> {
-        for node in &proto.node {
-            self.node(node)?;
+        for i in order::order(proto) {
+            self.node(&proto.node[i])?;
         }
-        if self.unsupported.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Unsupported(std::mem::take(&mut self.unsupported)))
-        }
+        Ok(())
     }
 
     fn node(&mut self, node: &NodeProto) -> Result<(), Error> {
-        let name = node_name(node);
         let malformed = |reason: String| Error::Node { node: node_name(node), op: node.op_type.clone(), reason };
         for out in node.output.iter().filter(|o| !o.is_empty()) {
-            if self.names.contains_key(out) || self.unknown.contains(out) {
+            if self.frame.defines(out) {
                 return Err(malformed(format!("`{out}` is computed twice")));
             }
         }
         let opset = self.opsets.get(&node.domain).copied().unwrap_or(0);
         let row = ops::find(&node.domain, &node.op_type);
-        if row.is_none() || node.input.iter().any(|i| self.unknown.contains(i)) {
-            self.unknown.extend(node.output.iter().cloned());
-            if row.is_none() {
-                let (reason, remedy) = ops::why_unsupported(&node.domain, &node.op_type);
-                self.unsupported.push(Unsupported { node: name, op: node.op_type.clone(), reason, remedy });
+        let mut known = row.is_some();
+        for i in node.input.iter().filter(|i| !i.is_empty()) {
+            match self.find(i) {
+                Some(Value::Unknown) => known = false,
+                Some(_) => {}
+                // With an operator that nobody knows, nobody knows what its inputs should be.
+                None if row.is_none() => {}
+                None => {
+                    return Err(malformed(format!(
+                        "input `{i}` is computed by no earlier node (or only inside a subgraph)"
+                    )));
+                }
             }
-            return Ok(());
         }
-        if let Some(missing) = node.input.iter().find(|i| !i.is_empty() && !self.names.contains_key(*i)) {
-            return Err(malformed(format!(
-                "input `{missing}` is computed by no earlier node (or only inside a subgraph)"
-            )));
+        if let Some(row) = row.filter(|_| known) {
+            return match (row.import)(&mut Context::new(self, node, opset)) {
+                Ok(()) => Ok(()),
+                Err(Failure::Malformed(reason)) => Err(malformed(reason)),
+                Err(Failure::Unsupported { reason, remedy }) => {
+                    self.refuse(node, reason, remedy);
+                    Ok(())
+                }
+            };
         }
-        let row = row.expect("checked above");
-        match (row.import)(&mut Context::new(self, node, opset)) {
-            Ok(()) => Ok(()),
-            Err(Failure::Malformed(reason)) => Err(malformed(reason)),
-            Err(Failure::Unsupported { reason, remedy }) => {
-                self.unknown.extend(node.output.iter().cloned());
-                self.unsupported.push(Unsupported { node: name, op: node.op_type.clone(), reason, remedy });
-                Ok(())
-            }
+        if row.is_none() {
+            let (reason, remedy) = ops::why_unsupported(&node.domain, &node.op_type);
+            self.refuse(node, reason, remedy);
+        } else {
+            self.forget_outputs(node);
+        }
+        Ok(())
+    }
+
+    /// Notes that a node has no counterpart here; nothing can be said about what it computes.
+    fn refuse(&mut self, node: &NodeProto, reason: String, remedy: String) {
+        self.unsupported.push(Unsupported { node: node_name(node), op: node.op_type.clone(), reason, remedy });
+        self.forget_outputs(node);
+    }
+
+    fn forget_outputs(&mut self, node: &NodeProto) {
+        for name in node.output.iter().filter(|o| !o.is_empty()) {
+            self.frame.define(name.clone(), Value::Unknown);
         }
     }
 
     fn outputs(&mut self, proto: &GraphProto) -> Result<(), Error> {
+        if !self.unsupported.is_empty() {
+            return Err(Error::Unsupported(std::mem::take(&mut self.unsupported)));
+        }
         if proto.output.is_empty() {
             return Err(Error::Model("it has no outputs".into()));
         }
         for out in &proto.output {
-            let id = *self
-                .names
-                .get(&out.name)
-                .ok_or_else(|| Error::Model(format!("output `{}` is computed by no node", out.name)))?;
-            self.graph.outputs.push(id);
-            self.graph.output_names.push(out.name.clone());
+            let id = match self.frame.find(&out.name) {
+                Some(Value::Tensor(t)) => *t,
+                Some(_) => return Err(Error::Model(format!("output `{}` is a sequence", out.name))),
+                None => return Err(Error::Model(format!("output `{}` is computed by no node", out.name))),
+            };
+            self.frame.graph.outputs.push(id);
+            self.frame.graph.output_names.push(out.name.clone());
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ mod movement;
 mod pack;
 mod products;
 mod reduce;
+mod sequence;
 mod strides;
 
 use std::collections::HashMap;
@@ -43,6 +44,8 @@ pub struct PlanTensor {
     pub zero_point: i32,
     /// Where it is.
     pub place: Place,
+    /// Bytes by which it moves from one slice of its band to the next.
+    pub advance: usize,
 }
 
 impl PlanTensor {
@@ -59,15 +62,17 @@ pub struct PlanStep {
     pub kind: StepKind,
     /// Inputs.
     pub inputs: Vec<Option<PlanTensorId>>,
-    /// Output.
-    pub output: PlanTensorId,
+    /// Outputs.
+    pub outputs: Vec<PlanTensorId>,
+    /// Band it belongs to.
+    pub band: Option<usize>,
     /// Parameter words.
     pub params: Vec<u32>,
     /// Output rows.
     pub rows: usize,
     /// Multiply-accumulates.
     pub macs: u64,
-    /// Inputs (by bit) whose place the output may take.
+    /// Inputs (by bit) whose place the first output may take.
     pub in_place: u32,
     /// Name.
     pub name: String,
@@ -88,6 +93,8 @@ pub struct Lowered {
     pub tensors: Vec<PlanTensor>,
     /// Steps in a valid order.
     pub steps: Vec<PlanStep>,
+    /// Slices of each band: runs of neighbouring steps that are executed together, slice by slice.
+    pub bands: Vec<usize>,
     /// Number of arena buffers.
     pub buffers: usize,
     /// Constant data, every piece at a multiple of 64.
@@ -115,25 +122,14 @@ pub(crate) type Result<T> = std::result::Result<T, NoKernel>;
 /// # Errors
 /// [`Error::Unsupported`] with every node that has no kernel.
 pub fn lower(graph: &Graph, target: Target) -> std::result::Result<Lowered, Error> {
-    let mut l = Lowerer { graph, target, out: Lowered::default(), tensors: HashMap::new(), packed: HashMap::new() };
+    let mut l = Lowerer::new(graph, target);
     for &t in &graph.inputs {
         let p = l.buffer_tensor(t);
         l.out.inputs.push(p);
     }
-    let mut unsupported = Vec::new();
-    for node in &graph.nodes {
-        if let Err(e) = l.node(node) {
-            unsupported.push(Unsupported {
-                node: name_of(graph, node),
-                op: node.op.name(),
-                reason: e.reason,
-                remedy: e.remedy,
-            });
-            l.buffer_tensor(node.output);
-        }
-    }
-    if !unsupported.is_empty() {
-        return Err(Error::Unsupported(unsupported));
+    l.nodes();
+    if !l.unsupported.is_empty() {
+        return Err(Error::Unsupported(l.unsupported));
     }
     l.outputs();
     Ok(l.out)
@@ -149,6 +145,11 @@ pub(crate) struct Lowerer<'a> {
     target: Target,
     out: Lowered,
     tensors: HashMap<TensorId, PlanTensorId>,
+    /// Tensors whose memory was chosen before the node that computes them is lowered.
+    given: HashMap<TensorId, PlanTensorId>,
+    /// The band that steps go to, in the body of a loop.
+    band: Option<usize>,
+    unsupported: Vec<Unsupported>,
     /// Constants by content, so that equal ones are stored once.
     packed: HashMap<Vec<u8>, usize>,
 }
@@ -171,7 +172,36 @@ impl Extra {
 }
 
 impl<'a> Lowerer<'a> {
-    fn node(&mut self, node: &Node) -> Result<()> {
+    fn new(graph: &'a Graph, target: Target) -> Self {
+        Lowerer {
+            graph,
+            target,
+            out: Lowered::default(),
+            tensors: HashMap::new(),
+            given: HashMap::new(),
+            band: None,
+            unsupported: Vec::new(),
+            packed: HashMap::new(),
+        }
+    }
+
+    fn nodes(&mut self) {
+        for node in &self.graph.nodes {
+            if let Err(e) = self.node(node) {
+                self.unsupported.push(Unsupported {
+                    node: name_of(self.graph, node),
+                    op: node.op.name(),
+                    reason: e.reason,
+                    remedy: e.remedy,
+                });
+                for t in node.outputs() {
+                    self.buffer_tensor(t);
+                }
+            }
+        }
+    }
+
+    fn node(&mut self, node: &'a Node) -> Result<()> {
         match &node.op {
             Op::Conv { .. } | Op::ConvTranspose { .. } => self.conv(node),
             Op::MatMul { .. } => self.matmul(node),
@@ -182,6 +212,9 @@ impl<'a> Lowerer<'a> {
             Op::Norm { .. } => self.norm(node),
             Op::Reduce { .. } => self.reduce(node),
             Op::Pool { .. } => self.pool(node),
+            Op::Loop(body) => self.run_loop(node, body),
+            Op::SelectiveScan { softplus } => self.selective_scan(node, *softplus),
+            Op::LegendreMemory => self.legendre_memory(node),
             Op::Reinterpret | Op::Reshape => {
                 self.alias(node);
                 Ok(())
@@ -195,7 +228,7 @@ impl<'a> Lowerer<'a> {
         let tensor = &self.graph.tensors[t];
         // Scales along an axis are no property of a runtime tensor; steps that need them take them as an operand.
         let (scale, zero_point) = tensor.quant.as_ref().and_then(|q| q.single()).unwrap_or((1.0, 0));
-        PlanTensor { dtype: tensor.dtype, shape: tensor.shape.clone(), scale, zero_point, place }
+        PlanTensor { dtype: tensor.dtype, shape: tensor.shape.clone(), scale, zero_point, place, advance: 0 }
     }
 
     fn add(&mut self, tensor: PlanTensor) -> PlanTensorId {
@@ -208,8 +241,12 @@ impl<'a> Lowerer<'a> {
         Place::Buffer(self.out.buffers - 1)
     }
 
-    /// Gives graph tensor `t` memory of its own.
+    /// Gives graph tensor `t` memory of its own, unless some was chosen for it.
     fn buffer_tensor(&mut self, t: TensorId) -> PlanTensorId {
+        if let Some(p) = self.given.remove(&t) {
+            self.tensors.insert(t, p);
+            return p;
+        }
         let place = self.new_buffer();
         let tensor = self.describe(t, place);
         let p = self.add(tensor);
@@ -220,7 +257,7 @@ impl<'a> Lowerer<'a> {
     /// An unquantised intermediate of a node that becomes several steps.
     fn temporary(&mut self, dtype: DType, shape: &[usize]) -> PlanTensorId {
         let place = self.new_buffer();
-        self.add(PlanTensor { dtype, shape: shape.to_vec(), scale: 1.0, zero_point: 0, place })
+        self.add(PlanTensor { dtype, shape: shape.to_vec(), scale: 1.0, zero_point: 0, place, advance: 0 })
     }
 
     /// The plan's tensor for graph tensor `t`; constants are stored on first use.
@@ -254,7 +291,7 @@ impl<'a> Lowerer<'a> {
     /// A constant operand with the given bytes.
     fn constant(&mut self, dtype: DType, shape: &[usize], bytes: Vec<u8>) -> PlanTensorId {
         let place = self.store(bytes);
-        self.add(PlanTensor { dtype, shape: shape.to_vec(), scale: 1.0, zero_point: 0, place })
+        self.add(PlanTensor { dtype, shape: shape.to_vec(), scale: 1.0, zero_point: 0, place, advance: 0 })
     }
 
     /// A constant f32 operand.
@@ -280,13 +317,25 @@ impl<'a> Lowerer<'a> {
         output: PlanTensorId,
         extra: Extra,
     ) {
+        self.emit_all(node, kind, params, inputs, vec![output], extra);
+    }
+
+    /// Emits a step with several outputs.
+    fn emit_all<P: Record>(
+        &mut self,
+        node: &Node,
+        kind: StepKind,
+        params: P,
+        inputs: Vec<Option<PlanTensorId>>,
+        outputs: Vec<PlanTensorId>,
+        extra: Extra,
+    ) {
         let mut words = Vec::with_capacity(P::WORDS);
         params.write(&mut |w| words.push(w));
-        let (dtype, float_reason) = self.arithmetic(node, kind, &inputs, output);
+        let (dtype, float_reason) = self.arithmetic(node, kind, &inputs, outputs[0]);
         self.out.steps.push(PlanStep {
             kind,
             inputs,
-            output,
             params: words,
             rows: extra.rows,
             macs: extra.macs,
@@ -295,7 +344,10 @@ impl<'a> Lowerer<'a> {
             source: node.source.clone(),
             dtype,
             float_reason,
-            computes: self.tensors.get(&node.output).is_some_and(|&p| p == output).then_some(node.output),
+            // What the body of a loop computes is in its own graph, and every slice computes it anew.
+            computes: (self.band.is_none() && self.tensors.get(&node.output) == outputs.first()).then_some(node.output),
+            outputs,
+            band: self.band,
         });
     }
 
@@ -356,8 +408,8 @@ impl<'a> Lowerer<'a> {
     fn alias(&mut self, node: &Node) {
         let x = node.inputs[0].expect("has an input");
         let p = self.operand(x);
-        let place = self.out.tensors[p].place.clone();
-        let tensor = self.describe(node.output, place);
+        let (place, advance) = (self.out.tensors[p].place.clone(), self.out.tensors[p].advance);
+        let tensor = PlanTensor { advance, ..self.describe(node.output, place) };
         let id = self.add(tensor);
         self.tensors.insert(node.output, id);
     }
@@ -374,7 +426,7 @@ impl<'a> Lowerer<'a> {
                 let fresh = self.new_buffer();
                 let q = self.add(PlanTensor { place: fresh, ..copy });
                 let source = self.graph.tensors[t].name.clone();
-                let node = Node { op: Op::Reshape, inputs: vec![Some(t)], output: t, source: vec![source] };
+                let node = Node::new(Op::Reshape, vec![Some(t)], t, vec![source]);
                 self.copy_all(&node, p, q);
                 p = q;
             }

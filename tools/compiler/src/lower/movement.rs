@@ -10,7 +10,7 @@ use crate::graph::{Layout, Node, Op, Tensor};
 use crate::passes::layout::moves_nothing;
 
 /// A block of elements to be copied.
-struct Block {
+pub(super) struct Block {
     shape: Vec<usize>,
     from: i64,
     from_strides: Vec<i64>,
@@ -115,7 +115,7 @@ impl Lowerer<'_> {
         self.emit_copy(node, x, y, &block)
     }
 
-    fn emit_copy(&mut self, node: &Node, x: PlanTensorId, y: PlanTensorId, block: &Block) -> Result<()> {
+    pub(super) fn emit_copy(&mut self, node: &Node, x: PlanTensorId, y: PlanTensorId, block: &Block) -> Result<()> {
         let rows = block.shape.iter().position(|&n| n != 1).map_or(0, |d| d + 1);
         let rows = if rows == block.shape.len() { rows.saturating_sub(1) } else { rows };
         let merged = merge(&block.shape, [&block.from_strides, &block.to_strides], rows)
@@ -156,7 +156,7 @@ impl Lowerer<'_> {
 
 impl Block {
     /// A block that fills its output contiguously.
-    fn into_all(shape: &[usize], from: i64, from_strides: Vec<i64>) -> Block {
+    pub(super) fn into_all(shape: &[usize], from: i64, from_strides: Vec<i64>) -> Block {
         Block { shape: shape.to_vec(), from, from_strides, to: 0, to_strides: contiguous(shape) }
     }
 }

@@ -2,7 +2,6 @@
 
 use kinglet::DType;
 
-use super::matmul::reshape;
 use super::quantize::{one_scale, quantization, set_quant};
 use crate::graph::{BinaryOp, Layout, Op, Post, TensorId, Window};
 use crate::import::{Context, Failure};
@@ -137,7 +136,7 @@ fn finish(c: &mut Context<'_, '_>, g: Geometry, [x, w]: [TensorId; 2], bias: Opt
     if let (Some(b), None) = (bias, constant) {
         let mut along = vec![1; g.shape.len() - 1];
         along[0] = channels;
-        let b = reshape(c, b, &along)?;
+        let b = c.reshaped(b, &along)?;
         y = c.emit(Op::Binary(BinaryOp::Add), &[y, b], DType::F32, &g.shape)?;
     }
     c.output(0, y);

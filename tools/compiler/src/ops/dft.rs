@@ -2,7 +2,7 @@
 
 use kinglet::DType;
 
-use super::matmul::{emit_matmul, reshape};
+use super::matmul::emit_matmul;
 use crate::array::Array;
 use crate::graph::Op;
 use crate::import::{Context, Failure};
@@ -64,11 +64,11 @@ pub fn dft(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let order: Vec<usize> = (0..rank - 1).filter(|&d| d != axis).chain([axis, rank - 1]).collect();
     let lead: Vec<usize> = order[..rank - 2].iter().map(|&d| shape[d]).collect();
     let moved = transpose(c, x, &order)?;
-    let flat = reshape(c, moved, &[&lead[..], &[given * parts]].concat())?;
+    let flat = c.reshaped(moved, &[&lead[..], &[given * parts]].concat())?;
     // A single row keeps the operand at rank 2.
-    let flat = if lead.is_empty() { reshape(c, flat, &[1, given * parts])? } else { flat };
+    let flat = if lead.is_empty() { c.reshaped(flat, &[1, given * parts])? } else { flat };
     let y = emit_matmul(c, flat, matrix, DType::F32, None)?;
-    let y = reshape(c, y, &[&lead[..], &[m, out_parts]].concat())?;
+    let y = c.reshaped(y, &[&lead[..], &[m, out_parts]].concat())?;
     let mut back = vec![0; rank];
     order.iter().enumerate().for_each(|(i, &d)| back[d] = i);
     let y = transpose(c, y, &back)?;

@@ -1,6 +1,5 @@
 //! `Einsum`, as products of matrices and elements.
 
-use super::matmul::reshape;
 use crate::array::broadcast;
 use crate::graph::{BinaryOp, Op, Post, ReduceOp, TensorId};
 use crate::import::{Context, Failure};
@@ -93,7 +92,7 @@ fn arrange(c: &mut Context<'_, '_>, t: &Term, order: &[char]) -> Result<TensorId
         .iter()
         .map(|l| if t.axes.contains(l) { *extents.next().expect("as many as present") } else { 1 })
         .collect();
-    reshape(c, x, &full)
+    c.reshaped(x, &full)
 }
 
 fn combine(c: &mut Context<'_, '_>, a: Term, b: Term, kept: &[char]) -> Result<Term, Failure> {
@@ -130,10 +129,10 @@ fn combine(c: &mut Context<'_, '_>, a: Term, b: Term, kept: &[char]) -> Result<T
     let (m, n, k) = (er.iter().product::<usize>(), ec.iter().product::<usize>(), es.iter().product::<usize>());
     let x = arrange(c, &a, &[&batch[..], &rows, &summed].concat())?;
     let y = arrange(c, &b, &[&batch[..], &summed, &columns].concat())?;
-    let x = reshape(c, x, &[&eb[..], &[m, k]].concat())?;
-    let y = reshape(c, y, &[&eb[..], &[k, n]].concat())?;
+    let x = c.reshaped(x, &[&eb[..], &[m, k]].concat())?;
+    let y = c.reshaped(y, &[&eb[..], &[k, n]].concat())?;
     let op = Op::MatMul { transpose_a: false, transpose_b: false, post: Post::default() };
     let product = c.emit(op, &[x, y], dtype, &[&eb[..], &[m, n]].concat())?;
-    let tensor = reshape(c, product, &[&eb[..], &er, &ec].concat())?;
+    let tensor = c.reshaped(product, &[&eb[..], &er, &ec].concat())?;
     Ok(Term { tensor, axes })
 }

@@ -2,7 +2,6 @@
 
 use kinglet::DType;
 
-use super::matmul::reshape;
 use crate::array::{Array, broadcast};
 use crate::graph::{BinaryOp, Op, TensorId, UnaryOp};
 use crate::import::{Context, Failure, dtype_from_onnx, is_native};
@@ -145,7 +144,7 @@ pub fn binary(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         let axis = c.axis(c.int("axis", -1), c.shape(a).len())?;
         let mut shape = c.shape(b);
         shape.resize((c.shape(a).len() - axis).max(shape.len()), 1);
-        b = reshape(c, b, &shape)?;
+        b = c.reshaped(b, &shape)?;
     }
     let y = emit_binary(c, op, a, b)?;
     c.output(0, y);

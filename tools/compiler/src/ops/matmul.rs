@@ -35,8 +35,8 @@ pub(super) fn emit_matmul(
     let (Some(batch), true) = (batch, sa[ra - 1] == sb[rb - 2]) else {
         return Err(Failure::malformed(format!("shapes {sa:?} and {sb:?} do not multiply")));
     };
-    let a = if row { reshape(c, a, &sa)? } else { a };
-    let b = if column { reshape(c, b, &sb)? } else { b };
+    let a = if row { c.reshaped(a, &sa)? } else { a };
+    let b = if column { c.reshaped(b, &sb)? } else { b };
     let shape = [&batch[..], &[sa[ra - 2], sb[rb - 1]]].concat();
     let y = c.emit_optional(product(false, false), &[Some(a), Some(b)], dtype, &shape, quant)?;
     if !row && !column {
@@ -49,16 +49,7 @@ pub(super) fn emit_matmul(
     if !column {
         flat.push(sb[rb - 1]);
     }
-    reshape(c, y, &flat)
-}
-
-/// Emits the same elements in another shape.
-pub(super) fn reshape(c: &mut Context<'_, '_>, x: TensorId, shape: &[usize]) -> Result<TensorId, Failure> {
-    if c.shape(x) == shape {
-        return Ok(x);
-    }
-    let (dtype, quant) = (c.dtype(x), c.tensor_info(x).quant.clone().filter(|q| q.scales.len() == 1));
-    c.emit_optional(Op::Reshape, &[Some(x)], dtype, shape, quant)
+    c.reshaped(y, &flat)
 }
 
 /// `MatMul` (opset 1 and later).
@@ -113,13 +104,13 @@ pub fn gemm(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         let (shape, factor) = (c.shape(t), c.add_constant(Array::scalar(by.into())));
         c.emit(Op::Binary(BinaryOp::Mul), &[t, factor], DType::F32, &shape)
     };
-    // A bias that runs along the columns is part of the product; any other is added after it.
+    // A constant bias that runs along the columns is part of the product; any other is added after it.
     let along_columns = bias.is_some_and(|t| {
         let s = c.shape(t);
-        s.last() == Some(&n) && s.iter().product::<usize>() == n
+        s.last() == Some(&n) && s.iter().product::<usize>() == n && c.is_constant(t)
     });
     let inner = match bias {
-        Some(t) if alpha == 1.0 && beta == 1.0 && along_columns => Some(reshape(c, t, &[n])?),
+        Some(t) if alpha == 1.0 && beta == 1.0 && along_columns => Some(c.reshaped(t, &[n])?),
         _ => None,
     };
     let y = c.emit_optional(product(ta, tb), &[Some(a), Some(b), inner], dtype, &shape, None)?;

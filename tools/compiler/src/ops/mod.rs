@@ -3,6 +3,7 @@
 //! An importer turns a node into one or a few nodes of the graph's canonical operators ([`Op`](crate::graph::Op)); it is
 //! where differences between operator sets end. `docs/operators.md` is printed from this table.
 
+mod control;
 mod conv;
 mod dft;
 mod einsum;
@@ -12,8 +13,11 @@ mod movement;
 mod normalize;
 mod pool;
 mod quantize;
+mod random;
 mod reduce;
+mod sequence;
 mod shape;
+mod state_space;
 
 use crate::import::{Context, Failure};
 
@@ -51,6 +55,7 @@ pub const OPERATORS: &[Row] = table! {
     "Ceil", elementwise::unary, "Unary";
     "Clip", elementwise::clip, "Unary";
     "Concat", movement::concat, "Copy";
+    "ConcatFromSequence", sequence::concat, "Copy";
     "Constant", shape::constant, "folds";
     "ConstantOfShape", shape::constant_of_shape, "folds";
     "Conv", conv::conv, "Conv or DepthwiseConv", "1-D and 2-D, constant weights";
@@ -80,6 +85,7 @@ pub const OPERATORS: &[Row] = table! {
     "HardSigmoid", elementwise::unary, "Unary";
     "HardSwish", elementwise::unary, "Unary";
     "Identity", shape::identity, "folds";
+    "If", control::branch, "its branch, or both and Ternary", "branches of one shape, unless the condition folds";
     "InstanceNormalization", normalize::instance, "Norm";
     "LayerNormalization", normalize::layer, "Norm";
     "LeakyRelu", elementwise::unary, "Unary";
@@ -87,6 +93,7 @@ pub const OPERATORS: &[Row] = table! {
     "LessOrEqual", elementwise::binary, "Binary";
     "Log", elementwise::unary, "Unary";
     "LogSoftmax", normalize::softmax, "Softmax";
+    "Loop", control::counted, "a band of its body's steps", "a trip count that does not depend on the data";
     "MatMul", matmul::matmul, "Conv or MatMul";
     "Max", elementwise::variadic, "Binary";
     "MaxPool", pool::pool, "Pool", "1-D and 2-D, without indices";
@@ -104,6 +111,10 @@ pub const OPERATORS: &[Row] = table! {
     "QLinearMatMul", matmul::qlinear, "Conv or MatMul";
     "QuantizeLinear", quantize::quantize, "part of its neighbours, or Convert", "constant scales, not blocked";
     "RMSNormalization", normalize::layer, "Norm";
+    "RandomNormal", random::draw, "an input", "with --draws-as-inputs";
+    "RandomNormalLike", random::draw, "an input", "with --draws-as-inputs";
+    "RandomUniform", random::draw, "an input", "with --draws-as-inputs";
+    "RandomUniformLike", random::draw, "an input", "with --draws-as-inputs";
     "Range", shape::range, "folds";
     "Reciprocal", elementwise::unary, "Unary";
     "ReduceL1", reduce::reduce, "Reduce";
@@ -117,8 +128,15 @@ pub const OPERATORS: &[Row] = table! {
     "Relu", elementwise::unary, "Unary";
     "Reshape", movement::reshape, "no step";
     "Round", elementwise::unary, "Unary";
+    "Scan", control::scan, "a band of its body's steps", "operator set 9 and later";
     "ScatterND", shape::scatter_nd, "folds", "constants only";
     "Selu", elementwise::unary, "Unary";
+    "SequenceAt", sequence::at, "folds, or Copy";
+    "SequenceConstruct", sequence::construct, "folds";
+    "SequenceEmpty", sequence::construct, "folds";
+    "SequenceErase", sequence::erase, "folds";
+    "SequenceInsert", sequence::insert, "folds", "in the body of a loop at the end only";
+    "SequenceLength", sequence::length, "folds";
     "Shape", shape::shape, "folds";
     "Sigmoid", elementwise::unary, "Unary";
     "Sign", elementwise::unary, "Unary";
@@ -129,6 +147,7 @@ pub const OPERATORS: &[Row] = table! {
     "Softplus", elementwise::unary, "Unary";
     "Softsign", elementwise::unary, "Unary";
     "Split", movement::split, "Copy";
+    "SplitToSequence", sequence::split, "Copy";
     "Sqrt", elementwise::unary, "Unary";
     "Squeeze", movement::squeeze, "no step";
     "Sub", elementwise::binary, "Binary";
@@ -142,22 +161,29 @@ pub const OPERATORS: &[Row] = table! {
     "Xor", elementwise::binary, "Binary";
 };
 
+/// The domain of Kinglet's own operators, and its version.
+pub const OWN_DOMAIN: &str = "ai.kinglet";
+
+/// Operators of the domain [`OWN_DOMAIN`]: recurrences by name, for exporters that write custom nodes.
+pub const OWN_OPERATORS: &[Row] = table! {
+    "LegendreMemory", state_space::legendre_memory, "LegendreMemory", "constant A and B";
+    "SelectiveScan", state_space::selective_scan, "SelectiveScan";
+};
+
 /// The row of an operator.
 pub fn find(domain: &str, name: &str) -> Option<&'static Row> {
-    if !matches!(domain, "" | "ai.onnx") {
-        return None;
-    }
-    OPERATORS.binary_search_by(|row| row.name.cmp(name)).ok().map(|i| &OPERATORS[i])
+    let rows = match domain {
+        "" | "ai.onnx" => OPERATORS,
+        OWN_DOMAIN => OWN_OPERATORS,
+        _ => return None,
+    };
+    rows.binary_search_by(|row| row.name.cmp(name)).ok().map(|i| &rows[i])
 }
 
 /// Why an operator without a row is not supported, and what helps.
 pub fn why_unsupported(domain: &str, name: &str) -> (String, String) {
     let (reason, remedy) = match name {
-        "Loop" | "Scan" | "If" | "SequenceEmpty" | "SequenceInsert" | "SequenceAt" | "ConcatFromSequence"
-        | "SplitToSequence" => {
-            ("control flow is not compiled yet", "export the model unrolled, or its single-step form")
-        }
-        n if n.starts_with("Random") || n == "Bernoulli" || n == "Multinomial" => {
+        "Bernoulli" | "Multinomial" => {
             ("a run must give the same result every time", "export the model with its random draws as inputs")
         }
         "DynamicQuantizeLinear" => ("scales must be known before the run", "quantise the model statically"),
@@ -176,7 +202,9 @@ mod tests {
 
     #[test]
     fn rows_are_sorted_and_unique() {
-        assert!(OPERATORS.windows(2).all(|w| w[0].name < w[1].name));
+        for rows in [OPERATORS, OWN_OPERATORS] {
+            assert!(rows.windows(2).all(|w| w[0].name < w[1].name));
+        }
         assert!(find("", "Conv").is_some() && find("com.microsoft", "Conv").is_none());
     }
 }

@@ -1,6 +1,5 @@
 //! Operators that move elements.
 
-use super::matmul::reshape as emit_reshape;
 use super::shape::constant_shape;
 use crate::array::broadcast;
 use crate::graph::{Layout, Op, PadMode, TensorId};
@@ -49,7 +48,7 @@ fn to_shape(c: &mut Context<'_, '_>, x: TensorId, shape: &[usize]) -> Result<(),
     if c.shape(x).iter().product::<usize>() != shape.iter().product::<usize>() {
         return Err(Failure::malformed(format!("shape {:?} cannot become {shape:?}", c.shape(x))));
     }
-    let y = emit_reshape(c, x, shape)?;
+    let y = c.reshaped(x, shape)?;
     c.output(0, y);
     Ok(())
 }
@@ -132,29 +131,10 @@ pub fn unsqueeze(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 pub fn concat(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let inputs = (0..c.input_count()).map(|i| c.input(i)).collect::<Result<Vec<_>, _>>()?;
     let first = *inputs.first().ok_or_else(|| Failure::malformed("no inputs"))?;
-    let mut shape = c.shape(first);
-    let axis = c.axis(c.int("axis", 1), shape.len())?;
-    shape[axis] = 0;
-    for &t in &inputs {
-        let s = c.shape(t);
-        if s.len() != shape.len() || (0..s.len()).any(|d| d != axis && s[d] != shape[d]) || c.dtype(t) != c.dtype(first)
-        {
-            return Err(Failure::malformed(format!("inputs of shapes {:?} and {s:?}", c.shape(first))));
-        }
-        shape[axis] += s[axis];
-    }
-    let inputs: Vec<TensorId> = inputs.into_iter().filter(|&t| c.shape(t)[axis] > 0).collect();
-    match &inputs[..] {
-        [] => {
-            c.output(0, first);
-            Ok(())
-        }
-        [one] => {
-            c.output(0, *one);
-            Ok(())
-        }
-        many => finish(c, Op::Concat { axis }, many, &shape),
-    }
+    let axis = c.axis(c.int("axis", 1), c.shape(first).len())?;
+    let y = c.concatenated(&inputs, axis)?;
+    c.output(0, y);
+    Ok(())
 }
 
 fn emit_slice(

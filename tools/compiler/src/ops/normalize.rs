@@ -2,7 +2,6 @@
 
 use kinglet::DType;
 
-use super::matmul::reshape;
 use crate::array::Array;
 use crate::graph::{NormKind, Op, TensorId};
 use crate::import::{Context, Failure};
@@ -19,9 +18,9 @@ pub fn softmax(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let axis = c.axis(c.int("axis", if joined { 1 } else { -1 }), shape.len())?;
     let y = if joined && axis + 1 < shape.len() {
         let flat = [shape[..axis].iter().product(), shape[axis..].iter().product()];
-        let t = reshape(c, x, &flat)?;
+        let t = c.reshaped(x, &flat)?;
         let t = c.emit(Op::Softmax { axis: 1, log }, &[t], DType::F32, &flat)?;
-        reshape(c, t, &shape)?
+        c.reshaped(t, &shape)?
     } else {
         c.emit(Op::Softmax { axis, log }, &[x], DType::F32, &shape)?
     };

@@ -75,7 +75,7 @@ pub fn set_quant(c: &mut Context<'_, '_>, t: TensorId, quant: Quant) -> Result<T
         return Ok(t);
     }
     if tensor.value.is_some() {
-        return Ok(c.importer.graph.add_tensor(Tensor { quant: Some(quant), ..tensor }));
+        return Ok(c.importer.frame.graph.add_tensor(Tensor { quant: Some(quant), ..tensor }));
     }
     c.emit_optional(Op::Reinterpret, &[Some(t)], tensor.dtype, &tensor.shape, Some(quant))
 }

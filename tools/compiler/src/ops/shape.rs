@@ -3,10 +3,14 @@
 use kinglet::DType;
 
 use crate::array::{Array, Numbers};
-use crate::import::{Context, Failure, fits};
+use crate::import::{Context, Failure, Value, fits};
 
 /// `Identity`, `Dropout` in inference.
 pub fn identity(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    if let Some(Value::Sequence(s)) = c.value(0) {
+        c.output_sequence(0, s);
+        return Ok(());
+    }
     let x = c.input(0)?;
     if c.has_output(1) {
         return Err(Failure::unsupported("its mask is used", "export the model for inference"));
@@ -38,6 +42,16 @@ pub fn constant(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 /// A shape given as a constant tensor.
 pub(super) fn constant_shape(c: &mut Context<'_, '_>, i: usize) -> Result<Vec<usize>, Failure> {
     let dims = c.constant_ints(i, "the shape")?;
+    checked_shape(&dims)
+}
+
+/// A shape given as the attribute `shape`.
+pub(super) fn shape_attribute(c: &mut Context<'_, '_>) -> Result<Vec<usize>, Failure> {
+    let dims = c.ints("shape").ok_or_else(|| Failure::malformed("it has no shape"))?;
+    checked_shape(&dims)
+}
+
+fn checked_shape(dims: &[i64]) -> Result<Vec<usize>, Failure> {
     let shape = dims.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
     let shape = shape.map_err(|_| Failure::malformed(format!("shape {dims:?}")))?;
     if !fits(&shape) {

@@ -28,7 +28,7 @@ pub fn merge(graph: &mut Graph) {
             inputs.resize(2, None);
             inputs.push(Some(b));
             dead[p] = true;
-            graph.nodes[i] = Node { op, inputs, output, source };
+            graph.nodes[i] = Node::new(op, inputs, output, source);
             if let Some(node) = dequantize {
                 graph.nodes.push(node);
                 dead.push(false);
@@ -92,5 +92,5 @@ fn as_bias(
     let q = node.inputs[0].filter(|&t| graph.tensors[t].value.is_some())?;
     let q = flat(graph, q);
     let output = graph.add_like(b, &[channels], ":bias");
-    Some((output, Some(Node { op: Op::Dequantize, inputs: vec![Some(q)], output, source: node.source })))
+    Some((output, Some(Node::new(Op::Dequantize, vec![Some(q)], output, node.source))))
 }

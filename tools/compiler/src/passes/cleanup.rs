@@ -38,15 +38,17 @@ fn fold(graph: &mut Graph, dequantize: bool) {
         if !foldable || node.inputs.iter().flatten().any(|&t| graph.tensors[t].value.is_none()) {
             continue;
         }
-        let n = graph.tensors[node.output].len();
+        let n: usize = node.outputs().map(|t| graph.tensors[t].len()).sum();
         if graph.tensors[node.output].value.is_some() || n > budget || eval::cost(graph, node) > MAX_FOLD_COST {
             continue;
         }
         budget -= n;
         let values: Vec<_> = node.inputs.iter().map(|t| t.and_then(|t| graph.tensors[t].value.clone())).collect();
-        let value = eval::node(graph, node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>());
-        let output = node.output;
-        graph.tensors[output].value = Some(Arc::new(value));
+        let results = eval::outputs(graph, node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>());
+        let computed: Vec<TensorId> = node.outputs().collect();
+        for (t, value) in computed.into_iter().zip(results) {
+            graph.tensors[t].value = Some(Arc::new(value));
+        }
     }
 }
 
@@ -56,7 +58,7 @@ fn remove_dead(graph: &mut Graph) {
     graph.outputs.iter().for_each(|&t| needed[t] = true);
     let mut dead = vec![false; graph.nodes.len()];
     for (i, node) in graph.nodes.iter().enumerate().rev() {
-        dead[i] = !needed[node.output] || graph.tensors[node.output].value.is_some();
+        dead[i] = node.outputs().all(|t| !needed[t]) || graph.tensors[node.output].value.is_some();
         if !dead[i] {
             node.inputs.iter().flatten().for_each(|&t| needed[t] = true);
         }

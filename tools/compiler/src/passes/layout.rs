@@ -76,7 +76,7 @@ impl State<'_> {
     }
 
     fn push(&mut self, op: Op, inputs: Vec<Option<TensorId>>, output: TensorId, source: Vec<String>) {
-        self.graph.nodes.push(Node { op, inputs, output, source });
+        self.graph.nodes.push(Node::new(op, inputs, output, source));
     }
 
     /// A tensor like `t` whose elements are those of `t` in the order of the source of a view by `perm`.
@@ -104,8 +104,7 @@ impl State<'_> {
         if let Some(q) = self.graph.tensors[new].quant.as_mut().filter(|q| q.scales.len() > 1) {
             q.axis = inverse(&perm)[q.axis];
         }
-        let node =
-            Node { op: Op::Transpose { perm: perm.clone() }, inputs: vec![Some(source)], output: new, source: vec![] };
+        let node = Node::new(Op::Transpose { perm: perm.clone() }, vec![Some(source)], new, vec![]);
         if let Some(value) = self.graph.tensors[source].value.clone() {
             self.graph.tensors[new].value = Some(Arc::new(eval::node(self.graph, &node, &[Some(&value)])));
         } else {
@@ -153,6 +152,10 @@ impl State<'_> {
             | Op::DepthToSpace { layout: Layout::ChannelsFirst, .. } => self.windowed(node),
             Op::Reshape => self.reshape(node),
             Op::MatMul { .. } => self.matmul(node),
+            op if op.recurs() => {
+                node.inputs.iter().flatten().for_each(|&t| self.materialize(t));
+                self.graph.nodes.push(node);
+            }
             _ => self.general(node),
         }
     }

@@ -39,7 +39,7 @@ pub fn tabulate(graph: &mut Graph) {
         let table = table(graph, &chain, x, node.output);
         let source = merged_sources(chain.iter().map(|&k| &graph.nodes[k]));
         let output = node.output;
-        graph.nodes[i] = Node { op: Op::Lut { table }, inputs: vec![Some(x)], output, source };
+        graph.nodes[i] = Node::new(Op::Lut { table }, vec![Some(x)], output, source);
     }
     super::cleanup::fold_all(graph);
     identities(graph);

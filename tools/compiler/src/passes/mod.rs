@@ -13,7 +13,7 @@ mod scale;
 mod util;
 
 use crate::Error;
-use crate::graph::Graph;
+use crate::graph::{Graph, Op};
 
 /// A pass.
 pub type Pass = fn(&mut Graph);
@@ -41,7 +41,17 @@ pub const PIPELINE: &[(&str, Pass)] = &[
 pub fn run(graph: &mut Graph, progress: &mut dyn FnMut(&'static str)) -> Result<(), Error> {
     for (name, pass) in PIPELINE {
         progress(name);
-        pass(graph);
+        apply(*pass, graph);
     }
     Ok(())
+}
+
+/// Applies a pass to the bodies of a graph's loops and to the graph itself.
+pub fn apply(pass: Pass, graph: &mut Graph) {
+    for node in &mut graph.nodes {
+        if let Op::Loop(body) = &mut node.op {
+            apply(pass, &mut body.graph);
+        }
+    }
+    pass(graph);
 }

@@ -77,6 +77,7 @@ impl<'a> State<'a> {
             op if op.moves_only() => self.movement(i),
             Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => self.product(i),
             Op::Cast(_) | Op::ArgMax { .. } | Op::Lut { .. } | Op::Reinterpret => {}
+            op if op.recurs() => {}
             _ => self.compute(i),
         }
     }
@@ -118,8 +119,8 @@ impl<'a> State<'a> {
         let mut all = node.inputs.clone();
         all.iter_mut().zip(&inputs).for_each(|(slot, &q)| *slot = Some(q));
         self.dead[i] = true;
-        self.push(Node { op: node.op, inputs: all, output: moved, source: node.source.clone() });
-        self.push(Node { op: Op::Dequantize, inputs: vec![Some(moved)], output: node.output, source: node.source });
+        self.push(Node::new(node.op, all, moved, node.source.clone()));
+        self.push(Node::new(Op::Dequantize, vec![Some(moved)], node.output, node.source));
     }
 
     /// A quantisation goes into the operator before it.
@@ -142,7 +143,7 @@ impl<'a> State<'a> {
             } else if self.per_tensor(x) && quant.scales.len() == 1 {
                 let source = merged_sources([&before, &node]);
                 let op = Op::unary(UnaryOp::Identity);
-                self.graph.nodes[i] = Node { op, inputs: vec![Some(x)], output: y, source };
+                self.graph.nodes[i] = Node::new(op, vec![Some(x)], y, source);
                 self.changes += 1;
             }
             return;
@@ -164,27 +165,27 @@ impl<'a> State<'a> {
                     (self.graph.tensors[u].shape.clone(), format!("{}:quantized", self.graph.tensors[u].name));
                 let q = self.graph.add_like(y, &shape, "");
                 self.graph.tensors[q].name = name;
-                self.push(Node { op: Op::Quantize, inputs: vec![Some(u)], output: q, source: node.source.clone() });
+                self.push(Node::new(Op::Quantize, vec![Some(u)], q, node.source.clone()));
                 *slot = Some(q);
             }
             self.dead[p] = true;
             let source = merged_sources([&before, &node]);
-            self.graph.nodes[i] = Node { op: before.op, inputs, output: y, source };
+            self.graph.nodes[i] = Node::new(before.op, inputs, y, source);
             self.producers.insert(y, i);
             return;
         }
-        let takes = match before.op {
+        let takes = match &before.op {
             Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => {
                 before.inputs[0].is_some_and(|x| self.graph.tensors[x].quant.is_some())
                     && matches!(self.graph.tensors[y].dtype, DType::I8 | DType::U8)
             }
             Op::Cast(_) | Op::Quantize | Op::Lut { .. } | Op::Reinterpret | Op::ArgMax { .. } => false,
-            _ => true,
+            op => !op.recurs(),
         };
         if takes {
             self.dead[p] = true;
             let source = merged_sources([&before, &node]);
-            self.graph.nodes[i] = Node { op: before.op, inputs: before.inputs, output: y, source };
+            self.graph.nodes[i] = Node::new(before.op, before.inputs, y, source);
             self.producers.insert(y, i);
             self.changes += 1;
         }
@@ -219,7 +220,7 @@ impl<'a> State<'a> {
         let shape = self.graph.tensors[node.output].shape.clone();
         let sum = self.graph.add_like(node.output, &shape, ":sum");
         let source = node.source.clone();
-        self.graph.nodes[i] = Node { op: node.op.clone(), inputs: vec![x, w], output: sum, source };
+        self.graph.nodes[i] = Node::new(node.op.clone(), vec![x, w], sum, source);
         self.producers.insert(sum, i);
         let b = bias.expect("only a bias does not fit");
         let flat = match node.op {
@@ -228,13 +229,13 @@ impl<'a> State<'a> {
                 let axis = layout.channel_axis(shape.len());
                 s[axis] = shape[axis];
                 let t = self.graph.add_like(b, &s, ":broadcast");
-                self.push(Node { op: Op::Reshape, inputs: vec![Some(b)], output: t, source: node.source.clone() });
+                self.push(Node::new(Op::Reshape, vec![Some(b)], t, node.source.clone()));
                 t
             }
             _ => b,
         };
         let op = Op::Binary(BinaryOp::Add);
-        self.push(Node { op, inputs: vec![Some(sum), Some(flat)], output: node.output, source: node.source });
+        self.push(Node::new(op, vec![Some(sum), Some(flat)], node.output, node.source));
     }
 }
 

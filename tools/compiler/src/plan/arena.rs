@@ -1,5 +1,7 @@
 //! Lifetimes of buffers and their offsets in the arena.
 
+use std::collections::HashSet;
+
 use super::order::{buffer, sizes};
 use crate::lower::Lowered;
 
@@ -69,7 +71,7 @@ fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
     };
     for (at, &i) in order.iter().enumerate() {
         let step = &l.steps[i];
-        for t in step.inputs.iter().flatten().chain([&step.output]) {
+        for t in step.inputs.iter().flatten().chain(&step.outputs) {
             if let Some(b) = buffer(l, *t) {
                 touch(b, at);
             }
@@ -85,6 +87,7 @@ fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
             touch(b, n);
         }
     }
+    let whole = span_bands(l, order, &mut lives);
     for life in &mut lives {
         // A buffer that nothing touches takes no part.
         if life.first == usize::MAX {
@@ -94,8 +97,9 @@ fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
     let mut root: Vec<usize> = (0..l.buffers).collect();
     for (at, &i) in order.iter().enumerate() {
         let step = &l.steps[i];
-        let out = buffer(l, step.output).expect("outputs are in the arena");
-        if lives[out].first != at {
+        let output = step.outputs[0];
+        let out = buffer(l, output).expect("outputs are in the arena");
+        if lives[out].first != at || whole[out] {
             continue;
         }
         let operands: Vec<Option<usize>> = step.inputs.iter().map(|t| t.and_then(|t| buffer(l, t))).collect();
@@ -103,8 +107,11 @@ fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
         for (k, b) in operands.iter().enumerate() {
             let Some(b) = *b else { continue };
             let r = find(&mut root, b);
+            if step.band.is_some() && whole[r] {
+                continue;
+            }
             let dies = lives[r].last == at && lives[r].bytes == lives[out].bytes;
-            let same_size = step.inputs[k].is_some_and(|t| exact(t) == exact(step.output));
+            let same_size = step.inputs[k].is_some_and(|t| exact(t) == exact(output));
             // Every operand in that memory must be one the kernel may overwrite.
             let all_allowed = operands
                 .iter()
@@ -121,6 +128,39 @@ fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
         find(&mut root, b);
     }
     (lives, root)
+}
+
+/// Buffers that live through a whole band: those it shares with what is outside it, those it carries from slice to slice,
+/// and those of which a slice is a part. Their lives are extended; others are free again within each slice.
+fn span_bands(l: &Lowered, order: &[usize], lives: &mut [Lifetime]) -> Vec<bool> {
+    let mut whole = vec![false; l.buffers];
+    let mut at = 0;
+    while at < order.len() {
+        let band = l.steps[order[at]].band;
+        let steps =
+            if band.is_none() { 1 } else { order[at..].iter().take_while(|&&i| l.steps[i].band == band).count() };
+        let (start, end) = (at, at + steps - 1);
+        let mut written = HashSet::new();
+        for &i in order[start..=end].iter().filter(|_| band.is_some()) {
+            let step = &l.steps[i];
+            let operands = step.inputs.iter().flatten().map(|&t| (t, false));
+            for (t, writes) in operands.chain(step.outputs.iter().map(|&t| (t, true))) {
+                let Some(b) = buffer(l, t) else { continue };
+                let carried = !writes && !written.contains(&b);
+                let shared = lives[b].first < start || lives[b].last > end;
+                whole[b] |= carried || shared || l.tensors[t].advance > 0;
+                if writes {
+                    written.insert(b);
+                }
+                if whole[b] {
+                    lives[b].first = lives[b].first.min(start);
+                    lives[b].last = lives[b].last.max(end);
+                }
+            }
+        }
+        at = end + 1;
+    }
+    whole
 }
 
 fn find(root: &mut [usize], b: usize) -> usize {

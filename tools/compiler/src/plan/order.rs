@@ -1,8 +1,9 @@
 //! Orders of execution. Which one is best shows when the arena is laid out.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use crate::lower::{Lowered, Place};
+use crate::lower::{Lowered, Place, PlanStep};
 
 /// Steps above which only the graph's own order is tried: the search is quadratic.
 const MOST_STEPS: usize = 4000;
@@ -30,20 +31,39 @@ pub(super) fn sizes(l: &Lowered) -> Vec<usize> {
     let mut sizes = vec![0; l.buffers];
     for (i, t) in l.tensors.iter().enumerate() {
         if let Some(b) = buffer(l, i) {
-            sizes[b] = sizes[b].max(t.bytes());
+            // A view that moves is a part of a whole, which has the buffer's size.
+            if t.advance == 0 {
+                sizes[b] = sizes[b].max(t.bytes());
+            }
         }
     }
     sizes
 }
 
+/// Steps that stay together: a band, or one step by itself.
+fn units(l: &Lowered) -> Vec<Range<usize>> {
+    let mut units: Vec<Range<usize>> = Vec::new();
+    for (i, step) in l.steps.iter().enumerate() {
+        match units.last_mut() {
+            Some(unit) if step.band.is_some() && l.steps[unit.start].band == step.band => unit.end = i + 1,
+            _ => units.push(i..i + 1),
+        }
+    }
+    units
+}
+
 fn greedy(l: &Lowered) -> Vec<usize> {
-    let n = l.steps.len();
     let sizes = sizes(l);
+    let units = units(l);
+    let n = units.len();
+    let buffers = |u: &Range<usize>, of: fn(&PlanStep) -> Vec<usize>| -> BTreeSet<usize> {
+        l.steps[u.clone()].iter().flat_map(of).filter_map(|t| buffer(l, t)).collect()
+    };
     let reads: Vec<BTreeSet<usize>> =
-        l.steps.iter().map(|s| s.inputs.iter().flatten().filter_map(|&t| buffer(l, t)).collect()).collect();
-    let writes: Vec<usize> = l.steps.iter().map(|s| buffer(l, s.output).expect("outputs are in the arena")).collect();
+        units.iter().map(|u| buffers(u, |s| s.inputs.iter().flatten().copied().collect())).collect();
+    let writes: Vec<BTreeSet<usize>> = units.iter().map(|u| buffers(u, |s| s.outputs.clone())).collect();
     let mut writers_left = vec![0usize; l.buffers];
-    writes.iter().for_each(|&b| writers_left[b] += 1);
+    writes.iter().flatten().for_each(|&b| writers_left[b] += 1);
     let mut readers_left = vec![0usize; l.buffers];
     reads.iter().flatten().for_each(|&b| readers_left[b] += 1);
     for &t in &l.outputs {
@@ -54,22 +74,26 @@ fn greedy(l: &Lowered) -> Vec<usize> {
     }
     let mut started = vec![false; l.buffers];
     let mut done = vec![false; n];
-    let mut order = Vec::with_capacity(n);
-    while order.len() < n {
-        let ready = (0..n).filter(|&i| !done[i] && reads[i].iter().all(|&b| writers_left[b] == 0));
-        // What a step adds to the bytes alive: its output, less the inputs that nobody else needs. Of equals the one whose
-        // output is read soonest in the graph's order, that is the first, comes first.
-        let cost = |i: usize| {
-            let grows = if started[writes[i]] { 0 } else { sizes[writes[i]] as i64 };
-            let frees: i64 = reads[i].iter().filter(|&&b| readers_left[b] == 1).map(|&b| sizes[b] as i64).sum();
+    let mut order = Vec::with_capacity(l.steps.len());
+    for _ in 0..n {
+        // What a band reads it may write itself.
+        let written = |u: usize, b: usize| writers_left[b] == usize::from(writes[u].contains(&b));
+        let ready = (0..n).filter(|&u| !done[u] && reads[u].iter().all(|&b| written(u, b)));
+        // What a unit adds to the bytes alive: its outputs, less the inputs that nobody else needs. Of equals the first in
+        // the graph's order, whose output is read soonest, comes first.
+        let cost = |u: usize| {
+            let grows: i64 = writes[u].iter().filter(|&&b| !started[b]).map(|&b| sizes[b] as i64).sum();
+            let frees: i64 = reads[u].iter().filter(|&&b| readers_left[b] == 1).map(|&b| sizes[b] as i64).sum();
             grows - frees
         };
-        let next = ready.min_by_key(|&i| (cost(i), i)).expect("a graph without cycles has a ready step");
+        let next = ready.min_by_key(|&u| (cost(u), u)).expect("a graph without cycles has a ready step");
         done[next] = true;
-        started[writes[next]] = true;
-        writers_left[writes[next]] -= 1;
+        for &b in &writes[next] {
+            started[b] = true;
+            writers_left[b] -= 1;
+        }
         reads[next].iter().for_each(|&b| readers_left[b] -= 1);
-        order.push(next);
+        order.extend(units[next].clone());
     }
     order
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use kinglet::format::words::Record;
 use kinglet::format::{
-    ABSENT, ALIGN, CHECKED_FROM, HEADER_BYTES, MAGIC, MAX_RANK, Region, SECTION_ENTRY_BYTES, Section, StepRecord,
-    TensorRecord, VERSION, checksum,
+    ABSENT, ALIGN, BandRecord, CHECKED_FROM, HEADER_BYTES, MAGIC, MAX_RANK, Region, SECTION_ENTRY_BYTES, Section,
+    StepRecord, TensorRecord, VERSION, checksum,
 };
 use kinglet::{Model, Target};
 
@@ -29,13 +29,15 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
             let word = input.map_or(Ok(ABSENT), |t| plan.tensor(&lowered, layout, t))?;
             plan.operands.push(word);
         }
-        let output = plan.tensor(&lowered, layout, step.output)?;
-        plan.operands.push(output);
+        for &output in &step.outputs {
+            let word = plan.tensor(&lowered, layout, output)?;
+            plan.operands.push(word);
+        }
         let record = StepRecord {
             kind: step.kind as u32,
             operands,
             inputs: step.inputs.len() as u32,
-            outputs: 1,
+            outputs: step.outputs.len() as u32,
             params: plan.params.len() as u32,
             rows: step.rows as u32,
             scratch: 0,
@@ -58,13 +60,12 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
     let metadata: Vec<String> = graph.metadata.iter().flat_map(|(k, v)| [k.clone(), v.clone()]).collect();
 
     let report = report(&lowered, layout);
-    // Each step is a band of its own: whole tensors. The section is empty then.
     let sections: Vec<(Section, Vec<u8>)> = vec![
         (Section::Tensors, bytes(&plan.tensors)),
         (Section::Operands, bytes(&plan.operands)),
         (Section::Params, bytes(&plan.params)),
         (Section::Steps, bytes(&plan.steps)),
-        (Section::Bands, Vec::new()),
+        (Section::Bands, bytes(&bands(&lowered, layout))),
         (Section::Io, bytes(&io)),
         (Section::Names, strings(&names)),
         (Section::Metadata, strings(&metadata)),
@@ -116,11 +117,28 @@ fn record(t: &PlanTensor, layout: &Layout) -> Result<TensorRecord, Error> {
         bytes,
         row_bytes: bytes.checked_div(rows).unwrap_or(0),
         capacity: rows,
+        advance: t.advance as i32,
         scale: t.scale,
         zero_point: t.zero_point,
         rank: shape.len() as u32,
         dims,
     })
+}
+
+/// Where in the order the bands are.
+fn bands(l: &Lowered, layout: &Layout) -> Vec<u32> {
+    let mut words = Vec::new();
+    let mut last = None;
+    for (at, &i) in layout.order.iter().enumerate() {
+        let band = l.steps[i].band;
+        if let Some(b) = band.filter(|_| band != last) {
+            let steps = layout.order[at..].iter().take_while(|&&i| l.steps[i].band == band).count();
+            let record = BandRecord { first_step: at as u32, steps: steps as u32, slices: l.bands[b] as u32 };
+            record.write(&mut |w| words.push(w));
+        }
+        last = band;
+    }
+    words
 }
 
 fn bytes(words: &[u32]) -> Vec<u8> {
@@ -211,7 +229,8 @@ fn report(l: &Lowered, layout: &Layout) -> Report {
     };
     for &i in &layout.order {
         let step = &l.steps[i];
-        r.macs += step.macs;
+        let slices = step.band.map_or(1, |b| l.bands[b]);
+        r.macs += step.macs * slices as u64;
         match &step.float_reason {
             None => r.integer_steps += 1,
             Some(reason) => r.float_steps.push(FloatStep {
@@ -225,6 +244,7 @@ fn report(l: &Lowered, layout: &Layout) -> Report {
             kind: step.kind.name().into(),
             dtype: step.dtype.name().into(),
             macs: step.macs,
+            slices,
             source_nodes: step.source.clone(),
         });
     }

@@ -1,0 +1,100 @@
+//! The memory of a Legendre memory unit (Voelker, Kajić and Eliasmith, *Legendre Memory Units: Continuous-Time
+//! Representation in Recurrent Neural Networks*, 2019, equation 4).
+
+use core::ops::Range;
+
+use super::Params;
+use crate::DType;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::words::record;
+use crate::rows::Operands;
+
+/// Largest order of a memory.
+pub const MAX_ORDER: usize = 512;
+/// Rows of A that are packed side by side.
+pub const LANES: usize = 8;
+
+record! {
+    /// Parameters of a Legendre memory: for each channel of u, from frame to frame `m ← A·m + B·u`.
+    ///
+    /// Inputs: 0 `u [batch, time, channels]` of any type, 1 `A [order / 8, order, 8]` f32, constant: element `[k, j, i]` is
+    /// row `8k + i`, column `j`, rows beyond `order` being zero, 2 `B [order]` f32, constant, 3 `m [batch, channels, order]`
+    /// f32, the memory before the first frame, or absent for zeros. Output: `m [batch, time, channels, order]` f32. Rows:
+    /// `batch · channels`.
+    pub struct LegendreMemory {
+        /// Sequences.
+        pub batch: u32,
+        /// Frames.
+        pub time: u32,
+        /// Channels, each with a memory of its own.
+        pub channels: u32,
+        /// Coefficients of a memory.
+        pub order: u32,
+    }
+}
+
+impl Params for LegendreMemory {
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        ensure(self.time > 0 && (1..=MAX_ORDER as u32).contains(&self.order), Fault::Params)?;
+        let output = c.output()?;
+        let start = c.optional(3);
+        ensure(output.dtype == DType::F32 && start.is_none_or(|t| t.dtype == DType::F32), Fault::DType)?;
+        c.size(&c.input(0)?, &[self.batch, self.time, self.channels])?;
+        c.constant(1, DType::F32, &[self.order.div_ceil(LANES as u32), self.order, LANES as u32])?;
+        c.constant(2, DType::F32, &[self.order])?;
+        if let Some(t) = start {
+            c.size(&t, &[self.batch, self.channels, self.order])?;
+        }
+        c.size(&output, &[self.batch, self.time, self.channels, self.order])?;
+        Ok(Verdict::rows(self.batch as usize * self.channels as usize))
+    }
+
+    #[inline(always)]
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (time, channels, order) = (self.time as usize, self.channels as usize, self.order as usize);
+        let (u, a, b) = (o.input(0), o.constant::<f32>(1), o.constant::<f32>(2));
+        let mut out = o.output();
+        for row in rows {
+            let (batch, channel) = (row / channels, row % channels);
+            let mut memory = [0f32; MAX_ORDER];
+            let memory = &mut memory[..order.min(MAX_ORDER)];
+            if o.has_input(3) {
+                o.input(3).load(row * order, memory);
+            }
+            for t in batch * time..(batch + 1) * time {
+                let mut input = [0f32];
+                u.load(t * channels + channel, &mut input);
+                let next = out.slice::<f32>((t * channels + channel) * order, order);
+                advance(next, memory, a, b, input[0]);
+                if next.len() == memory.len() {
+                    memory.copy_from_slice(next);
+                }
+            }
+        }
+    }
+}
+
+/// One frame: `next = A·m + B·u`. Each element is summed over the columns in order, with two partial sums.
+#[inline(always)]
+fn advance(next: &mut [f32], memory: &[f32], a: &[f32], b: &[f32], u: f32) {
+    let order = memory.len();
+    for ((next, a), b) in next.chunks_mut(LANES).zip(a.chunks_exact(order * LANES)).zip(b.chunks(LANES)) {
+        let (mut even, mut odd) = ([0f32; LANES], [0f32; LANES]);
+        let pairs = a.chunks_exact(2 * LANES).zip(memory.chunks_exact(2));
+        for (a, m) in pairs {
+            for i in 0..LANES {
+                even[i] += a[i] * m[0];
+                odd[i] += a[LANES + i] * m[1];
+            }
+        }
+        if order % 2 == 1 {
+            for i in 0..LANES {
+                even[i] += a[(order - 1) * LANES + i] * memory[order - 1];
+            }
+        }
+        for (i, (next, b)) in next.iter_mut().zip(b).enumerate() {
+            *next = (even[i] + odd[i]) + b * u;
+        }
+    }
+}

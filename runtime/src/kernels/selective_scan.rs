@@ -1,0 +1,181 @@
+//! The selective scan of a state-space model (Gu and Dao, *Mamba: Linear-Time Sequence Modeling with Selective State
+//! Spaces*, 2023, algorithm 2).
+
+use core::ops::Range;
+
+use super::Params;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::words::record;
+use crate::rows::{Operands, View, ViewMut, chunks};
+use crate::{DType, math};
+
+/// Channels that are scanned together: one row of the step.
+pub const CHANNELS: usize = 16;
+/// Largest state of a channel.
+pub const MAX_STATE: usize = 256;
+/// Partial sums of a readout.
+const LANES: usize = 8;
+
+record! {
+    /// Parameters of a selective scan. For each channel `d` with its state `h [state]`, from frame to frame:
+    ///
+    /// ```text
+    /// Δ = delta, or softplus(delta)      h ← exp(Δ·A_d) · h + Δ·x·B      y = C·h + D_d·x, times SiLU(z) if z is given
+    /// ```
+    ///
+    /// Inputs: 0 `x [batch, time, inner]`, 1 `delta [batch, time, inner]`, 2 `A [inner, state]` f32,
+    /// 3 `B [batch, time, state]`, 4 `C [batch, time, state]`, 5 `D [inner]` f32 or absent, 6 `z [batch, time, inner]` or
+    /// absent, 7 `h [batch, inner, state]` f32, the state before the first frame, or absent for zeros. Those without a type
+    /// here may be of any. Outputs: 0 `y [batch, time, inner]`, 1 the state after the last frame, f32, which may lie where
+    /// input 7 does. Rows: `batch` times groups of 16 channels.
+    pub struct SelectiveScan {
+        /// Sequences.
+        pub batch: u32,
+        /// Frames.
+        pub time: u32,
+        /// Channels.
+        pub inner: u32,
+        /// State of a channel.
+        pub state: u32,
+        /// Δ is softplus(delta).
+        pub softplus: bool,
+    }
+}
+
+impl Params for SelectiveScan {
+    const OUTPUTS: usize = 2;
+
+    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+        ensure(self.time > 0 && (1..=MAX_STATE as u32).contains(&self.state), Fault::Params)?;
+        let channels = [self.batch, self.time, self.inner];
+        let states = [self.batch, self.time, self.state];
+        let memory = [self.batch, self.inner, self.state];
+        let float = |i: usize| c.optional(i).is_none_or(|t| t.dtype == DType::F32);
+        ensure(float(2) && float(5) && float(7) && c.output_at(1)?.dtype == DType::F32, Fault::DType)?;
+        c.size(&c.input(0)?, &channels)?;
+        c.size(&c.input(1)?, &channels)?;
+        c.size(&c.input(2)?, &[self.inner, self.state])?;
+        c.size(&c.input(3)?, &states)?;
+        c.size(&c.input(4)?, &states)?;
+        for (i, dims) in [(5, &[self.inner][..]), (6, &channels[..]), (7, &memory[..])] {
+            if let Some(t) = c.optional(i) {
+                c.size(&t, dims)?;
+            }
+        }
+        c.size(&c.output()?, &channels)?;
+        c.size(&c.output_at(1)?, &memory)?;
+        let rows = self.batch as usize * (self.inner as usize).div_ceil(CHANNELS);
+        Ok(Verdict::rows(rows).state_in_place(1 << 7))
+    }
+
+    #[inline(always)]
+    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let groups = (self.inner as usize).div_ceil(CHANNELS);
+        let scan = Scan {
+            x: o.input(0),
+            delta: o.input(1),
+            b: o.input(3),
+            c: o.input(4),
+            z: o.has_input(6).then(|| o.input(6)),
+            a: o.constant(2),
+            d: o.constant(5),
+            params: *self,
+        };
+        let start = o.has_input(7).then(|| o.input(7));
+        let (mut y, mut memory) = (o.output(), o.output_at(1));
+        for row in rows {
+            let first = row % groups * CHANNELS;
+            let width = CHANNELS.min(self.inner as usize - first);
+            scan.group(row / groups, first, width, start, &mut y, &mut memory);
+        }
+    }
+}
+
+struct Scan<'a> {
+    x: View<'a>,
+    delta: View<'a>,
+    b: View<'a>,
+    c: View<'a>,
+    z: Option<View<'a>>,
+    a: &'a [f32],
+    d: &'a [f32],
+    params: SelectiveScan,
+}
+
+impl Scan<'_> {
+    /// Scans `width` channels from `first` on of one sequence.
+    #[inline(always)]
+    fn group(
+        &self,
+        batch: usize,
+        first: usize,
+        width: usize,
+        start: Option<View<'_>>,
+        y: &mut ViewMut<'_>,
+        memory: &mut ViewMut<'_>,
+    ) {
+        let SelectiveScan { time, inner, state, softplus, .. } = self.params;
+        let (time, inner, state) = (time as usize, inner as usize, state as usize);
+        let at = (batch * inner + first) * state;
+        chunks(at..at + width * state, |at, n| {
+            let mut v = [0f32; crate::rows::CHUNK];
+            if let Some(start) = start {
+                start.load(at, &mut v[..n]);
+            }
+            memory.store(at, &v[..n]);
+        });
+        let (mut b, mut c) = ([0f32; MAX_STATE], [0f32; MAX_STATE]);
+        for t in batch * time..(batch + 1) * time {
+            let (mut x, mut delta, mut out) = ([0f32; CHANNELS], [0f32; CHANNELS], [0f32; CHANNELS]);
+            self.x.load(t * inner + first, &mut x[..width]);
+            self.delta.load(t * inner + first, &mut delta[..width]);
+            self.b.load(t * state, &mut b[..state]);
+            self.c.load(t * state, &mut c[..state]);
+            if softplus {
+                delta[..width].iter_mut().for_each(|v| *v = math::softplus(*v));
+            }
+            for k in 0..width {
+                let a = self.a.get((first + k) * state..(first + k + 1) * state).unwrap_or(&[]);
+                let h = memory.slice::<f32>(at + k * state, state);
+                out[k] = advance(h, a, &b, &c, delta[k], delta[k] * x[k]);
+            }
+            if let Some(d) = self.d.get(first..first + width) {
+                for k in 0..width {
+                    out[k] += d[k] * x[k];
+                }
+            }
+            if let Some(z) = self.z {
+                let mut v = [0f32; CHANNELS];
+                z.load(t * inner + first, &mut v[..width]);
+                for k in 0..width {
+                    out[k] *= v[k] * math::sigmoid(v[k]);
+                }
+            }
+            y.store(t * inner + first, &out[..width]);
+        }
+    }
+}
+
+/// One frame of one channel: `h ← exp(Δ·a)·h + Δx·b`, and `c·h`. The sum has a fixed order: eight partial sums, added in pairs.
+#[inline(always)]
+fn advance(h: &mut [f32], a: &[f32], b: &[f32], c: &[f32], delta: f32, dx: f32) -> f32 {
+    let mut sums = [0f32; LANES];
+    let n = h.len().min(a.len());
+    let (h, a, b, c) = (&mut h[..n], &a[..n], &b[..n], &c[..n]);
+    let whole = n - n % LANES;
+    for i in (0..whole).step_by(LANES) {
+        for l in 0..LANES {
+            let v = math::exp(delta * a[i + l]) * h[i + l] + dx * b[i + l];
+            h[i + l] = v;
+            sums[l] += v * c[i + l];
+        }
+    }
+    for i in whole..n {
+        let v = math::exp(delta * a[i]) * h[i] + dx * b[i];
+        h[i] = v;
+        sums[i - whole] += v * c[i];
+    }
+    let quarter = |i: usize| sums[i] + sums[i + 4];
+    (quarter(0) + quarter(2)) + (quarter(1) + quarter(3))
+}

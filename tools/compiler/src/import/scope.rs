@@ -1,0 +1,126 @@
+//! Names and what they stand for: the model's graph, bodies of loops in it, and subgraphs that are written out in place.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Importer;
+use crate::array::Array;
+use crate::graph::{Graph, Tensor, TensorId};
+
+/// What a name of the file stands for.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A tensor of the graph.
+    Tensor(TensorId),
+    /// A sequence of tensors.
+    Sequence(Sequence),
+    /// Something that depends on an unsupported node: nothing can be said about it.
+    Unknown,
+}
+
+/// A sequence of tensors. It exists only during import: what is put in is taken out again.
+#[derive(Clone, Debug)]
+pub enum Sequence {
+    /// These tensors.
+    Items(Vec<TensorId>),
+    /// The positions of the first axis of a tensor.
+    Stacked(TensorId),
+    /// In the body of a loop: carried value number so and so, as it comes in.
+    Carried(usize),
+    /// The same, with one tensor appended.
+    Appended(usize, TensorId),
+}
+
+/// A graph under construction: the model's own, or the body of a loop.
+#[derive(Default)]
+pub(crate) struct Frame {
+    pub(crate) graph: Graph,
+    /// Names by scope, the innermost last. Subgraphs that are written out in place have a scope of their own.
+    scopes: Vec<HashMap<String, Value>>,
+    /// Tensors of the graph around this one that it reads, in the order of its inputs, at the end of which they stand.
+    pub(crate) captured: Vec<TensorId>,
+    /// The plain integers of quantised tensors that were asked for.
+    pub(crate) raw: HashMap<TensorId, TensorId>,
+    /// Values found while the importer looked for constants: `None` for what depends on an input.
+    pub(crate) evaluated: HashMap<TensorId, Option<Arc<Array>>>,
+}
+
+impl Frame {
+    /// What a name stands for in this graph.
+    pub(crate) fn find(&self, name: &str) -> Option<&Value> {
+        self.scopes.iter().rev().find_map(|s| s.get(name))
+    }
+
+    /// Whether the innermost scope has this name.
+    pub(crate) fn defines(&self, name: &str) -> bool {
+        self.scopes.last().is_some_and(|s| s.contains_key(name))
+    }
+
+    /// Gives a name its meaning in the innermost scope.
+    pub(crate) fn define(&mut self, name: String, value: Value) {
+        if self.scopes.is_empty() {
+            self.scopes.push(HashMap::new());
+        }
+        self.scopes.last_mut().expect("there is one").insert(name, value);
+    }
+
+    /// Opens a scope.
+    pub(crate) fn enter(&mut self) {
+        self.scopes.push(HashMap::new());
+    }
+
+    /// Closes the innermost scope.
+    pub(crate) fn leave(&mut self) {
+        self.scopes.pop();
+    }
+
+    /// The tensor of this graph that is tensor `t` of the one around it: a constant is shared, anything else comes in as an
+    /// input.
+    fn capture(&mut self, t: TensorId, outside: &Tensor) -> TensorId {
+        let id = self.graph.add_tensor(outside.clone());
+        if outside.value.is_none() {
+            self.graph.inputs.push(id);
+            self.captured.push(t);
+        }
+        id
+    }
+}
+
+impl Importer<'_> {
+    /// What a name stands for. In the body of a loop a name of the graph around it becomes an input of the body.
+    pub(crate) fn find(&mut self, name: &str) -> Option<Value> {
+        self.find_at(self.outer.len(), name)
+    }
+
+    /// The frame at a depth, the model's own being 0.
+    fn at(&mut self, depth: usize) -> &mut Frame {
+        if depth == self.outer.len() { &mut self.frame } else { &mut self.outer[depth] }
+    }
+
+    fn find_at(&mut self, depth: usize, name: &str) -> Option<Value> {
+        if let Some(value) = self.at(depth).find(name) {
+            return Some(value.clone());
+        }
+        let outside = self.find_at(depth.checked_sub(1)?, name)?;
+        let value = match outside {
+            Value::Tensor(t) => Value::Tensor(self.capture(depth, t)),
+            Value::Sequence(Sequence::Items(items)) => {
+                Value::Sequence(Sequence::Items(items.into_iter().map(|t| self.capture(depth, t)).collect()))
+            }
+            Value::Sequence(Sequence::Stacked(t)) => Value::Sequence(Sequence::Stacked(self.capture(depth, t))),
+            Value::Sequence(Sequence::Carried(_) | Sequence::Appended(..)) | Value::Unknown => Value::Unknown,
+        };
+        let frame = self.at(depth);
+        if frame.scopes.is_empty() {
+            frame.enter();
+        }
+        // In the outermost scope: it holds for all that is written out in this graph.
+        frame.scopes[0].insert(name.to_string(), value.clone());
+        Some(value)
+    }
+
+    fn capture(&mut self, depth: usize, t: TensorId) -> TensorId {
+        let outside = self.at(depth - 1).graph.tensors[t].clone();
+        self.at(depth).capture(t, &outside)
+    }
+}

@@ -1,0 +1,322 @@
+//! Subgraphs of control flow: written out in place, or imported as the body of a loop.
+
+use kinglet_onnx::GraphProto;
+
+use super::scope::{Frame, Sequence, Value};
+use super::{Context, Failure, Importer, node_name};
+use crate::Error;
+use crate::graph::{Body, Node, Op, Tensor, TensorId};
+
+/// Most trips of a loop that are written out one by one, where a loop has no body that every trip can share.
+pub const MAX_UNROLLED: usize = 1024;
+
+/// A loop as its operator describes it.
+pub struct Recurrence<'p> {
+    /// The body.
+    pub graph: &'p GraphProto,
+    /// The most trips there can be.
+    pub trips: usize,
+    /// The body's first two inputs are the trip and a condition, its first output is the condition (ONNX `Loop`).
+    pub counted: bool,
+    /// First values of what is carried.
+    pub carried: Vec<Value>,
+    /// What is scanned, along the first axis.
+    pub scanned: Vec<TensorId>,
+}
+
+/// What a loop gives: the last values of what is carried, then the stacked slices.
+pub struct Results {
+    /// Last values of what is carried.
+    pub carried: Vec<Value>,
+    /// Slices of all trips along a new first axis.
+    pub stacked: Vec<TensorId>,
+}
+
+/// What a body gives: whether to go on, the next carried values, the slices.
+struct Given {
+    condition: Option<Value>,
+    carried: Vec<Value>,
+    slices: Vec<Value>,
+}
+
+impl<'a> Context<'a, '_> {
+    /// The subgraph in an attribute.
+    pub fn subgraph(&self, name: &str) -> Result<&'a GraphProto, Failure> {
+        let found = self.proto.attribute.iter().find(|a| a.name == name).and_then(|a| a.g.as_ref());
+        found.ok_or_else(|| Failure::malformed(format!("its graph `{name}` is missing")))
+    }
+
+    /// Writes a subgraph out in place and returns its outputs.
+    pub fn write_out(&mut self, graph: &GraphProto, inputs: Vec<Value>) -> Result<Vec<Value>, Failure> {
+        self.importer.frame.enter();
+        let outputs = self.importer.subgraph(graph, inputs);
+        self.importer.frame.leave();
+        outputs
+    }
+
+    /// A loop whose body all trips share.
+    ///
+    /// # Errors
+    /// [`Failure::Unsupported`] if they cannot share one: it carries something whose shape changes, or uses a sequence in
+    /// other ways than to append to it.
+    pub fn rolled(&mut self, loops: &Recurrence<'_>) -> Result<Results, Failure> {
+        let trips = loops.trips;
+        let mut inputs = Vec::new();
+        for value in &loops.carried {
+            match value {
+                Value::Tensor(t) => inputs.push(self.raw(*t)),
+                Value::Sequence(Sequence::Items(items)) if items.is_empty() => {}
+                _ => return Err(varying("it carries a sequence that is not empty at first")),
+            }
+        }
+        let carried = inputs.len();
+        if loops.counted {
+            self.reserve(trips)?;
+            let counter = crate::array::Array::i64s(&(0..trips as i64).collect::<Vec<_>>());
+            inputs.push(self.add_constant(counter));
+        }
+        for &t in &loops.scanned {
+            inputs.push(self.raw(t));
+        }
+        let scanned = inputs.len() - carried;
+
+        let refused = self.importer.unsupported.len();
+        let outside = std::mem::take(&mut self.importer.frame);
+        self.importer.outer.push(outside);
+        let result = self.importer.body(loops, &inputs, carried);
+        let outside = self.importer.outer.pop().expect("pushed above");
+        let Frame { mut graph, captured, .. } = std::mem::replace(&mut self.importer.frame, outside);
+        let given = result?;
+        if self.importer.unsupported.len() > refused {
+            // Written out, constants may make them superfluous; if not, they are reported then.
+            self.importer.unsupported.truncate(refused);
+            return Err(varying("operators of its body have no kernel"));
+        }
+
+        let always = |v: &Value| matches!(v, Value::Tensor(t) if graph.value(*t).is_some_and(|v| v.ints().iter().all(|&b| b != 0)));
+        if given.condition.as_ref().is_some_and(|c| !always(c)) {
+            return Err(varying("its body decides whether it goes on"));
+        }
+        let mut outputs = Vec::new();
+        let mut appended = Vec::new();
+        for (k, (first, next)) in loops.carried.iter().zip(&given.carried).enumerate() {
+            match (first, next) {
+                (Value::Tensor(_), Value::Tensor(t)) => {
+                    let (first, next) = (graph.inputs[outputs.len()], *t);
+                    let kind = |t: TensorId| (graph.tensors[t].dtype, &graph.tensors[t].shape);
+                    if kind(first) != kind(next) || graph.tensors[next].quant.is_some() {
+                        return Err(varying("what it carries changes its shape or type"));
+                    }
+                    outputs.push(next);
+                }
+                (Value::Sequence(_), Value::Sequence(Sequence::Appended(own, t))) if *own == k => appended.push(*t),
+                (Value::Sequence(_), Value::Sequence(Sequence::Carried(own))) if *own == k => {}
+                _ => return Err(varying("it uses a sequence in other ways than to append to it")),
+            }
+        }
+        for slice in &given.slices {
+            let Value::Tensor(t) = slice else { return Err(varying("it stacks sequences")) };
+            outputs.push(*t);
+        }
+        let slices = outputs.len() - carried;
+        outputs.extend(appended);
+        if outputs[carried..].iter().any(|&t| graph.tensors[t].quant.is_some()) {
+            return Err(varying("it stacks quantised tensors"));
+        }
+        graph.outputs = outputs;
+        graph.output_names = graph.outputs.iter().map(|&t| graph.tensors[t].name.clone()).collect();
+        super::adopt::adopt(&mut graph);
+
+        let (firsts, stacks) = graph.outputs.split_at(carried);
+        let like = |t: TensorId, lead: &[usize]| {
+            let tensor = &graph.tensors[t];
+            Tensor { shape: [lead, &tensor.shape].concat(), value: None, ..tensor.clone() }
+        };
+        let finals: Vec<Tensor> = firsts.iter().map(|&t| like(t, &[])).collect();
+        let stacked: Vec<Tensor> = stacks.iter().map(|&t| like(t, &[trips])).collect();
+        if stacked.iter().any(|t| !super::fits(&t.shape)) {
+            return Err(Failure::malformed("what it stacks is too large"));
+        }
+        if trips == 0 {
+            let stacked: Vec<TensorId> = stacked.iter().map(|t| self.add_empty(t)).collect();
+            return Ok(self.results(loops, &inputs, stacked, slices, &given.carried));
+        }
+        let source = vec![node_name(self.proto)];
+        let outer = &mut self.importer.frame.graph;
+        let ids: Vec<TensorId> = finals.into_iter().chain(stacked).map(|t| outer.add_tensor(t)).collect();
+        let Some((&output, more)) = ids.split_first() else {
+            return Ok(Results { carried: loops.carried.clone(), stacked: Vec::new() });
+        };
+        let op = Op::Loop(Box::new(Body { graph, trips, carried, scanned }));
+        let operands = inputs.iter().chain(&captured).map(|&t| Some(t)).collect();
+        outer.nodes.push(Node { more: more.to_vec(), ..Node::new(op, operands, output, source) });
+        let (finals, stacked) = ids.split_at(carried);
+        Ok(self.results(loops, finals, stacked.to_vec(), slices, &given.carried))
+    }
+
+    /// Sorts a loop's outputs into what its operator gives: sequences take the place they were carried in.
+    fn results(
+        &self,
+        loops: &Recurrence<'_>,
+        finals: &[TensorId],
+        mut stacked: Vec<TensorId>,
+        slices: usize,
+        given: &[Value],
+    ) -> Results {
+        let mut appended = stacked.split_off(slices).into_iter();
+        let mut finals = finals.iter();
+        let carried = loops.carried.iter().zip(given).map(|(first, next)| match (first, next) {
+            (Value::Tensor(_), _) => Value::Tensor(*finals.next().expect("one a carried tensor")),
+            (_, Value::Sequence(Sequence::Appended(..))) if loops.trips > 0 => {
+                Value::Sequence(Sequence::Stacked(appended.next().expect("one a sequence that is appended to")))
+            }
+            _ => first.clone(),
+        });
+        Results { carried: carried.collect(), stacked }
+    }
+
+    /// A loop whose trips are written out one after the other.
+    ///
+    /// # Errors
+    /// [`Failure::Unsupported`] if there are too many.
+    pub fn unrolled(&mut self, loops: &Recurrence<'_>) -> Result<Results, Failure> {
+        let mut carried = loops.carried.clone();
+        let slices = loops.graph.output.len().saturating_sub(carried.len() + usize::from(loops.counted));
+        let mut stacks: Vec<Vec<TensorId>> = vec![Vec::new(); slices];
+        for trip in 0..loops.trips {
+            if trip == MAX_UNROLLED {
+                return Err(Failure::unsupported(
+                    format!("it has more than {MAX_UNROLLED} trips, and they cannot share one body"),
+                    "export the loop with a fixed number of trips, carrying tensors of fixed shapes",
+                ));
+            }
+            let mut inputs = Vec::new();
+            if loops.counted {
+                let counter = crate::array::Array::int(kinglet::DType::I64, &[], vec![trip as i64]);
+                inputs.push(Value::Tensor(self.add_constant(counter)));
+                inputs.push(Value::Tensor(self.yes()));
+            }
+            inputs.extend(carried);
+            for &t in &loops.scanned {
+                inputs.push(Value::Tensor(self.position(t, trip)?));
+            }
+            let outputs = self.write_out(loops.graph, inputs)?;
+            let given = split(loops, outputs)?;
+            carried = given.carried;
+            for (stack, slice) in stacks.iter_mut().zip(given.slices) {
+                match slice {
+                    Value::Tensor(t) => stack.push(t),
+                    Value::Unknown => {
+                        return Ok(Results { carried: vec![Value::Unknown; carried.len()], stacked: Vec::new() });
+                    }
+                    Value::Sequence(_) => return Err(Failure::malformed("it stacks sequences")),
+                }
+            }
+            match given.condition {
+                None => {}
+                Some(Value::Tensor(t)) => {
+                    let goes_on = self.constant(t, "whether the loop goes on")?;
+                    if goes_on.ints().contains(&0) {
+                        break;
+                    }
+                }
+                Some(_) => return Err(Failure::malformed("its condition is no tensor")),
+            }
+        }
+        let stacked = stacks.into_iter().map(|s| self.stack(&s, 0)).collect::<Result<_, _>>()?;
+        Ok(Results { carried, stacked })
+    }
+
+    /// The constant "true".
+    fn yes(&mut self) -> TensorId {
+        self.add_constant(crate::array::Array::int(kinglet::DType::Bool, &[], vec![1]))
+    }
+
+    fn add_empty(&mut self, like: &Tensor) -> TensorId {
+        let data = if like.dtype == kinglet::DType::F32 {
+            crate::array::Numbers::F(Vec::new())
+        } else {
+            crate::array::Numbers::I(Vec::new())
+        };
+        self.add_constant(crate::array::Array { dtype: like.dtype, shape: like.shape.clone(), data })
+    }
+}
+
+impl Importer<'_> {
+    /// Imports a subgraph into the current graph and scope.
+    fn subgraph(&mut self, graph: &GraphProto, inputs: Vec<Value>) -> Result<Vec<Value>, Failure> {
+        if graph.input.len() != inputs.len() {
+            return Err(Failure::malformed(format!(
+                "its graph takes {} inputs, it gets {}",
+                graph.input.len(),
+                inputs.len()
+            )));
+        }
+        for (formal, value) in graph.input.iter().zip(inputs) {
+            self.frame.define(formal.name.clone(), value);
+        }
+        self.initializers(graph).map_err(inside)?;
+        self.nodes(graph).map_err(inside)?;
+        let find = |o: &kinglet_onnx::ValueInfoProto| {
+            let missing = || Failure::malformed(format!("output `{}` of its graph is computed by no node", o.name));
+            self.find(&o.name).ok_or_else(missing)
+        };
+        graph.output.iter().map(find).collect()
+    }
+
+    /// Imports the body of a loop, whose operands are `operands`, into a graph of its own.
+    fn body(&mut self, loops: &Recurrence<'_>, operands: &[TensorId], carried: usize) -> Result<Given, Failure> {
+        let outside = &self.outer.last().expect("a body has a graph around it").graph;
+        let described: Vec<Tensor> = operands.iter().map(|&t| outside.tensors[t].clone()).collect();
+        let ids: Vec<TensorId> = described
+            .into_iter()
+            .enumerate()
+            .map(|(k, tensor)| {
+                let shape = if k < carried { tensor.shape.clone() } else { tensor.shape[1..].to_vec() };
+                let id = self.frame.graph.add_tensor(Tensor { shape, value: None, ..tensor });
+                self.frame.graph.inputs.push(id);
+                id
+            })
+            .collect();
+        let (firsts, slices) = ids.split_at(carried);
+        let (mut firsts, mut slices) = (firsts.iter(), slices.iter());
+        let mut inputs = Vec::new();
+        if loops.counted {
+            inputs.push(Value::Tensor(*slices.next().expect("the counter comes first")));
+            let yes = crate::array::Array::int(kinglet::DType::Bool, &[], vec![1]);
+            inputs.push(Value::Tensor(self.frame.graph.add_constant("condition", yes)));
+        }
+        for (k, value) in loops.carried.iter().enumerate() {
+            inputs.push(match value {
+                Value::Tensor(_) => Value::Tensor(*firsts.next().expect("one a carried tensor")),
+                _ => Value::Sequence(Sequence::Carried(k)),
+            });
+        }
+        inputs.extend(slices.map(|&t| Value::Tensor(t)));
+        let outputs = self.subgraph(loops.graph, inputs)?;
+        split(loops, outputs)
+    }
+}
+
+/// Sorts what a body gives.
+fn split(loops: &Recurrence<'_>, outputs: Vec<Value>) -> Result<Given, Failure> {
+    let mut outputs = outputs.into_iter();
+    let condition = if loops.counted { outputs.next() } else { None };
+    let carried: Vec<Value> = outputs.by_ref().take(loops.carried.len()).collect();
+    if carried.len() < loops.carried.len() {
+        return Err(Failure::malformed("its body gives fewer values than it carries"));
+    }
+    Ok(Given { condition, carried, slices: outputs.collect() })
+}
+
+fn varying(reason: &str) -> Failure {
+    Failure::unsupported(
+        format!("{reason}, and it has too many trips to be written out"),
+        "export the loop with a fixed number of trips, carrying tensors of fixed shapes",
+    )
+}
+
+/// An error in a subgraph as one of the node that has it.
+fn inside(e: Error) -> Failure {
+    Failure::malformed(format!("in its graph: {e}"))
+}
