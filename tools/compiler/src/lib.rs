@@ -20,6 +20,7 @@ mod error;
 pub mod eval;
 pub mod graph;
 mod import;
+mod legendre;
 pub mod lower;
 pub mod ops;
 pub mod passes;

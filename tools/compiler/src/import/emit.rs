@@ -81,6 +81,13 @@ impl Context<'_, '_> {
     /// # Errors
     /// As [`Context::concatenated`].
     pub fn stack(&mut self, items: &[TensorId], axis: usize) -> Result<TensorId, Failure> {
+        if let Some(&t) = items.iter().find(|&&t| self.shape(t) != self.shape(items[0])) {
+            return Err(Failure::malformed(format!(
+                "inputs of shapes {:?} and {:?}",
+                self.shape(items[0]),
+                self.shape(t)
+            )));
+        }
         let wide = items.iter().map(|&t| {
             let mut shape = self.shape(t);
             shape.insert(axis, 1);

@@ -11,10 +11,10 @@ const MAX_INNER: usize = 64;
 pub fn branch(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let condition = c.input(0)?;
     let (then, other) = (c.subgraph("then_branch")?, c.subgraph("else_branch")?);
+    if c.tensor_info(condition).len() != 1 {
+        return Err(Failure::malformed("its condition is no single element"));
+    }
     if let Ok(value) = c.constant(condition, "its condition") {
-        if value.len() != 1 {
-            return Err(Failure::malformed("its condition is no single element"));
-        }
         let taken = if value.ints()[0] != 0 { then } else { other };
         let outputs = c.write_out(taken, Vec::new())?;
         outputs.into_iter().enumerate().for_each(|(i, value)| c.output_value(i, value));
@@ -47,12 +47,14 @@ pub fn branch(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 pub fn counted(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let graph = c.subgraph("body")?;
     let mut limit = None;
-    if let Some(t) = c.optional(0) {
+    if c.value(0).is_some() {
+        let t = c.input(0)?;
         let n = c.constant(t, "the number of trips")?;
         limit = n.ints().first().copied();
     }
     let mut starts = true;
-    if let Some(t) = c.optional(1) {
+    if c.value(1).is_some() {
+        let t = c.input(1)?;
         starts = c.constant(t, "whether the loop starts")?.ints().iter().all(|&b| b != 0);
     }
     let mut carried = Vec::new();

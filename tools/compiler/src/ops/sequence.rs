@@ -21,7 +21,7 @@ pub fn insert(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         (Sequence::Items(mut items), at) => {
             let at = match at {
                 None => items.len(),
-                Some(t) => position(c, t, items.len() + 1)?,
+                Some(t) => position(c, t, items.len(), items.len() + 1)?,
             };
             items.insert(at, tensor);
             Sequence::Items(items)
@@ -37,7 +37,7 @@ pub fn erase(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let Sequence::Items(mut items) = c.sequence(0)? else { return Err(only_appended()) };
     let at = match c.optional(1) {
         None => items.len().checked_sub(1).ok_or_else(|| Failure::malformed("the sequence is empty"))?,
-        Some(t) => position(c, t, items.len())?,
+        Some(t) => position(c, t, items.len(), items.len())?,
     };
     items.remove(at);
     c.output_sequence(0, Sequence::Items(items));
@@ -49,11 +49,12 @@ pub fn at(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (sequence, index) = (c.sequence(0)?, c.input(1)?);
     let item = match sequence {
         Sequence::Items(items) => {
-            let at = position(c, index, items.len())?;
+            let at = position(c, index, items.len(), items.len())?;
             items[at]
         }
         Sequence::Stacked(t) => {
-            let at = position(c, index, c.shape(t)[0])?;
+            let n = c.shape(t)[0];
+            let at = position(c, index, n, n)?;
             c.position(t, at)?
         }
         _ => return Err(only_appended()),
@@ -132,7 +133,7 @@ pub fn split(c: &mut Context<'_, '_>) -> Result<(), Failure> {
             (lengths, false)
         }
     };
-    if lengths.iter().sum::<usize>() != n {
+    if lengths.iter().try_fold(0usize, |sum, &each| sum.checked_add(each)) != Some(n) {
         return Err(Failure::malformed(format!("lengths {lengths:?} of an axis of {n}")));
     }
     let mut items: Vec<TensorId> = Vec::new();
@@ -154,14 +155,14 @@ pub fn split(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A constant position among `n`; negative ones count from the end.
-fn position(c: &mut Context<'_, '_>, t: TensorId, n: usize) -> Result<usize, Failure> {
+/// A constant position in a sequence of `n` that is one of the first `places`; negative ones count from its end.
+fn position(c: &mut Context<'_, '_>, t: TensorId, n: usize, places: usize) -> Result<usize, Failure> {
     let value = c.constant(t, "the position in a sequence")?;
     let i = *value.ints().first().ok_or_else(|| Failure::malformed("the position is empty"))?;
     let from_start = if i < 0 { i + n as i64 } else { i };
     usize::try_from(from_start)
         .ok()
-        .filter(|&i| i < n)
+        .filter(|&i| i < places)
         .ok_or_else(|| Failure::malformed(format!("position {i} of a sequence of {n}")))
 }
 

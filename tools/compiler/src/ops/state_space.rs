@@ -66,7 +66,9 @@ pub fn legendre_memory(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if batch * time * channels * order == 0 {
         return Err(Failure::malformed("an axis of extent 0"));
     }
-    check(c, Some(a), &[order, order], "A")?;
+    for (t, shape, what) in [(u, &[batch, time, channels][..], "u"), (a, &[order, order], "A"), (b, &[order], "B")] {
+        check(c, Some(t), shape, what)?;
+    }
     let mut inputs = vec![Some(u), Some(a), Some(b)];
     if let Some(m) = c.optional(3) {
         check(c, Some(m), &[batch, channels * order], "m")?;

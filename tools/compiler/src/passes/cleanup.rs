@@ -1,7 +1,9 @@
 //! Constants folded, steps that do nothing removed, dead code dropped.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::layout::moves_nothing;
 use crate::eval;
 use crate::graph::{Graph, Op, TensorId};
 use crate::import::{MAX_FOLD_COST, MAX_FOLDED};
@@ -66,9 +68,11 @@ fn remove_dead(graph: &mut Graph) {
     graph.remove_nodes(&dead);
 }
 
-/// Replaces uses of what equals another tensor, and joins neighbouring reshapes and transposes.
+/// Replaces uses of what equals another tensor, and joins reshapes and transposes that are neighbours or twins.
 fn simplify(graph: &mut Graph) {
     let mut made_by: Vec<Option<usize>> = vec![None; graph.tensors.len()];
+    // What was moved already, and how.
+    let mut moved: HashMap<(TensorId, Option<Vec<usize>>, Vec<usize>), TensorId> = HashMap::new();
     // Where reads of a tensor go instead.
     let mut alias: Vec<TensorId> = (0..graph.tensors.len()).collect();
     for i in 0..graph.nodes.len() {
@@ -79,6 +83,11 @@ fn simplify(graph: &mut Graph) {
         let output = node.output;
         made_by[output] = Some(i);
         let Some(x) = node.inputs[0] else { continue };
+        if matches!(&node.op, Op::Transpose { perm } if moves_nothing(&graph.tensors[x].shape, perm)) {
+            // Only axes of extent 1 move: it is a reshape, which may meet others of its kind.
+            graph.nodes[i].op = Op::Reshape;
+        }
+        let node = &graph.nodes[i];
         let before = made_by[x].map(|p| &graph.nodes[p]);
         let replacement = match (&node.op, before.map(|n| &n.op)) {
             (Op::Reshape, Some(Op::Reshape)) => before.and_then(|n| n.inputs[0]).map(|x| (Op::Reshape, x)),
@@ -108,6 +117,17 @@ fn simplify(graph: &mut Graph) {
             && (graph.inputs.contains(&x) || graph.tensors[x].value.is_some() || graph.outputs.contains(&x));
         if nothing && same_type && !pinned {
             alias[output] = x;
+            continue;
+        }
+        let perm = match &node.op {
+            Op::Reshape => None,
+            Op::Transpose { perm } => Some(perm.clone()),
+            _ => continue,
+        };
+        let twin = *moved.entry((x, perm, graph.tensors[output].shape.clone())).or_insert(output);
+        let same_quant = graph.tensors[twin].quant == graph.tensors[output].quant;
+        if twin != output && same_quant && !graph.outputs.contains(&output) {
+            alias[output] = twin;
         }
     }
     for t in &mut graph.outputs {

@@ -1,11 +1,11 @@
-//! Activations that exporters write out in elementary operators.
+//! Activations and differences that exporters write out in elementary operators.
 
 use kinglet::kernels::UnaryOp;
 
 use super::util::{Links, about, both_orders, merged_sources, scalar};
 use crate::graph::{BinaryOp, Graph, Node, Op, TensorId};
 
-/// Recognises GELU, Swish, HardSwish and the thresholded Softplus.
+/// Recognises GELU, Swish, HardSwish, the thresholded Softplus, and differences.
 pub fn recognise(graph: &mut Graph) {
     let mut links = Links::new(graph);
     for i in 0..graph.nodes.len() {
@@ -13,6 +13,12 @@ pub fn recognise(graph: &mut Graph) {
         let found = match node.op {
             Op::Binary(BinaryOp::Mul) => swish(graph, &links, node).or_else(|| gelu(graph, &links, node)),
             Op::Where => softplus(graph, &links, node),
+            Op::Binary(BinaryOp::Add) => {
+                if let Some((b, a, source)) = difference(graph, &links, node) {
+                    links.rewrite(graph, i, (Op::Binary(BinaryOp::Sub), vec![Some(b), Some(a)], source));
+                }
+                None
+            }
             _ => None,
         };
         if let Some((op, x, source)) = found {
@@ -70,6 +76,15 @@ fn gelu(graph: &Graph, links: &Links, node: &Node) -> Found {
         let matches = from == x && about(by, std::f64::consts::FRAC_1_SQRT_2);
         let all = [scaled, erf, add].into_iter().chain(nodes.iter().copied());
         matches.then(|| (Op::unary(UnaryOp::Gelu), x, merged_sources(all)))
+    })
+}
+
+/// `b + (−a)`, which is `b − a`.
+fn difference(graph: &Graph, links: &Links, node: &Node) -> Option<(TensorId, TensorId, Vec<String>)> {
+    both_orders(node).into_iter().find_map(|(negative, b)| {
+        let neg = links.node(graph, negative).filter(|n| n.op == Op::unary(UnaryOp::Neg))?;
+        let same = graph.tensors[node.output].dtype == kinglet::DType::F32;
+        same.then(|| Some((b, neg.inputs[0]?, merged_sources([neg, node]))))?
     })
 }
 

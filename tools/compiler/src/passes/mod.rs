@@ -3,13 +3,16 @@
 
 mod bias;
 mod cleanup;
+mod crop;
 mod gelu;
 pub mod layout;
 mod lut;
 mod norm;
 mod post;
 pub mod quant;
+pub mod recurrence;
 mod scale;
+mod split;
 mod util;
 
 use crate::Error;
@@ -21,7 +24,15 @@ pub type Pass = fn(&mut Graph);
 /// The pipeline: names for progress and tests, and the passes.
 pub const PIPELINE: &[(&str, Pass)] = &[
     ("fold constants", cleanup::cleanup),
+    ("tidy loops", recurrence::tidy),
     ("recognise activations", gelu::recognise),
+    ("roll up recurrences", recurrence::roll),
+    ("recognise recurrences", recurrence::recognise),
+    ("recognise memories", recurrence::recognise_memories),
+    ("recognise frames", recurrence::recognise_frames),
+    ("fuse gates", recurrence::fuse_gates),
+    ("crop convolutions", crop::crop),
+    ("split products", split::split),
     ("recognise normalisations", norm::recognise),
     ("merge biases", bias::merge),
     ("absorb quantisation", quant::absorb),

@@ -1,0 +1,140 @@
+//! The Legendre delay system (Voelker et al., 2019, equations 1 and 2) and its discretisation.
+
+/// A memory by its matrices: `m ← A·m + B·u`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// A, row by row.
+    pub a: Vec<f64>,
+    /// B.
+    pub b: Vec<f64>,
+}
+
+impl Response {
+    /// The memory of `order` coefficients over a window of `theta` frames, its input held over each frame (zero-order hold):
+    /// `A = e^a`, `B = a⁻¹(e^a − 1)b` with `a_ij = (2i+1)/θ · (−1 if i < j, else (−1)^(i−j+1))`, `b_i = (2i+1)(−1)^i/θ`.
+    pub fn new(order: usize, theta: f64) -> Self {
+        // e of [[a, b], [0, 0]] holds both.
+        let n = order + 1;
+        let mut system = vec![0.0; n * n];
+        for i in 0..order {
+            let scale = (2 * i + 1) as f64 / theta;
+            let sign = |k: usize| if k % 2 == 0 { 1.0 } else { -1.0 };
+            for j in 0..order {
+                system[i * n + j] = if i < j { -scale } else { -scale * sign(i - j) };
+            }
+            system[i * n + order] = scale * sign(i);
+        }
+        let e = exponential(&system, n);
+        let a = (0..order).flat_map(|i| e[i * n..i * n + order].to_vec()).collect();
+        let b = (0..order).map(|i| e[i * n + order]).collect();
+        Response { a, b }
+    }
+
+    /// The memory whose response to an impulse begins with `first`, if there is one, over whatever window; most likely one
+    /// of `frames` frames.
+    pub fn starting_with(first: &[f64], frames: usize) -> Option<Self> {
+        let order = first.len();
+        let wanted = first[0];
+        let largest = first.iter().fold(0f64, |m, v| m.max(v.abs()));
+        let fits = |r: &Response| r.b.iter().zip(first).all(|(b, f)| (b - f).abs() <= 1e-4 * largest);
+        // The first coefficient is near 1/θ; one of order 1 is cheap to look at, and what is far off is no memory.
+        if !(wanted > 0.0 && wanted < 1.5) {
+            return None;
+        }
+        let likely = Response::new(order, frames as f64);
+        if fits(&likely) {
+            return Some(likely);
+        }
+        let rounded = (1.0 / wanted).round();
+        for theta in [rounded, rounded - 1.0, rounded + 1.0, 1.0 / wanted].into_iter().filter(|t| *t > 0.0) {
+            let memory = Response::new(order, theta);
+            if fits(&memory) {
+                return Some(memory);
+            }
+        }
+        None
+    }
+
+    /// Its response to an impulse: the coefficients of frame after frame.
+    pub fn frames(&self, count: usize) -> Vec<Vec<f64>> {
+        let n = self.b.len();
+        let mut m = self.b.clone();
+        let mut all = Vec::with_capacity(count);
+        for _ in 0..count {
+            let next = (0..n).map(|i| self.a[i * n..(i + 1) * n].iter().zip(&m).map(|(a, m)| a * m).sum()).collect();
+            all.push(std::mem::replace(&mut m, next));
+        }
+        all
+    }
+}
+
+fn multiply(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
+    let mut c = vec![0.0; n * n];
+    for i in 0..n {
+        for k in 0..n {
+            let v = a[i * n + k];
+            for j in 0..n {
+                c[i * n + j] += v * b[k * n + j];
+            }
+        }
+    }
+    c
+}
+
+/// The exponential of a matrix: scaled until it is small, its Taylor series, squared as often.
+fn exponential(m: &[f64], n: usize) -> Vec<f64> {
+    let norm = (0..n).map(|i| m[i * n..(i + 1) * n].iter().map(|v| v.abs()).sum::<f64>()).fold(0.0, f64::max);
+    let halvings = (norm.max(1e-300).log2().ceil() + 2.0).max(0.0) as i32;
+    let small: Vec<f64> = m.iter().map(|v| v * 0.5f64.powi(halvings)).collect();
+    let mut sum: Vec<f64> = (0..n * n).map(|k| f64::from(u8::from(k / n == k % n))).collect();
+    let mut term = sum.clone();
+    for k in 1..=18 {
+        term = multiply(&term, &small, n);
+        term.iter_mut().for_each(|v| *v /= f64::from(k));
+        sum.iter_mut().zip(&term).for_each(|(s, t)| *s += t);
+    }
+    for _ in 0..halvings {
+        sum = multiply(&sum, &sum, n);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exponential_of_a_rotation() {
+        let (s, c) = 0.5f64.sin_cos();
+        let e = exponential(&[0.0, -0.5, 0.5, 0.0], 2);
+        for (got, want) in e.iter().zip([c, -s, s, c]) {
+            assert!((got - want).abs() < 1e-15, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn a_memory_of_order_one_decays_exponentially() {
+        let r = Response::new(1, 8.0);
+        assert!((r.a[0] - (-0.125f64).exp()).abs() < 1e-15);
+        assert!((r.b[0] - (1.0 - (-0.125f64).exp())).abs() < 1e-15);
+    }
+
+    /// A window over a constant: the first coefficient is its mean, the others vanish (Voelker et al., 2019, equation 3).
+    #[test]
+    fn a_full_window_of_a_constant_is_its_mean() {
+        let r = Response::new(6, 32.0);
+        let h = r.frames(400);
+        let sum = |k: usize| h.iter().map(|f| f[k]).sum::<f64>();
+        assert!((sum(0) - 1.0).abs() < 1e-9);
+        assert!((1..6).all(|k| sum(k).abs() < 1e-9));
+    }
+
+    #[test]
+    fn a_memory_is_known_by_its_first_frame() {
+        let r = Response::new(16, 40.0);
+        assert_eq!(Response::starting_with(&r.b, 16), Some(r.clone()));
+        let mut other = r.b;
+        other[3] += 0.05;
+        assert_eq!(Response::starting_with(&other, 16), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! Reading a loop from its results backwards, through its body and out of it.
+
+use super::super::util::Links;
+use super::axes::{Axes, TIME, aligned, through_movement};
+use crate::graph::{BinaryOp, Body, Graph, Node, Op, TensorId};
+
+/// A tensor of the body or of the graph around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the body.
+    Body(TensorId),
+    /// Outside.
+    Outer(TensorId),
+}
+
+/// A tensor as it is seen from the end of a search: what it is, and what its axes stand for.
+pub type Seen = (Place, Axes);
+
+/// A loop with the graph around it.
+pub struct Scope<'a> {
+    /// The graph around the loop.
+    pub graph: &'a Graph,
+    /// The loop.
+    pub node: &'a Node,
+    /// What it computes.
+    pub body: &'a Body,
+    outside: Links,
+    inside: Links,
+}
+
+impl<'a> Scope<'a> {
+    /// A loop, which need not be among the nodes of the graph yet.
+    pub fn new(graph: &'a Graph, node: &'a Node) -> Option<Self> {
+        let Op::Loop(body) = &node.op else { return None };
+        Some(Scope { graph, node, body, outside: Links::new(graph), inside: Links::new(&body.graph) })
+    }
+
+    fn graph_of(&self, place: Place) -> (&'a Graph, &Links, TensorId) {
+        match place {
+            Place::Body(t) => (&self.body.graph, &self.inside, t),
+            Place::Outer(t) => (self.graph, &self.outside, t),
+        }
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self, place: Place) -> &'a [usize] {
+        let (graph, _, t) = self.graph_of(place);
+        &graph.tensors[t].shape
+    }
+
+    /// The node that computes a tensor.
+    pub fn producer(&self, place: Place) -> Option<&'a Node> {
+        let (graph, links, t) = self.graph_of(place);
+        if graph.tensors[t].value.is_some() { None } else { links.node(graph, t) }
+    }
+
+    /// Input `i` of a node that computes `place`.
+    pub fn operand(&self, place: Place, node: &Node, i: usize) -> Option<Place> {
+        let t = (*node.inputs.get(i)?)?;
+        Some(match place {
+            Place::Body(_) => Place::Body(t),
+            Place::Outer(_) => Place::Outer(t),
+        })
+    }
+
+    /// Follows a tensor back through what only arranges elements, and out of the body.
+    pub fn strip(&self, (mut place, mut axes): Seen) -> Seen {
+        loop {
+            if let Some(k) = self.input(place) {
+                let Some(outer) = self.node.inputs[k].filter(|_| k >= self.body.carried) else { return (place, axes) };
+                if k < self.body.carried + self.body.scanned {
+                    axes.insert(0, Some(TIME));
+                }
+                place = Place::Outer(outer);
+                continue;
+            }
+            let Some(node) = self.producer(place) else { return (place, axes) };
+            let Some(x) = self.operand(place, node, 0) else { return (place, axes) };
+            match through_movement(node, self.shape(x), self.shape(place), &axes) {
+                Some(through) => (place, axes) = (x, through),
+                None => return (place, axes),
+            }
+        }
+    }
+
+    /// Which input of the body a tensor is.
+    pub fn input(&self, place: Place) -> Option<usize> {
+        match place {
+            Place::Body(t) => self.body.graph.inputs.iter().position(|&i| i == t),
+            Place::Outer(_) => None,
+        }
+    }
+
+    /// The factors of a product. Outside the body only products with all the axes of `split` are taken apart: what has fewer
+    /// is computed once and may well be a product itself.
+    pub fn factors(&self, seen: Seen, split: impl Fn(&Axes) -> bool + Copy) -> Vec<Seen> {
+        let (place, axes) = self.strip(seen);
+        let whole = matches!(place, Place::Outer(_)) && !split(&axes);
+        let operands = if whole { None } else { self.multiplied(place, &axes) };
+        match operands {
+            Some([a, b]) => self.factors(a, split).into_iter().chain(self.factors(b, split)).collect(),
+            None => vec![(place, axes)],
+        }
+    }
+
+    /// The two operands of a product of each element by each.
+    pub fn multiplied(&self, place: Place, axes: &Axes) -> Option<[Seen; 2]> {
+        let node = self.producer(place)?;
+        let (a, b) = (self.operand(place, node, 0)?, self.operand(place, node, 1)?);
+        let (sa, sb) = (self.shape(a), self.shape(b));
+        match &node.op {
+            Op::Binary(BinaryOp::Mul) => Some([(a, aligned(axes, sa)?), (b, aligned(axes, sb)?)]),
+            Op::MatMul { .. } => {
+                let ([aa, ab], summed) = self.product(place, axes, 0)?;
+                (summed == 1).then_some([(a, aa), (b, ab)])
+            }
+            _ => None,
+        }
+    }
+
+    /// The axes of the two operands of a matrix product, whose summed axis is to be called `label`, and its extent.
+    pub fn product(&self, place: Place, axes: &Axes, label: u32) -> Option<([Axes; 2], usize)> {
+        let node = self.producer(place)?;
+        let Op::MatMul { transpose_a, transpose_b, post } = &node.op else { return None };
+        if *post != Default::default() || node.inputs.iter().flatten().count() != 2 || axes.len() < 2 {
+            return None;
+        }
+        let (a, b) = (self.operand(place, node, 0)?, self.operand(place, node, 1)?);
+        let (sa, sb) = (self.shape(a), self.shape(b));
+        let (lead, last) = axes.split_at(axes.len() - 2);
+        let summed = *sa.get(if *transpose_a { sa.len().checked_sub(2)? } else { sa.len().checked_sub(1)? })?;
+        let label = (summed != 1).then_some(label);
+        let operand = |shape: &[usize], rows: Option<u32>, columns: Option<u32>| -> Option<Axes> {
+            let own = aligned(&lead.to_vec(), shape.get(..shape.len().checked_sub(2)?)?)?;
+            Some([&own[..], &[rows, columns]].concat())
+        };
+        let (ra, ca) = if *transpose_a { (label, last[0]) } else { (last[0], label) };
+        let (rb, cb) = if *transpose_b { (last[1], label) } else { (label, last[1]) };
+        Some(([operand(sa, ra, ca)?, operand(sb, rb, cb)?], summed))
+    }
+}
+
+/// A tensor that a search ended at, as one of the graph around the loop: constants of the body are shared with it.
+pub fn outside(graph: &mut Graph, body: &Body, place: Place) -> Option<TensorId> {
+    match place {
+        Place::Outer(t) => Some(t),
+        Place::Body(t) => {
+            body.graph.tensors[t].value.is_some().then(|| graph.add_tensor(body.graph.tensors[t].clone()))
+        }
+    }
+}
