@@ -18,7 +18,7 @@ impl Response {
         let mut system = vec![0.0; n * n];
         for i in 0..order {
             let scale = (2 * i + 1) as f64 / theta;
-            let sign = |k: usize| if k % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = |k: usize| if k.is_multiple_of(2) { 1.0 } else { -1.0 };
             for j in 0..order {
                 system[i * n + j] = if i < j { -scale } else { -scale * sign(i - j) };
             }

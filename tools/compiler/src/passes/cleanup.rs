@@ -68,11 +68,14 @@ fn remove_dead(graph: &mut Graph) {
     graph.remove_nodes(&dead);
 }
 
+/// A tensor, the permutation of its axes if it is transposed, and the new shape.
+type Movement = (TensorId, Option<Vec<usize>>, Vec<usize>);
+
 /// Replaces uses of what equals another tensor, and joins reshapes and transposes that are neighbours or twins.
 fn simplify(graph: &mut Graph) {
     let mut made_by: Vec<Option<usize>> = vec![None; graph.tensors.len()];
     // What was moved already, and how.
-    let mut moved: HashMap<(TensorId, Option<Vec<usize>>, Vec<usize>), TensorId> = HashMap::new();
+    let mut moved: HashMap<Movement, TensorId> = HashMap::new();
     // Where reads of a tensor go instead.
     let mut alias: Vec<TensorId> = (0..graph.tensors.len()).collect();
     for i in 0..graph.nodes.len() {

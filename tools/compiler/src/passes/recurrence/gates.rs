@@ -38,12 +38,12 @@ fn softplus(graph: &mut Graph, i: usize) {
     let Some(node) = links.node(graph, delta).filter(|n| n.op == Op::unary(UnaryOp::Softplus)) else { return };
     let (before, source) = (node.inputs[0], merged_sources([node, &graph.nodes[i]]));
     let scan = &mut graph.nodes[i];
-    if let Op::SelectiveScan { softplus } = &mut scan.op {
-        if !*softplus {
-            *softplus = true;
-            scan.inputs[DELTA] = before;
-            scan.source = source;
-        }
+    if let Op::SelectiveScan { softplus } = &mut scan.op
+        && !*softplus
+    {
+        *softplus = true;
+        scan.inputs[DELTA] = before;
+        scan.source = source;
     }
 }
 
