@@ -125,6 +125,7 @@ impl Scan<'_> {
             }
             memory.store(at, &v[..n]);
         });
+        let together = (MAX_STATE / state).clamp(1, CHANNELS);
         let (mut b, mut c) = ([0f32; MAX_STATE], [0f32; MAX_STATE]);
         for t in batch * time..(batch + 1) * time {
             let (mut x, mut delta, mut out) = ([0f32; CHANNELS], [0f32; CHANNELS], [0f32; CHANNELS]);
@@ -135,10 +136,19 @@ impl Scan<'_> {
             if softplus {
                 delta[..width].iter_mut().for_each(|v| *v = math::softplus(*v));
             }
-            for k in 0..width {
-                let a = self.a.get((first + k) * state..(first + k + 1) * state).unwrap_or(&[]);
-                let h = memory.slice::<f32>(at + k * state, state);
-                out[k] = advance(h, a, &b, &c, delta[k], delta[k] * x[k]);
+            // The exponentials of several channels at once, in one long loop that vectorises.
+            for start in (0..width).step_by(together) {
+                let channels = start..(start + together).min(width);
+                let mut decay = [0f32; MAX_STATE];
+                for (k, decay) in channels.clone().zip(decay.chunks_exact_mut(state)) {
+                    let a = self.a.get((first + k) * state..(first + k + 1) * state).unwrap_or(&[]);
+                    decay.iter_mut().zip(a).for_each(|(v, a)| *v = delta[k] * a);
+                }
+                decay[..channels.len() * state].iter_mut().for_each(|v| *v = math::exp(*v));
+                for (k, decay) in channels.zip(decay.chunks_exact(state)) {
+                    let h = memory.slice::<f32>(at + k * state, state);
+                    out[k] = advance(h, decay, &b, &c, delta[k] * x[k]);
+                }
             }
             if let Some(d) = self.d.get(first..first + width) {
                 for k in 0..width {
@@ -157,24 +167,23 @@ impl Scan<'_> {
     }
 }
 
-/// One frame of one channel: `h ← exp(Δ·a)·h + Δx·b`, and `c·h`. The sum has a fixed order: eight partial sums, added in pairs.
+/// One frame of one channel: `h ← decay·h + Δx·b`, and `c·h`. The sum has a fixed order: eight partial sums, added in pairs.
 #[inline(always)]
-fn advance(h: &mut [f32], a: &[f32], b: &[f32], c: &[f32], delta: f32, dx: f32) -> f32 {
+fn advance(h: &mut [f32], decay: &[f32], b: &[f32], c: &[f32], dx: f32) -> f32 {
     let mut sums = [0f32; LANES];
-    let n = h.len().min(a.len());
-    let (h, a, b, c) = (&mut h[..n], &a[..n], &b[..n], &c[..n]);
-    let whole = n - n % LANES;
-    for i in (0..whole).step_by(LANES) {
+    let n = h.len().min(decay.len());
+    let (whole, rest) = h[..n].as_chunks_mut::<LANES>();
+    let operands = decay.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0).zip(c.as_chunks::<LANES>().0);
+    for (h, ((decay, b), c)) in whole.iter_mut().zip(operands) {
         for l in 0..LANES {
-            let v = math::exp(delta * a[i + l]) * h[i + l] + dx * b[i + l];
-            h[i + l] = v;
-            sums[l] += v * c[i + l];
+            h[l] = decay[l] * h[l] + dx * b[l];
+            sums[l] += h[l] * c[l];
         }
     }
-    for i in whole..n {
-        let v = math::exp(delta * a[i]) * h[i] + dx * b[i];
-        h[i] = v;
-        sums[i - whole] += v * c[i];
+    let first = n - rest.len();
+    for (l, h) in rest.iter_mut().enumerate() {
+        *h = decay[first + l] * *h + dx * b[first + l];
+        sums[l] += *h * c[first + l];
     }
     let quarter = |i: usize| sums[i] + sums[i + 4];
     (quarter(0) + quarter(2)) + (quarter(1) + quarter(3))

@@ -23,6 +23,9 @@ pub struct Options {
     /// Each random draw in the graph becomes an input of the model, named like the draw's output
     /// (`--draws-as-inputs`); without it a graph that draws is refused.
     pub draws_as_inputs: bool,
+    /// Loops and what was written out of them stay as they are: no recurrence is recognised (`--keep-loops`). To compare
+    /// with, and to see what a recognised one saves.
+    pub keep_loops: bool,
 }
 
 /// A compiled model.
@@ -55,13 +58,13 @@ pub fn compile_with(
     options: &Options,
     progress: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled, Error> {
-    passes::run(&mut graph, progress)?;
+    passes::run(&mut graph, options, progress)?;
     progress("lower");
     let lowered = lower::lower(&graph, options.target)?;
     progress("plan");
-    let layout = plan::plan(&lowered)?;
+    let (layout, unordered) = plan::plan(&lowered)?;
     let computed = layout.order.iter().map(|&i| lowered.steps[i].computes).collect();
     progress("write");
     let (kgl, report) = plan::write(&graph, lowered, &layout, options.target)?;
-    Ok(Compiled { kgl, report, graph, computed })
+    Ok(Compiled { kgl, report: Report { unordered, ..report }, graph, computed })
 }

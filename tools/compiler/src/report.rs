@@ -1,5 +1,7 @@
 //! What the compiler tells about a plan.
 
+use crate::plan::Unordered;
+
 /// A step that computes in float, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FloatStep {
@@ -43,6 +45,8 @@ pub struct Report {
     pub arena_bytes: usize,
     /// The most bytes of tensors alive during one step.
     pub lower_bound_bytes: usize,
+    /// What the steps would take in the order of the graph.
+    pub unordered: Unordered,
     /// Multiply-accumulates of the whole plan.
     pub macs: u64,
     /// Nodes of the ONNX graph.

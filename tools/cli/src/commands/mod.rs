@@ -6,3 +6,4 @@ pub mod inspect;
 pub mod profile;
 pub mod run;
 pub mod verify;
+pub mod zoo;

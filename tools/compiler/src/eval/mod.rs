@@ -112,7 +112,9 @@ pub fn cost(graph: &Graph, node: &Node) -> u64 {
         Op::LegendreMemory => product(shape(2)),
         Op::SelectiveScan { .. } => shape(2).last().map_or(1, |&n| n as u64),
         Op::Loop(body) => {
-            let once = body.graph.nodes.iter().map(|n| cost(&body.graph, n)).fold(0, u64::saturating_add);
+            // To evaluate a node takes as long as a thousand operations, however few it has.
+            let node = |n: &Node| cost(&body.graph, n).saturating_add(1000);
+            let once = body.graph.nodes.iter().map(node).fold(0, u64::saturating_add);
             return once.saturating_mul(body.trips as u64);
         }
         _ => 1,

@@ -100,6 +100,11 @@ impl<'a, 'b> Context<'a, 'b> {
         }
     }
 
+    /// Input `i`, if it is given, of an operator that takes sequences too.
+    pub fn given(&self, i: usize) -> Result<Option<TensorId>, Failure> {
+        self.value(i).map(|_| self.input(i)).transpose()
+    }
+
     /// Input `i`, if it is given.
     pub fn optional(&self, i: usize) -> Option<TensorId> {
         match self.value(i)? {

@@ -37,6 +37,10 @@ pub const MAX_ELEMENTS: usize = 1 << 31;
 /// some for each element that it does hold: a small file cannot make the compiler allocate without bound.
 pub const MAX_FOLDED: usize = 1 << 25;
 
+/// Most nodes of subgraphs that are imported, each as often as it is written out: loops in loops cannot make the compiler
+/// work without bound.
+pub const MAX_WRITTEN: usize = 1 << 17;
+
 /// Whether a tensor of this shape stays within [`MAX_ELEMENTS`], its strides included where an extent is 0.
 pub fn fits(shape: &[usize]) -> bool {
     let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
@@ -151,6 +155,8 @@ pub(crate) struct Importer<'a> {
     unsupported: Vec<Unsupported>,
     /// Elements that may still be folded; see [`MAX_FOLDED`].
     budget: usize,
+    /// Nodes of subgraphs that may still be imported; see [`MAX_WRITTEN`].
+    writable: usize,
 }
 
 impl<'a> Importer<'a> {
@@ -166,6 +172,7 @@ impl<'a> Importer<'a> {
             opsets,
             unsupported: Vec::new(),
             budget: MAX_FOLDED,
+            writable: MAX_WRITTEN,
         }
     }
 
@@ -270,6 +277,9 @@ impl<'a> Importer<'a> {
         for i in node.input.iter().filter(|i| !i.is_empty()) {
             match self.find(i) {
                 Some(Value::Unknown) => known = false,
+                Some(Value::Sequence(_)) if !ops::takes_sequences(&node.op_type) => {
+                    return Err(malformed(format!("input `{i}` is a sequence, where a tensor is wanted")));
+                }
                 Some(_) => {}
                 // With an operator that nobody knows, nobody knows what its inputs should be.
                 None if row.is_none() => {}

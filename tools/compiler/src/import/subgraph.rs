@@ -3,7 +3,7 @@
 use kinglet_onnx::GraphProto;
 
 use super::scope::{Frame, Sequence, Value};
-use super::{Context, Failure, Importer, node_name};
+use super::{Context, Failure, Importer, MAX_WRITTEN, node_name};
 use crate::Error;
 use crate::graph::{Body, Node, Op, Tensor, TensorId};
 
@@ -29,7 +29,7 @@ pub struct Results {
     /// Last values of what is carried.
     pub carried: Vec<Value>,
     /// Slices of all trips along a new first axis.
-    pub stacked: Vec<TensorId>,
+    pub stacked: Vec<Value>,
 }
 
 /// What a body gives: whether to go on, the next carried values, the slices.
@@ -172,7 +172,7 @@ impl<'a> Context<'a, '_> {
             }
             _ => first.clone(),
         });
-        Results { carried: carried.collect(), stacked }
+        Results { carried: carried.collect(), stacked: stacked.into_iter().map(Value::Tensor).collect() }
     }
 
     /// A loop whose trips are written out one after the other.
@@ -182,7 +182,7 @@ impl<'a> Context<'a, '_> {
     pub fn unrolled(&mut self, loops: &Recurrence<'_>) -> Result<Results, Failure> {
         let mut carried = loops.carried.clone();
         let slices = loops.graph.output.len().saturating_sub(carried.len() + usize::from(loops.counted));
-        let mut stacks: Vec<Vec<TensorId>> = vec![Vec::new(); slices];
+        let mut stacks: Vec<Option<Vec<TensorId>>> = vec![Some(Vec::new()); slices];
         for trip in 0..loops.trips {
             if trip == MAX_UNROLLED {
                 return Err(Failure::unsupported(
@@ -205,10 +205,8 @@ impl<'a> Context<'a, '_> {
             carried = given.carried;
             for (stack, slice) in stacks.iter_mut().zip(given.slices) {
                 match slice {
-                    Value::Tensor(t) => stack.push(t),
-                    Value::Unknown => {
-                        return Ok(Results { carried: vec![Value::Unknown; carried.len()], stacked: Vec::new() });
-                    }
+                    Value::Tensor(t) => stack.iter_mut().for_each(|s| s.push(t)),
+                    Value::Unknown => *stack = None,
                     Value::Sequence(_) => return Err(Failure::malformed("it stacks sequences")),
                 }
             }
@@ -223,7 +221,11 @@ impl<'a> Context<'a, '_> {
                 Some(_) => return Err(Failure::malformed("its condition is no tensor")),
             }
         }
-        let stacked = stacks.into_iter().map(|s| self.stack(&s, 0)).collect::<Result<_, _>>()?;
+        let stack = |s: Option<Vec<TensorId>>| match s {
+            Some(items) => self.stack(&items, 0).map(Value::Tensor),
+            None => Ok(Value::Unknown),
+        };
+        let stacked = stacks.into_iter().map(stack).collect::<Result<_, _>>()?;
         Ok(Results { carried, stacked })
     }
 
@@ -252,6 +254,12 @@ impl Importer<'_> {
                 inputs.len()
             )));
         }
+        self.writable = self.writable.checked_sub(graph.node.len() + 1).ok_or_else(|| {
+            Failure::unsupported(
+                format!("its graph, with those that were written out before, has more than {MAX_WRITTEN} nodes"),
+                "export loops with a fixed number of trips, carrying tensors of fixed shapes",
+            )
+        })?;
         for (formal, value) in graph.input.iter().zip(inputs) {
             self.frame.define(formal.name.clone(), value);
         }

@@ -150,8 +150,8 @@ pub(crate) struct Lowerer<'a> {
     /// The band that steps go to, in the body of a loop.
     band: Option<usize>,
     unsupported: Vec<Unsupported>,
-    /// Constants by content, so that equal ones are stored once.
-    packed: HashMap<Vec<u8>, usize>,
+    /// Where constants are, by a hash of their content, so that equal ones are stored once.
+    packed: HashMap<u64, Vec<usize>>,
 }
 
 /// What a step needs besides kind, parameters and operands.
@@ -275,16 +275,16 @@ impl<'a> Lowerer<'a> {
 
     /// Stores constant bytes.
     fn store(&mut self, bytes: Vec<u8>) -> Place {
-        if let Some(&at) = self.packed.get(&bytes) {
+        let hash = kinglet::format::checksum(&bytes, 0);
+        let places = self.packed.entry(hash).or_default();
+        let same = |&&at: &&usize| self.out.weights.get(at..at + bytes.len()) == Some(&bytes);
+        if let Some(&at) = places.iter().find(same) {
             return Place::Weights(at);
         }
         let at = self.out.weights.len().next_multiple_of(kinglet::format::ALIGN);
         self.out.weights.resize(at, 0);
         self.out.weights.extend_from_slice(&bytes);
-        // Remembering large tensors would only cost memory: they are hardly ever equal.
-        if bytes.len() <= 1 << 16 {
-            self.packed.insert(bytes, at);
-        }
+        places.push(at);
         Place::Weights(at)
     }
 

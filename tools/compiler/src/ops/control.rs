@@ -1,7 +1,7 @@
 //! Control flow. A branch that is decided by shapes folds; otherwise both are computed and one is selected. A loop keeps its
 //! body where every trip can share it, and is written out where not.
 
-use crate::graph::{Op, TensorId};
+use crate::graph::Op;
 use crate::import::{Context, Failure, MAX_UNROLLED, Recurrence, Results, Value};
 
 /// Trips from which on a loop in the body of another is too long to be written out.
@@ -47,14 +47,12 @@ pub fn branch(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 pub fn counted(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let graph = c.subgraph("body")?;
     let mut limit = None;
-    if c.value(0).is_some() {
-        let t = c.input(0)?;
+    if let Some(t) = c.given(0)? {
         let n = c.constant(t, "the number of trips")?;
         limit = n.ints().first().copied();
     }
     let mut starts = true;
-    if c.value(1).is_some() {
-        let t = c.input(1)?;
+    if let Some(t) = c.given(1)? {
         starts = c.constant(t, "whether the loop starts")?.ints().iter().all(|&b| b != 0);
     }
     let mut carried = Vec::new();
@@ -97,7 +95,11 @@ pub fn scan(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let results = run(c, &loops)?;
     let states = results.carried.len();
     results.carried.into_iter().enumerate().for_each(|(i, value)| c.output_value(i, value));
-    for (k, t) in results.stacked.into_iter().enumerate() {
+    for (k, slices) in results.stacked.into_iter().enumerate() {
+        let Value::Tensor(t) = slices else {
+            c.output_value(states + k, slices);
+            continue;
+        };
         let t = if entry(&backwards, k) != 0 { c.reversed(t)? } else { t };
         let axis = c.axis(entry(&axes, k), c.shape(t).len())?;
         let t = c.moved(t, 0, axis)?;
@@ -110,7 +112,7 @@ fn finish(c: &mut Context<'_, '_>, loops: &Recurrence<'_>) -> Result<(), Failure
     let Results { carried, stacked } = run(c, loops)?;
     let states = carried.len();
     carried.into_iter().enumerate().for_each(|(i, value)| c.output_value(i, value));
-    stacked.into_iter().enumerate().for_each(|(k, t): (usize, TensorId)| c.output(states + k, t));
+    stacked.into_iter().enumerate().for_each(|(k, slices)| c.output_value(states + k, slices));
     Ok(())
 }
 

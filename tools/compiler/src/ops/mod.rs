@@ -180,6 +180,11 @@ pub fn find(domain: &str, name: &str) -> Option<&'static Row> {
     rows.binary_search_by(|row| row.name.cmp(name)).ok().map(|i| &rows[i])
 }
 
+/// Whether an operator may have sequences among its inputs; its importer says which of them.
+pub fn takes_sequences(name: &str) -> bool {
+    matches!(name, "Loop" | "Scan" | "Identity") || name.contains("Sequence")
+}
+
 /// Why an operator without a row is not supported, and what helps.
 pub fn why_unsupported(domain: &str, name: &str) -> (String, String) {
     let (reason, remedy) = match name {

@@ -6,6 +6,9 @@ use crate::array::Array;
 use crate::graph::{Op, TensorId};
 use crate::import::{Context, Failure, Sequence};
 
+/// Most tensors in a sequence, unless a loop appends them: each of them becomes steps of its own.
+const MAX_ITEMS: usize = 1 << 12;
+
 /// `SequenceEmpty`, `SequenceConstruct`.
 pub fn construct(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let items = (0..c.input_count()).map(|i| c.input(i)).collect::<Result<_, _>>()?;
@@ -16,7 +19,8 @@ pub fn construct(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 /// `SequenceInsert`.
 pub fn insert(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (sequence, tensor) = (c.sequence(0)?, c.input(1)?);
-    let sequence = match (sequence, c.optional(2)) {
+    let at = c.given(2)?;
+    let sequence = match (sequence, at) {
         (Sequence::Carried(k), None) => Sequence::Appended(k, tensor),
         (Sequence::Items(mut items), at) => {
             let at = match at {
@@ -24,6 +28,7 @@ pub fn insert(c: &mut Context<'_, '_>) -> Result<(), Failure> {
                 Some(t) => position(c, t, items.len(), items.len() + 1)?,
             };
             items.insert(at, tensor);
+            few(items.len())?;
             Sequence::Items(items)
         }
         _ => return Err(only_appended()),
@@ -35,7 +40,7 @@ pub fn insert(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 /// `SequenceErase`.
 pub fn erase(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let Sequence::Items(mut items) = c.sequence(0)? else { return Err(only_appended()) };
-    let at = match c.optional(1) {
+    let at = match c.given(1)? {
         None => items.len().checked_sub(1).ok_or_else(|| Failure::malformed("the sequence is empty"))?,
         Some(t) => position(c, t, items.len(), items.len())?,
     };
@@ -118,8 +123,11 @@ pub fn split(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let axis = c.axis(c.int("axis", 0), shape.len())?;
     let n = shape[axis];
     // Without lengths each item is one position, whose axis goes unless `keepdims` holds.
-    let (lengths, drop) = match c.optional(1) {
-        None => (vec![1; n], !c.flag("keepdims", true)),
+    let (lengths, drop) = match c.given(1)? {
+        None => {
+            few(n)?;
+            (vec![1; n], !c.flag("keepdims", true))
+        }
         Some(t) => {
             let given = c.constant(t, "the lengths")?;
             let positive = |v: i64| usize::try_from(v).map_err(|_| Failure::malformed(format!("a length of {v}")));
@@ -127,9 +135,13 @@ pub fn split(c: &mut Context<'_, '_>) -> Result<(), Failure> {
             let scalar = given.shape.is_empty();
             let lengths = match list[..] {
                 [0] if scalar => return Err(Failure::malformed("a length of 0")),
-                [each] if scalar => (0..n.div_ceil(each)).map(|i| each.min(n - i * each)).collect(),
+                [each] if scalar => {
+                    few(n.div_ceil(each))?;
+                    (0..n.div_ceil(each)).map(|i| each.min(n - i * each)).collect()
+                }
                 _ => list,
             };
+            few(lengths.len())?;
             (lengths, false)
         }
     };
@@ -164,6 +176,13 @@ fn position(c: &mut Context<'_, '_>, t: TensorId, n: usize, places: usize) -> Re
         .ok()
         .filter(|&i| i < places)
         .ok_or_else(|| Failure::malformed(format!("position {i} of a sequence of {n}")))
+}
+
+fn few(items: usize) -> Result<(), Failure> {
+    if items <= MAX_ITEMS {
+        return Ok(());
+    }
+    Err(Failure::unsupported(format!("a sequence of {items} tensors; at most {MAX_ITEMS} are held"), ""))
 }
 
 fn only_appended() -> Failure {

@@ -15,7 +15,7 @@ mod scale;
 mod split;
 mod util;
 
-use crate::Error;
+use crate::{Error, Options};
 use crate::graph::{Graph, Op};
 
 /// A pass.
@@ -45,12 +45,19 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("remove what is left over", cleanup::fold_all),
 ];
 
+/// Those that recognise recurrences; [`Options::keep_loops`] leaves them out.
+pub const RECURRENCES: &[&str] =
+    &["roll up recurrences", "recognise recurrences", "recognise memories", "recognise frames", "fuse gates"];
+
 /// Runs the pipeline.
 ///
 /// # Errors
 /// None of today's passes can fail; the signature leaves room for one that can.
-pub fn run(graph: &mut Graph, progress: &mut dyn FnMut(&'static str)) -> Result<(), Error> {
+pub fn run(graph: &mut Graph, options: &Options, progress: &mut dyn FnMut(&'static str)) -> Result<(), Error> {
     for (name, pass) in PIPELINE {
+        if options.keep_loops && RECURRENCES.contains(name) {
+            continue;
+        }
         progress(name);
         apply(*pass, graph);
     }

@@ -10,14 +10,26 @@ pub use write::write;
 use crate::Error;
 use crate::lower::Lowered;
 
-/// Chooses the order of steps and the place of every buffer.
+/// What a plan takes whose steps are in the order of the graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unordered {
+    /// Bytes of the arena.
+    pub arena_bytes: usize,
+    /// The most bytes alive during one step.
+    pub lower_bound_bytes: usize,
+}
+
+/// Chooses the order of steps and the place of every buffer; also what the graph's own order would have taken.
 ///
 /// # Errors
 /// [`Error::TooLarge`] if the arena would take 4 GiB or more.
-pub fn plan(lowered: &Lowered) -> Result<Layout, Error> {
+pub fn plan(lowered: &Lowered) -> Result<(Layout, Unordered), Error> {
     let mut best: Option<Layout> = None;
+    let mut unordered = None;
     for order in order::candidates(lowered) {
         let layout = arena::lay_out(lowered, order);
+        // The graph's own order comes first.
+        unordered.get_or_insert(Unordered { arena_bytes: layout.arena_bytes, lower_bound_bytes: layout.lower_bound_bytes });
         if best.as_ref().is_none_or(|b| layout.arena_bytes < b.arena_bytes) {
             best = Some(layout);
         }
@@ -30,5 +42,5 @@ pub fn plan(lowered: &Lowered) -> Result<Layout, Error> {
             lowered.weights.len()
         )));
     }
-    Ok(best)
+    Ok((best, unordered.expect("there is always the order of the graph")))
 }

@@ -3,12 +3,17 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::array::Array;
+use crate::eval;
 use crate::graph::{Body, Graph, Node, Op, Tensor, TensorId};
 
 /// Fewest results worth a loop.
 const FEWEST: usize = 4;
 /// Most nodes of one trip: what is longer is not the body of a recurrence that was written out.
 const MOST_NODES: usize = 512;
+
+/// Stands for the first value of something carried that is zero, and that folding has swallowed.
+const ZERO: TensorId = TensorId::MAX;
 
 /// Rolls up every unrolled recurrence.
 pub fn roll(graph: &mut Graph) {
@@ -99,6 +104,9 @@ impl<'a> Search<'a> {
         });
         let carried = carried.collect::<Option<Vec<_>>>()?;
         let alike = |a: TensorId, b: TensorId| {
+            if b == ZERO {
+                return true;
+            }
             let (a, b) = (&self.graph.tensors[a], &self.graph.tensors[b]);
             (a.dtype, &a.shape) == (b.dtype, &b.shape)
         };
@@ -136,6 +144,14 @@ impl<'a> Search<'a> {
                             return None;
                         }
                     }
+                    Role::Computed { by } if trip == 0 && self.graph.value(here).is_some() => {
+                        // The first trip of a recurrence that starts from zeros is folded in part.
+                        for t in self.folded(rolled, &self.graph.nodes[*by], here)? {
+                            if is.insert(t, ZERO).is_some_and(|known| known != ZERO) {
+                                return None;
+                            }
+                        }
+                    }
                     Role::Computed { by } => {
                         let (_, node) = self.node(here)?;
                         let model = &self.graph.nodes[*by];
@@ -155,6 +171,30 @@ impl<'a> Search<'a> {
             trips.push(is);
         }
         Some(trips)
+    }
+
+    /// Whether `here` is what a node of the template gives for carried zeros: then the carried tensors it reads.
+    fn folded(&self, rolled: &Rolled, model: &Node, here: TensorId) -> Option<Vec<TensorId>> {
+        let zeros = |t: TensorId| {
+            let tensor = &self.graph.tensors[t];
+            (tensor.dtype == kinglet::DType::F32).then(|| Array::f32(&tensor.shape, vec![0.0; tensor.len()]))
+        };
+        let mut carried = Vec::new();
+        let mut values = Vec::new();
+        for &t in model.inputs.iter().flatten() {
+            values.push(match (&rolled.roles[&t], self.graph.value(t)) {
+                (Role::Carried { .. }, _) => {
+                    carried.push(t);
+                    zeros(t)?
+                }
+                (_, Some(value)) => value.clone(),
+                _ => return None,
+            });
+        }
+        let mut values = values.iter();
+        let operands: Vec<Option<&Array>> = model.inputs.iter().map(|t| t.and_then(|_| values.next())).collect();
+        let same = !carried.is_empty() && eval::node(self.graph, model, &operands) == *self.graph.value(here)?;
+        same.then_some(carried)
     }
 
     fn same_operator(&self, a: &Node, b: &Node) -> bool {
@@ -281,7 +321,13 @@ impl Rolled {
             let id = add(&mut inner, graph.tensors[t].clone());
             ids.insert(t, id);
             inner.inputs.push(id);
-            inputs.push(Some(first));
+            let shape = graph.tensors[t].shape.clone();
+            inputs.push(Some(if first == ZERO {
+                let zeros = Array::f32(&shape, vec![0.0; shape.iter().product()]);
+                graph.add_constant(format!("{}:first", graph.tensors[t].name), zeros)
+            } else {
+                first
+            }));
         }
         let mut others: Vec<TensorId> = self.roles.keys().copied().collect();
         others.sort_unstable();
