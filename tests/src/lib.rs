@@ -1,13 +1,15 @@
 //! What the whole-path tests share: models and arrays from files, running a plan, comparing results.
 
 pub mod one_node;
+pub mod recurrences;
 pub mod small_onnx;
+pub mod zoo_run;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use kinglet::{Inline, Model, Observer, Quiet, Reference, Session, Workers};
+use kinglet::{Inline, Kernels, Model, Observer, Quiet, Reference, Session, Workers};
 use kinglet_compiler::array::{Array, Numbers};
 use kinglet_compiler::{Compiled, Options};
 
@@ -127,13 +129,28 @@ pub fn run_with(
     workers: &dyn Workers,
     observer: &mut dyn Observer,
 ) -> BTreeMap<String, Array> {
+    run_on(&Reference, kgl, inputs, workers, observer)
+}
+
+/// Runs a compiled model with the best kernels of this CPU; outputs by name.
+pub fn run_best(kgl: &[u8], inputs: &BTreeMap<String, Array>) -> BTreeMap<String, Array> {
+    run_on(kinglet_native::best_kernels(), kgl, inputs, &Inline, &mut Quiet)
+}
+
+fn run_on(
+    kernels: &dyn Kernels,
+    kgl: &[u8],
+    inputs: &BTreeMap<String, Array>,
+    workers: &dyn Workers,
+    observer: &mut dyn Observer,
+) -> BTreeMap<String, Array> {
     let file = Aligned::copy(kgl);
     let model = Model::load(file.as_ref()).expect("the compiler writes valid files");
     model.check_weights().expect("the compiler writes valid weights");
     let mut arena = Aligned::zeroed(model.arena_bytes_for(workers.count()));
     // What a previous user left in memory must not matter.
     arena.as_mut().fill(0xA5);
-    let mut session = Session::new(model, arena.as_mut(), &Reference).expect("the arena is large enough");
+    let mut session = Session::new(model, arena.as_mut(), kernels).expect("the arena is large enough");
     for i in 0..model.input_count() {
         let name = model.input_name(i).expect("compiled with names");
         let array = inputs.get(name).unwrap_or_else(|| panic!("no value for input `{name}`"));

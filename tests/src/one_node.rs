@@ -83,9 +83,13 @@ impl Case {
 
     /// Adds an input with its value.
     pub fn input(&mut self, value: Array, quant: Option<Quant>) -> TensorId {
-        let name = format!("x{}", self.values.len());
+        self.named_input(&format!("x{}", self.values.len()), value, quant)
+    }
+
+    /// Adds an input of this name with its value.
+    pub fn named_input(&mut self, name: &str, value: Array, quant: Option<Quant>) -> TensorId {
         let (dtype, shape) = (value.dtype, value.shape.clone());
-        let t = self.graph.add_tensor(Tensor { name, dtype, shape, quant, value: None });
+        let t = self.graph.add_tensor(Tensor { name: name.into(), dtype, shape, quant, value: None });
         self.graph.inputs.push(t);
         self.values.push(value);
         t
@@ -110,11 +114,19 @@ impl Case {
 
     /// Adds a node, some of whose inputs may be absent.
     pub fn node_with(&mut self, op: Op, inputs: Vec<Option<TensorId>>, output: Like) -> TensorId {
-        let name = format!("t{}", self.graph.tensors.len());
-        let Like { dtype, shape, quant } = output;
-        let t = self.graph.add_tensor(Tensor { name: name.clone(), dtype, shape, quant, value: None });
-        self.graph.nodes.push(Node::new(op, inputs, t, vec![name]));
-        t
+        self.nodes(op, inputs, vec![output])[0]
+    }
+
+    /// Adds a node with several outputs.
+    pub fn nodes(&mut self, op: Op, inputs: Vec<Option<TensorId>>, outputs: Vec<Like>) -> Vec<TensorId> {
+        let mut add = |Like { dtype, shape, quant }: Like| {
+            let name = format!("t{}", self.graph.tensors.len());
+            self.graph.add_tensor(Tensor { name, dtype, shape, quant, value: None })
+        };
+        let outputs: Vec<TensorId> = outputs.into_iter().map(&mut add).collect();
+        let source = vec![self.graph.tensors[outputs[0]].name.clone()];
+        self.graph.nodes.push(Node { more: outputs[1..].to_vec(), ..Node::new(op, inputs, outputs[0], source) });
+        outputs
     }
 
     /// Adds `DequantizeLinear`.
@@ -146,8 +158,16 @@ impl Case {
     /// # Panics
     /// If they differ by more than `bound` or, in steps of a scale, `tie` allows; or if the graph does not compile.
     pub fn check(&self, bound: Bound, tie: f64) {
+        self.check_with(bound, tie, &Options::default());
+    }
+
+    /// As [`Case::check`], compiled with options.
+    ///
+    /// # Panics
+    /// As [`Case::check`].
+    pub fn check_with(&self, bound: Bound, tie: f64, options: &Options) {
         let (graph, inputs) = self.parts();
-        let compiled = compile(graph, &Options::default()).unwrap_or_else(|e| panic!("{e}\nof {:#?}", self.describe()));
+        let compiled = compile(graph, options).unwrap_or_else(|e| panic!("{e}\nof {:#?}", self.describe()));
         let outputs = run(&compiled.kgl, &inputs);
         let allowed = self.allowed(tie);
         for (name, &t) in self.graph.output_names.iter().zip(&self.graph.outputs) {
@@ -199,8 +219,14 @@ impl Case {
                 evaluate(graph, node, &operands, tie)
             };
             let [a, b] = side(0);
-            let exact = node.inputs.iter().flatten().all(|&t| values[t][0] == values[t][1]);
+            let exact = node.inputs.iter().flatten().all(|&t| same(&values[t]));
+            assert!(exact || node.more.is_empty(), "a node with several outputs behind a tensor with ties");
+            let operands: Vec<Option<&Array>> = node.inputs.iter().map(|t| t.map(|t| &values[t][0])).collect();
+            let more = if node.more.is_empty() { vec![] } else { eval::outputs(graph, node, &operands).split_off(1) };
             values[node.output] = if exact { [a, b] } else { join([a, b], side(1)) };
+            for (&t, value) in node.more.iter().zip(more) {
+                values[t] = [value.clone(), value];
+            }
         }
         values
     }
@@ -236,6 +262,11 @@ pub fn roundings(steps: f64, dtype: DType, tie: f64) -> (i64, i64) {
     // `max` takes NaN to the lower bound.
     let round = |v: f64| v.max(lo.into()).min(hi.into()).round_ties_even() as i64;
     (round(steps - near), round(steps + near))
+}
+
+/// Whether the two are the same, NaN being the same as itself.
+fn same([a, b]: &[Array; 2]) -> bool {
+    a == b || (a.dtype == DType::F32 && a.reals().iter().zip(b.reals().iter()).all(|(a, b)| a.to_bits() == b.to_bits()))
 }
 
 fn join(a: [Array; 2], b: [Array; 2]) -> [Array; 2] {

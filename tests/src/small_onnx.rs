@@ -1,5 +1,6 @@
 //! Small ONNX models that between them use every operator and every step kind: what the hostile-input tests mutate.
 
+use kinglet_compiler::ops::OWN_DOMAIN;
 use kinglet_onnx::{
     AttributeProto, DataType, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
@@ -20,6 +21,8 @@ pub enum Value<'a> {
     S(&'a str),
     /// A tensor.
     T(Box<TensorProto>),
+    /// A graph.
+    G(Box<GraphProto>),
 }
 
 /// A model under construction.
@@ -61,9 +64,10 @@ pub fn reals(name: &str, values: &[f32]) -> TensorProto {
 
 impl Default for Builder {
     fn default() -> Self {
-        let opset = OperatorSetIdProto { domain: String::new(), version: 20 };
+        let opset = |(domain, version): (&str, i64)| OperatorSetIdProto { domain: domain.into(), version };
+        let opset_import = [("", 20), (OWN_DOMAIN, 1)].map(opset).to_vec();
         let graph = Some(GraphProto::default());
-        Builder { model: ModelProto { ir_version: 10, graph, opset_import: vec![opset], ..ModelProto::default() } }
+        Builder { model: ModelProto { ir_version: 10, graph, opset_import, ..ModelProto::default() } }
     }
 }
 
@@ -81,13 +85,21 @@ impl Builder {
         self
     }
 
+    /// Adds inputs of a subgraph, which need neither type nor shape; names are separated by blanks.
+    pub fn formals(&mut self, names: &str) -> &mut Self {
+        let names = names.split_whitespace().map(|n| ValueInfoProto { name: n.into(), r#type: None });
+        self.graph().input.extend(names);
+        self
+    }
+
     /// Adds an initialiser.
     pub fn constant(&mut self, tensor: TensorProto) -> &mut Self {
         self.graph().initializer.push(tensor);
         self
     }
 
-    /// Adds a node; names are separated by blanks, `_` stands for an absent input.
+    /// Adds a node; names are separated by blanks, `_` stands for an absent input. The operator's domain may stand before it,
+    /// with a dot.
     pub fn node(&mut self, op: &str, inputs: &str, outputs: &str, attributes: &[(&str, Value<'_>)]) -> &mut Self {
         let attribute = attributes.iter().map(|(name, value)| {
             let mut a = AttributeProto { name: (*name).into(), ..AttributeProto::default() };
@@ -98,11 +110,14 @@ impl Builder {
                 Value::Fs(v) => a.floats = v.to_vec(),
                 Value::S(v) => a.s = v.into(),
                 Value::T(v) => a.t = Some(*v),
+                Value::G(v) => a.g = Some(*v),
             }
             a
         });
+        let (domain, op) = op.rsplit_once('.').unwrap_or(("", op));
         let node = NodeProto {
             op_type: op.into(),
+            domain: domain.into(),
             input: inputs.split_whitespace().map(|n| if n == "_" { String::new() } else { n.into() }).collect(),
             output: outputs.split_whitespace().map(String::from).collect(),
             attribute: attribute.collect(),
@@ -129,6 +144,11 @@ impl Builder {
     pub fn build(&mut self) -> ModelProto {
         self.model.clone()
     }
+
+    /// The graph, as the value of an attribute.
+    pub fn body(&mut self) -> Value<'static> {
+        Value::G(Box::new(self.graph().clone()))
+    }
 }
 
 /// Every small model with its name.
@@ -144,6 +164,10 @@ pub fn all() -> Vec<(&'static str, ModelProto)> {
         ("norms", norms()),
         ("products", products()),
         ("shapes", shapes()),
+        ("loops", loops()),
+        ("branches", branches()),
+        ("sequences", sequences()),
+        ("recurrences", recurrences()),
     ]
 }
 
@@ -356,4 +380,123 @@ fn shapes() -> ModelProto {
     b.node("Cast", "four", "fourf", &[("to", Value::I(1))]).node("Mul", "yt fourf", "o", &[]);
     b.node("Reshape", "sc c", "sc2", &[]).node("Relu", "sc2", "o2", &[]).node("Identity", "cf", "o3", &[]);
     b.outputs("o o2 o3").build()
+}
+
+fn loops() -> ModelProto {
+    let scalar = |name: &str, v: i64| ints(name, DataType::Int64, &[], &[v]);
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[5, 2, 3]).input("h", DataType::Float, &[2, 3]).input("n", DataType::Int64, &[2]);
+    b.constant(floats("w", &[3, 3])).constant(scalar("six", 6)).constant(scalar("three", 3));
+    b.node("Exp", "h", "around", &[]);
+
+    // Two states, one of which only changes places with a constant; a slice of what is scanned, one of what was carried.
+    let mut scan = Builder::default();
+    scan.formals("s_h s_k s_x").constant(floats("s_c", &[3]));
+    scan.node("MatMul", "s_x w", "s_p", &[]).node("Add", "s_h s_p", "s_a", &[]).node("Tanh", "s_a", "s_n", &[]);
+    scan.node("Mul", "s_n around", "s_y", &[]).node("Identity", "s_h", "s_old", &[]).node("Add", "s_k s_c", "s_m", &[]);
+    scan.outputs("s_n s_m s_y s_old");
+    let attributes = [
+        ("num_scan_inputs", Value::I(1)),
+        ("scan_input_directions", Value::Is(&[1])),
+        ("scan_output_axes", Value::Is(&[0, 2])),
+        ("scan_output_directions", Value::Is(&[1, 0])),
+        ("body", scan.body()),
+    ];
+    b.constant(reals("k", &[0.5, 0.5, 0.5])).node("Scan", "h k x", "hn kn ys olds", &attributes);
+
+    // The counter in arithmetic and as an index; values that change places; integers.
+    let mut turn = Builder::default();
+    turn.formals("t_i t_c t_a t_b t_n").constant(scalar("t_last", 5));
+    turn.node("Cast", "t_i", "t_f", &[("to", Value::I(1))]).node("Add", "t_a t_f", "t_s", &[]);
+    turn.node("Gather", "w t_r", "t_w", &[]).constant(ints("t_r", DataType::Int64, &[1], &[-1]));
+    turn.node("Mul", "t_s t_w", "t_z", &[]).node("Add", "t_n t_i", "t_m", &[]).node("Identity", "t_c", "t_go", &[]);
+    turn.outputs("t_go t_b t_z t_m t_z");
+    b.node("Loop", "six _ h hn n", "la lb ln lz", &[("body", turn.body())]);
+
+    // Written out: it grows, and ends when a condition of the counter says so.
+    let mut grow = Builder::default();
+    grow.formals("g_i g_c g_v").constant(scalar("g_two", 2));
+    grow.node("Concat", "g_v g_v", "g_w", &[("axis", Value::I(0))]).node("Less", "g_i g_two", "g_go", &[]);
+    grow.outputs("g_go g_w");
+    b.node("Loop", "_ _ kn", "grown", &[("body", grow.body())]);
+
+    // A loop in a loop.
+    let mut inner = Builder::default();
+    inner
+        .formals("i_i i_c i_v")
+        .node("Add", "i_v o_v", "i_w", &[])
+        .node("Identity", "i_c", "i_go", &[])
+        .outputs("i_go i_w");
+    let mut outer = Builder::default();
+    outer.formals("o_i o_c o_v").node("Loop", "three o_c o_v", "o_w", &[("body", inner.body())]);
+    outer.node("Mul", "o_w o_k", "o_z", &[]).constant(reals("o_k", &[0.25])).outputs("o_c o_z");
+    b.node("Loop", "three _ kn", "nested", &[("body", outer.body())]);
+    b.outputs("hn kn ys olds la lb ln lz grown nested").build()
+}
+
+fn branches() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 3]).input("c", DataType::Float, &[1]).constant(reals("zero", &[0.0]));
+    b.node("Exp", "x", "e", &[]).node("Greater", "c zero", "more", &[]);
+    let (mut yes, mut no) = (Builder::default(), Builder::default());
+    yes.node("Mul", "x e", "y_a", &[]).node("ReduceMax", "e", "y_b", &[]).outputs("y_a y_b");
+    no.node("Sub", "x e", "n_a", &[]).constant(floats("n_b", &[1, 1])).outputs("n_a n_b");
+    b.node("If", "more", "a m", &[("then_branch", yes.body()), ("else_branch", no.body())]);
+    let (mut yes, mut no) = (Builder::default(), Builder::default());
+    yes.node("Concat", "a e", "y_c", &[("axis", Value::I(1))]).outputs("y_c");
+    no.node("Transpose", "a", "n_c", &[]).outputs("n_c");
+    b.node("Size", "x", "size", &[]).constant(ints("six", DataType::Int64, &[], &[6])).node(
+        "Equal",
+        "size six",
+        "is",
+        &[],
+    );
+    b.node("If", "is", "j", &[("then_branch", yes.body()), ("else_branch", no.body())]);
+    b.outputs("a m j").build()
+}
+
+fn sequences() -> ModelProto {
+    let scalar = |name: &str, v: i64| ints(name, DataType::Int64, &[], &[v]);
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 3]).input("y", DataType::Float, &[2, 3]).input("l", DataType::Float, &[4, 6]);
+    b.constant(scalar("one", 1)).constant(scalar("back", -1)).constant(scalar("four", 4));
+    b.constant(ints("parts", DataType::Int64, &[2], &[2, 4]));
+    b.node("SequenceConstruct", "x y x", "s0", &[]).node("SequenceErase", "s0 one", "s1", &[]);
+    b.node("SequenceInsert", "s1 y back", "s2", &[]).node("SequenceAt", "s2 one", "a0", &[]);
+    b.node("SequenceLength", "s2", "n0", &[]).node("ConcatFromSequence", "s2", "j0", &[("axis", Value::I(1))]);
+    b.node("SplitToSequence", "l parts", "s3", &[("axis", Value::I(1))]).node("SequenceAt", "s3 back", "a1", &[]);
+    b.node("SplitToSequence", "l", "s4", &[("keepdims", Value::I(0))]).node("SequenceAt", "s4 one", "a2", &[]);
+    let mut turn = Builder::default();
+    turn.formals("t_i t_c t_h t_s").node("Gather", "l t_i", "t_r", &[]).node("Add", "t_h t_r", "t_n", &[]);
+    turn.node("SequenceInsert", "t_s t_n", "t_t", &[]).node("Identity", "t_c", "t_go", &[]).outputs("t_go t_n t_t");
+    b.constant(floats("h", &[6])).node("SequenceEmpty", "", "s5", &[]);
+    b.node("Loop", "four _ h s5", "hn s6", &[("body", turn.body())]);
+    let stack = [("axis", Value::I(1)), ("new_axis", Value::I(1))];
+    b.node("ConcatFromSequence", "s6", "j1", &stack).node("SequenceAt", "s6 one", "a3", &[]);
+    b.node("ConcatFromSequence", "s6", "j2", &[("axis", Value::I(0))]).node("SequenceLength", "s6", "n1", &[]);
+    // The numbers of items are constants, and these go nowhere by themselves.
+    b.node("Add", "n0 n1", "n", &[]).node("Cast", "n", "nf", &[("to", Value::I(1))]).node("Mul", "j0 nf", "j3", &[]);
+    b.outputs("a0 a1 a2 a3 hn j1 j2 j3").build()
+}
+
+fn recurrences() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 5, 3]).input("delta", DataType::Float, &[2, 5, 3]);
+    b.input("b", DataType::Float, &[2, 5, 4]).input("c", DataType::Float, &[2, 5, 4]);
+    b.input("z", DataType::Float, &[2, 5, 3]).input("h", DataType::Float, &[2, 3, 4]);
+    b.constant(floats("a", &[3, 4])).constant(floats("d", &[3]));
+    let attributes = [("delta_softplus", Value::I(1))];
+    b.node("ai.kinglet.SelectiveScan", "x delta a b c d z h", "y hn", &attributes);
+    b.node("ai.kinglet.SelectiveScan", "x delta a b c", "y2", &[]);
+    b.constant(floats("la", &[9, 9])).constant(floats("lb", &[9])).input("m", DataType::Float, &[2, 27]);
+    b.node("ai.kinglet.LegendreMemory", "x la lb m", "ms ml", &[]);
+    b.node("ai.kinglet.LegendreMemory", "y la lb", "ms2", &[]);
+    for (op, like) in
+        [("RandomNormal", ""), ("RandomUniform", ""), ("RandomNormalLike", "d"), ("RandomUniformLike", "y")]
+    {
+        b.node(op, like, op, &[("shape", Value::Is(&[3]))]);
+    }
+    b.node("Add", "RandomNormal RandomUniform", "r", &[]).node("Mul", "r RandomNormalLike", "rs", &[]);
+    b.node("Mul", "RandomUniformLike rs", "noise", &[]);
+    b.outputs("y hn y2 ms ml ms2 noise").build()
 }

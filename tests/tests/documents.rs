@@ -11,10 +11,10 @@ use kinglet::format::words::Record;
 use kinglet::format::{BandRecord, MAX_RANK, StepRecord, TensorRecord};
 use kinglet::kernels::{Conv, CumSum, DepthwiseConv, Epilogue, Pad};
 use kinglet::{DType, StepKind, Target};
-use kinglet_compiler::ops::OPERATORS;
+use kinglet_compiler::ops::{OPERATORS, OWN_OPERATORS, Row};
 
 /// The documents that hold tables.
-const WITH_TABLES: [&str; 2] = ["docs/format.md", "docs/operators.md"];
+const WITH_TABLES: [&str; 3] = ["docs/format.md", "docs/models.md", "docs/operators.md"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -154,9 +154,9 @@ impl Declared {
     }
 }
 
-fn operators() -> String {
+fn operators(rows: &[Row]) -> String {
     let mut out = String::from("| operator | becomes | remarks |\n| --- | --- | --- |\n");
-    for row in OPERATORS {
+    for row in rows {
         writeln!(out, "| `{}` | {} | {} |", row.name, cell(row.becomes), cell(row.notes)).expect("memory");
     }
     out
@@ -202,8 +202,10 @@ fn tables() -> BTreeMap<String, String> {
         assert_eq!(declared[name].words(), words, "words of {name}");
     }
     let mut tables: BTreeMap<String, String> = declared.iter().map(|(name, d)| (name.clone(), d.print())).collect();
-    tables.insert("OPERATORS".into(), operators());
+    tables.insert("OPERATORS".into(), operators(OPERATORS));
+    tables.insert("OWN_OPERATORS".into(), operators(OWN_OPERATORS));
     tables.insert("DType".into(), dtypes());
+    tables.insert("zoo".into(), kinglet_models::zoo::markdown());
     tables.insert("Target".into(), targets());
     tables
 }

@@ -2,8 +2,9 @@
 
 mod hostile;
 
-use hostile::{Outcome, cases, check, check_all, check_bytes};
-use kinglet_onnx::{Dimension, ModelProto, TensorProto};
+use hostile::{Outcome, cases, check, check_all, check_bytes, check_expected, control};
+use kinglet_compiler::ops::{OPERATORS, OWN_DOMAIN, OWN_OPERATORS};
+use kinglet_onnx::{Dimension, GraphProto, ModelProto, TensorProto, ValueInfoProto};
 use kinglet_tests::{Random, small_onnx};
 
 #[test]
@@ -11,11 +12,19 @@ fn the_small_models_compile_and_hold_every_operator() {
     let mut seen = Vec::new();
     for (name, model) in small_onnx::all() {
         assert_eq!(check(&model), Ok(Outcome::Ran), "{name}");
-        seen.extend(model.graph.expect("a graph").node.into_iter().map(|n| n.op_type));
+        kinds(&model.graph.expect("a graph"), &mut seen);
     }
-    let missing: Vec<_> =
-        kinglet_compiler::ops::OPERATORS.iter().map(|row| row.name).filter(|n| !seen.iter().any(|s| s == n)).collect();
+    let rows = OPERATORS.iter().chain(OWN_OPERATORS);
+    let missing: Vec<_> = rows.map(|row| row.name).filter(|n| !seen.iter().any(|s| s == n)).collect();
     assert!(missing.is_empty(), "no small model has {missing:?}");
+}
+
+/// The operators of a graph and of the graphs in it.
+fn kinds(graph: &GraphProto, seen: &mut Vec<String>) {
+    for node in &graph.node {
+        seen.push(node.op_type.clone());
+        node.attribute.iter().filter_map(|a| a.g.as_ref()).for_each(|g| kinds(g, seen));
+    }
 }
 
 #[test]
@@ -102,23 +111,43 @@ fn mutate_tensor(t: &mut TensorProto, random: &mut Random) {
     }
 }
 
+/// The names of a graph and of the graphs in it.
+fn names(graph: &GraphProto, found: &mut Vec<String>) {
+    found.extend(graph.initializer.iter().map(|t| t.name.clone()));
+    found.extend(graph.input.iter().map(|i| i.name.clone()));
+    for node in &graph.node {
+        found.extend(node.output.clone());
+        node.attribute.iter().filter_map(|a| a.g.as_ref()).for_each(|g| names(g, found));
+    }
+}
+
+/// A graph or one in it.
+fn any_graph<'a>(graph: &'a mut GraphProto, random: &mut Random) -> &'a mut GraphProto {
+    let inner = |(i, n): (usize, &kinglet_onnx::NodeProto)| {
+        let graphs = n.attribute.iter().enumerate().filter(|(_, a)| a.g.is_some());
+        graphs.map(|(k, _)| (i, k)).collect::<Vec<_>>()
+    };
+    let inner: Vec<(usize, usize)> = graph.node.iter().enumerate().flat_map(inner).collect();
+    if inner.is_empty() || random.below(3) == 0 {
+        return graph;
+    }
+    let (i, k) = inner[random.below(inner.len())];
+    any_graph(graph.node[i].attribute[k].g.as_mut().expect("it was there"), random)
+}
+
 /// Changes one thing of a model's structure.
 fn mutate(model: &mut ModelProto, random: &mut Random) {
-    let graph = model.graph.get_or_insert_default();
-    let names: Vec<String> = graph
-        .initializer
-        .iter()
-        .map(|t| t.name.clone())
-        .chain(graph.input.iter().map(|i| i.name.clone()))
-        .chain(graph.node.iter().flat_map(|n| n.output.clone()))
-        .collect();
+    let mut found = Vec::new();
+    names(model.graph.get_or_insert_default(), &mut found);
+    let names = found;
+    let graph = any_graph(model.graph.get_or_insert_default(), random);
     let any = |random: &mut Random| names.get(random.below(names.len())).cloned().unwrap_or_default();
     let nodes = graph.node.len();
     if nodes == 0 {
         return;
     }
     let at = random.below(nodes);
-    match random.below(13) {
+    match random.below(15) {
         0..=3 => {
             let node = &mut graph.node[at];
             let inputs = node.input.len();
@@ -159,7 +188,9 @@ fn mutate(model: &mut ModelProto, random: &mut Random) {
         7 => {
             // An attribute that some operator has, on a node that may not.
             let known = "axis pads strides dilations kernel_shape group perm keepdims axes to start end alpha beta epsilon \
-                         output_padding output_shape blocksize transA transB exclusive split starts ends shape value";
+                         output_padding output_shape blocksize transA transB exclusive split starts ends shape value \
+                         num_scan_inputs scan_input_axes scan_input_directions scan_output_axes scan_output_directions \
+                         new_axis delta_softplus";
             let known: Vec<&str> = known.split_whitespace().collect();
             let ints = (0..random.below(5)).map(|_| number(random)).collect();
             graph.node[at].attribute.push(kinglet_onnx::AttributeProto {
@@ -194,8 +225,32 @@ fn mutate(model: &mut ModelProto, random: &mut Random) {
         }
         11 => {
             // Another operator for the same operands.
-            let all = kinglet_compiler::ops::OPERATORS;
+            let own = random.below(12) == 0;
+            let all = if own { OWN_OPERATORS } else { OPERATORS };
+            graph.node[at].domain = if own { OWN_DOMAIN.into() } else { String::new() };
             graph.node[at].op_type = all[random.below(all.len())].name.into();
+        }
+        12 => {
+            // What goes in and out of a subgraph, and the subgraphs themselves.
+            let value = |name: String| ValueInfoProto { name, r#type: None };
+            let outputs = graph.output.len();
+            match random.below(6) {
+                0 => drop(graph.input.pop()),
+                1 => graph.input.push(value(format!("formal{}", random.below(100)))),
+                2 => drop(graph.output.pop()),
+                3 => graph.output.insert(random.below(outputs), value(any(random))),
+                4 => {
+                    let i = random.below(outputs);
+                    graph.output.iter_mut().skip(i).take(1).for_each(|o| o.name = any(random));
+                }
+                _ => graph.node[at].attribute.iter_mut().for_each(|a| a.g = None),
+            }
+        }
+        13 => {
+            // A name of another graph for one of this.
+            let outputs = graph.node[at].output.len();
+            let name = any(random);
+            graph.node[at].output.iter_mut().skip(random.below(outputs)).take(1).for_each(|o| *o = name.clone());
         }
         _ => match random.below(4) {
             0 => graph.node.swap(at, random.below(nodes)),
@@ -209,7 +264,7 @@ fn mutate(model: &mut ModelProto, random: &mut Random) {
             }
             _ => {
                 let name = any(random);
-                graph.output.push(kinglet_onnx::ValueInfoProto { name, r#type: None });
+                graph.output.push(ValueInfoProto { name, r#type: None });
             }
         },
     }
@@ -263,6 +318,27 @@ fn changed_single_nodes() {
 #[test]
 fn bombs_are_refused_or_harmless() {
     check_all(&hostile::bombs());
+}
+
+#[test]
+fn malformed_control_flow_is_refused() {
+    check_expected(&control::malformed());
+    check_expected(&control::names());
+}
+
+#[test]
+fn sequences_out_of_place_are_refused() {
+    check_expected(&control::sequences());
+}
+
+#[test]
+fn recurrences_out_of_shape_are_refused() {
+    check_expected(&control::recurrences());
+}
+
+#[test]
+fn boundless_control_flow_is_refused_or_harmless() {
+    check_expected(&control::bombs());
 }
 
 fn report(found: &[String]) {

@@ -8,7 +8,8 @@ use kinglet_compiler::array::Array;
 use kinglet_compiler::{Options, compile, import};
 use kinglet_models::glyphs;
 use kinglet_native::{ModelFile, OwnedSession, best_kernels};
-use kinglet_tests::{compile_for, parse_npz, read_npz, row, shared};
+use kinglet_tests::recurrences::{Extents, Recurrence};
+use kinglet_tests::{Random, compile_for, parse_npz, read_npz, row, shared};
 
 fn outputs(
     file: &Arc<ModelFile>,
@@ -64,4 +65,19 @@ fn the_exports() {
         compared += 1;
     }
     assert!(compared >= 60, "only {compared} models were compared");
+}
+
+#[test]
+fn recurrences() {
+    let mut r = Random::new(14);
+    for state in [1, 7, 8, 9, 16, 17, 41, 64, 256] {
+        let e = Extents { batch: 2, time: 13, inner: 35, state };
+        let memory = Recurrence::legendre_memory(&mut r, Extents { inner: 3, ..e }, true);
+        let scans = [0, 7, 15].map(|with| Recurrence::selective_scan(&mut r, e, with));
+        for (k, recurrence) in scans.into_iter().chain([memory]).enumerate() {
+            let (graph, inputs) = recurrence.case().parts();
+            let compiled = compile(graph, &Options::default()).expect("compiles");
+            compare(&format!("recurrence {k} of state {state}"), &compiled.kgl, &inputs);
+        }
+    }
 }

@@ -7,8 +7,11 @@ use kinglet::kernels::{BinaryOp, NormKind, PadMode, PoolKind, ReduceOp};
 use kinglet::{DType, Quiet, Workers};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Layout, Op, Post, Quant, TensorId, UnaryOp, Window};
-use kinglet_compiler::{Options, compile};
+use kinglet_compiler::{Options, compile, import};
+use kinglet_onnx::DataType;
 use kinglet_tests::one_node::{Case, Like};
+use kinglet_tests::recurrences::{Extents, Recurrence};
+use kinglet_tests::small_onnx::{Builder, Value, floats};
 use kinglet_tests::{Random, compile_for, read_npz, run, run_with, shared};
 
 /// Tiles on threads of their own.
@@ -227,4 +230,38 @@ fn large_steps_in_place() {
         let compiled = compile(graph, &Options::default()).expect("compiles");
         check("a chain in place", &compiled.kgl, &inputs);
     }
+}
+
+#[test]
+fn recurrences() {
+    let mut r = Random::new(12);
+    let e = Extents { batch: 2, time: 40, inner: 70, state: 17 };
+    let scans = [0, 7, 15].map(|with| Recurrence::selective_scan(&mut r, e, with));
+    let memory = Recurrence::legendre_memory(&mut r, Extents { inner: 5, state: 41, ..e }, true);
+    for (k, recurrence) in scans.into_iter().chain([memory]).enumerate() {
+        let (graph, inputs) = recurrence.case().parts();
+        let compiled = compile(graph, &Options::default()).expect("compiles");
+        check(&format!("recurrence {k}"), &compiled.kgl, &inputs);
+    }
+}
+
+/// Steps that are cut among workers inside a band, whose slices read what the slice before wrote.
+#[test]
+fn large_steps_in_a_band() {
+    let mut scan = Builder::default();
+    scan.formals("h v").node("MatMul", "h w", "p", &[]).node("Add", "p v", "a", &[]).node("Tanh", "a", "n", &[]);
+    scan.node("Softmax", "n", "s", &[]).node("Mul", "s k", "m", &[]).outputs("n m h");
+    let attributes = [("num_scan_inputs", Value::I(1)), ("body", scan.body())];
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[6, 64, 96]).input("h0", DataType::Float, &[64, 96]);
+    b.constant(floats("w", &[96, 96])).input("k", DataType::Float, &[64, 96]);
+    b.node("Scan", "h0 x", "last all olds", &attributes).outputs("last all olds");
+    let options = Options { keep_loops: true, ..Options::default() };
+    let graph = import(&b.build().to_bytes(), None, &options).expect("imports");
+    let mut r = Random::new(13);
+    let value = |&t: &TensorId| (graph.tensors[t].name.clone(), r.array(DType::F32, &graph.tensors[t].shape));
+    let inputs = graph.inputs.iter().map(value).collect();
+    let compiled = compile(graph, &options).expect("compiles");
+    assert!(compiled.report.steps.iter().any(|s| s.slices == 6), "it is a band");
+    check("a band", &compiled.kgl, &inputs);
 }

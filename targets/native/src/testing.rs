@@ -38,6 +38,7 @@ pub(crate) fn relu_model(n: u32) -> Vec<u8> {
         bytes,
         row_bytes: 4,
         capacity: n,
+        advance: 0,
         scale: 1.0,
         zero_point: 0,
         rank: 1,

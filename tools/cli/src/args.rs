@@ -15,6 +15,9 @@ pub struct Dims {
     /// Make each random draw in an ONNX model an input, named like the draw's output
     #[arg(long)]
     draws_as_inputs: bool,
+    /// Leave recurrences as the loops or nodes they are in an ONNX model: to compare with
+    #[arg(long)]
+    keep_loops: bool,
 }
 
 impl Dims {
@@ -26,7 +29,12 @@ impl Dims {
 
     /// What they say to the compiler.
     pub fn options(&self) -> Options {
-        Options { dims: self.map(), draws_as_inputs: self.draws_as_inputs, ..Options::default() }
+        Options {
+            dims: self.map(),
+            draws_as_inputs: self.draws_as_inputs,
+            keep_loops: self.keep_loops,
+            ..Options::default()
+        }
     }
 
     /// The values by name.

@@ -16,7 +16,9 @@ pub struct StepInfo {
     pub dtype: &'static str,
     /// The kernel that runs it on this CPU.
     pub kernel: &'static str,
-    /// Multiply-accumulates.
+    /// How often a run executes it: the trips of the loop it is in the body of.
+    pub slices: u32,
+    /// Multiply-accumulates of a run.
     pub macs: u64,
     /// ONNX nodes it came from.
     pub source_nodes: Vec<String>,
@@ -27,39 +29,59 @@ pub struct StepInfo {
 }
 
 impl StepInfo {
-    /// Step `i` of a model.
-    pub fn of(model: &Model<'_>, i: usize) -> StepInfo {
+    fn of(model: &Model<'_>, i: usize, slices: u32) -> StepInfo {
         let step = model.step(i);
         let output = step.output(0).map(|t| model.tensor(t));
         StepInfo {
-            name: step.name().filter(|n| !n.is_empty()).map_or_else(|| format!("step_{i}"), String::from),
+            name: step_name(model, i),
+            slices,
             kind: step.kind().map_or("unknown", StepKind::name),
             dtype: computes_in(model, &step).map_or("none", DType::name),
             kernel: step.kind().map_or("none", |k| best_kernels().kernel_name(k)),
-            macs: step.macs(),
+            macs: step.macs().saturating_mul(slices.into()),
             source_nodes: step.source_nodes().map(String::from).collect(),
             shape: output.map(|t| shape(&t)).unwrap_or_default(),
             bytes: output.map_or(0, |t| t.0.bytes),
         }
     }
 
+    /// Its name, and how often it is executed if that is not once.
+    pub fn title(&self) -> String {
+        if self.slices == 1 { self.name.clone() } else { format!("{} ×{}", self.name, self.slices) }
+    }
+
     /// As JSON.
     pub fn json(&self) -> Value {
         json!({
             "name": self.name, "kind": self.kind, "dtype": self.dtype, "kernel": self.kernel, "macs": self.macs,
-            "source_nodes": self.source_nodes, "shape": self.shape, "bytes": self.bytes,
+            "slices": self.slices,            "source_nodes": self.source_nodes, "shape": self.shape, "bytes": self.bytes,
         })
     }
 }
 
 /// Every step of a model.
 pub fn steps(model: &Model<'_>) -> Vec<StepInfo> {
-    (0..model.step_count()).map(|i| StepInfo::of(model, i)).collect()
+    slices(model).into_iter().enumerate().map(|(i, n)| StepInfo::of(model, i, n)).collect()
+}
+
+/// The name of step `i`.
+pub fn step_name(model: &Model<'_>, i: usize) -> String {
+    model.step(i).name().filter(|n| !n.is_empty()).map_or_else(|| format!("step_{i}"), String::from)
+}
+
+/// How often a run executes each step.
+fn slices(model: &Model<'_>) -> Vec<u32> {
+    let mut slices = vec![1; model.step_count()];
+    for band in (0..model.band_count()).filter_map(|i| model.band(i)) {
+        slices[band.first_step as usize..][..band.steps as usize].fill(band.slices);
+    }
+    slices
 }
 
 /// Multiply-accumulates of the whole plan.
 pub fn macs(model: &Model<'_>) -> u64 {
-    (0..model.step_count()).map(|i| model.step(i).macs()).fold(0, u64::saturating_add)
+    let of_step = |(i, n): (usize, u32)| model.step(i).macs().saturating_mul(n.into());
+    slices(model).into_iter().enumerate().map(of_step).fold(0, u64::saturating_add)
 }
 
 /// The dimensions, or the number of elements of a tensor that is only memory.

@@ -11,6 +11,7 @@ use kinglet_compiler::{DimInfo, InputInfo};
 use crate::error::{Error, Result};
 use crate::inputs::describe;
 use crate::model::Source;
+use crate::values;
 
 /// Most pixels a picture is resized to.
 const MAX_AREA: usize = 1 << 28;
@@ -175,12 +176,13 @@ impl Picture {
         if tensor.dtype() == DType::F32 {
             return Ok(self.values.iter().flat_map(|v| v.to_le_bytes()).collect());
         }
-        let (lo, hi) = tensor.dtype().quantized_range().ok_or_else(|| {
+        let no_pixels = || {
             let text =
                 format!("input `{}` has type {}, an image needs reals or bytes", self.name, tensor.dtype().name());
             Error::usage(text)
-        })?;
-        let (scale, zero_point) = match tensor.quantization() {
+        };
+        tensor.dtype().quantized_range().ok_or_else(no_pixels)?;
+        let quantization = match tensor.quantization() {
             // Bytes that no DequantizeLinear gives a meaning are the pixels themselves.
             Some((1.0, 0)) if tensor.dtype() == DType::U8 && self.plain => (1.0 / 255.0, 0),
             Some((1.0, 0)) | None => {
@@ -189,21 +191,14 @@ impl Picture {
             }
             Some(quantization) => quantization,
         };
-        let size = tensor.dtype().size();
-        let quantize = |v: f32| {
-            let q = (f64::from(v) / f64::from(scale)).round_ties_even() + f64::from(zero_point);
-            (q.clamp(f64::from(lo), f64::from(hi)) as i32).to_le_bytes()
-        };
-        Ok(self.values.iter().flat_map(|&v| quantize(v).into_iter().take(size)).collect())
+        values::quantized(&self.values, tensor.dtype(), quantization).ok_or_else(no_pixels)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
-    use kinglet::Region;
-    use kinglet::format::TensorRecord;
+    use crate::testing::{TempDir, tensor};
     use kinglet_onnx::{ModelProto, StringStringEntryProto};
 
     fn input(dtype: DType, dims: &[usize]) -> InputInfo {
@@ -219,22 +214,6 @@ mod tests {
         let entry = |(k, v): &(&str, &str)| StringStringEntryProto { key: k.to_string(), value: v.to_string() };
         let model = ModelProto { metadata_props: metadata.iter().map(entry).collect(), ..Default::default() };
         Source::with_metadata(model.to_bytes())
-    }
-
-    fn tensor(dtype: DType, scale: f32, zero_point: i32) -> Tensor {
-        let (region, dims) = (Region::Arena, [0; kinglet::format::MAX_RANK]);
-        Tensor(TensorRecord {
-            dtype,
-            region,
-            offset: 0,
-            bytes: 0,
-            row_bytes: 0,
-            capacity: 0,
-            scale,
-            zero_point,
-            rank: 0,
-            dims,
-        })
     }
 
     /// A picture of 2x1 pixels, red and a grey.

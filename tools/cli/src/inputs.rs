@@ -128,20 +128,30 @@ pub fn describe(info: &InputInfo) -> String {
 /// What to compile for, so that these very arrays are the inputs.
 pub fn options(arrays: &Arrays, dims: &Dims) -> Options {
     Options {
-        dims: dims.map(),
         shapes: arrays.iter().map(|(name, a)| (name.clone(), a.shape.clone())).collect(),
         values: arrays.clone(),
-        ..Options::default()
+        ..dims.options()
     }
 }
 
 /// Writes arrays into the inputs of a session. An input that the compiler bound to its value is no input any more.
 pub fn fill(session: &mut OwnedSession, arrays: &Arrays) -> Result<()> {
+    fill_all_but(None, session, arrays)
+}
+
+/// Like [`fill`], but leaves alone the input with the name `other`, which is written from something else than an array.
+pub fn fill_all_but(other: Option<&str>, session: &mut OwnedSession, arrays: &Arrays) -> Result<()> {
     for i in 0..session.model().input_count() {
         let name = input_name(&session.model(), i);
-        if let Some(array) = arrays.get(&name) {
-            write(session, i, &array.to_bytes())?;
+        if other == Some(name.as_str()) {
+            continue;
         }
+        let Some(array) = arrays.get(&name) else {
+            // A random draw of the graph: it is no input in the ONNX file.
+            let text = "nothing is given for input";
+            return Err(Error::usage(format!("{text} `{name}`: convert the model, then run the .kgl with that input")));
+        };
+        write(session, i, &array.to_bytes())?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 
 mod args;
 mod atomic_write;
+mod audio;
 mod commands;
 mod compare;
 mod describe;
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, convert, inspect, profile, run as run_command, verify};
+use crate::commands::{bench, convert, inspect, profile, run as run_command, verify, zoo};
 use crate::error::Error;
 use crate::io::{PipeSafe, Streams};
 
@@ -71,6 +72,7 @@ enum Command {
     Bench(bench::Args),
     Profile(profile::Args),
     Verify(verify::Args),
+    Zoo(zoo::Args),
 }
 
 /// Runs the program with `args` (the first is its own name), results going to `out` and everything else to `err`.
@@ -112,6 +114,7 @@ fn dispatch<A: Into<OsString> + Clone>(
         Command::Bench(args) => bench::run(&args, streams),
         Command::Profile(args) => profile::run(&args, streams),
         Command::Verify(args) => verify::run(&args, streams),
+        Command::Zoo(args) => zoo::run(&args, streams),
     }
 }
 

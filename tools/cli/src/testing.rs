@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use kinglet::format::{MAX_RANK, TensorRecord};
+use kinglet::{DType, Region, Tensor};
+
 /// A folder of its own for a test, removed with its content when it goes out of scope.
 pub struct TempDir(PathBuf);
 
@@ -26,4 +29,21 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A tensor of which only type and quantisation matter.
+pub fn tensor(dtype: DType, scale: f32, zero_point: i32) -> Tensor {
+    Tensor(TensorRecord {
+        dtype,
+        region: Region::Arena,
+        offset: 0,
+        bytes: 0,
+        row_bytes: 0,
+        capacity: 0,
+        advance: 0,
+        scale,
+        zero_point,
+        rank: 0,
+        dims: [0; MAX_RANK],
+    })
 }

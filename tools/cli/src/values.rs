@@ -18,6 +18,17 @@ pub fn reals(tensor: &Tensor, bytes: &[u8]) -> Vec<f64> {
     values
 }
 
+/// The bytes of reals in an integer type with a scale and a zero point: rounded to even, saturated. `None` if no tensor of
+/// this type can be quantised.
+pub fn quantized(values: &[f32], dtype: DType, (scale, zero_point): (f32, i32)) -> Option<Vec<u8>> {
+    let (lo, hi) = dtype.quantized_range()?;
+    let quantize = |v: f32| {
+        let q = (f64::from(v) / f64::from(scale)).round_ties_even() + f64::from(zero_point);
+        (q.clamp(f64::from(lo), f64::from(hi)) as i32).to_le_bytes()
+    };
+    Some(values.iter().flat_map(|&v| quantize(v).into_iter().take(dtype.size())).collect())
+}
+
 /// Smallest, largest and mean value, NaN left out; `None` if there is no other.
 pub fn range(values: &[f64]) -> Option<(f64, f64, f64)> {
     let there = || values.iter().copied().filter(|v| !v.is_nan());

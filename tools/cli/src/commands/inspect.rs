@@ -101,7 +101,7 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
         let (size, macs) = (grouped(s.bytes.into()), grouped(s.macs));
         let text = |s: &str| s.to_string();
         let dims = shape(&s.shape);
-        table.row([i.to_string(), s.name, text(s.kind), text(s.dtype), text(s.kernel), dims, size, macs, from]);
+        table.row([i.to_string(), s.title(), text(s.kind), text(s.dtype), text(s.kernel), dims, size, macs, from]);
     }
     table.print(out)?;
 
@@ -113,7 +113,7 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
             (Some(name), ..) => format!("input `{name}`"),
             (_, Some(name), _) => format!("output `{name}`"),
             (.., Some(&step)) => {
-                let name = describe::StepInfo::of(model, step).name;
+                let name = describe::step_name(model, step);
                 if r.view_of.is_some() { format!("view of {name}") } else { name }
             }
             _ => "-".to_string(),

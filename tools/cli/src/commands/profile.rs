@@ -40,13 +40,27 @@ struct Recorder {
     clock: Nanos,
     spans: Vec<(u64, u64)>,
     lengths: Vec<Vec<u64>>,
+    /// When the step that runs began.
+    began: u64,
 }
 
 impl Recorder {
     fn new(steps: usize, runs: usize) -> Self {
         // Room for everything, so that nothing is allocated between two steps.
         let lengths = (0..steps).map(|_| Vec::with_capacity(runs)).collect();
-        Recorder { clock: Nanos::new(), spans: vec![(0, 0); steps], lengths }
+        Recorder { clock: Nanos::new(), spans: vec![(0, 0); steps], lengths, began: 0 }
+    }
+
+    /// Begins another run.
+    fn begin_run(&mut self) {
+        self.spans.fill((0, 0));
+    }
+
+    /// Ends a run.
+    fn end_run(&mut self) {
+        for (lengths, span) in self.lengths.iter_mut().zip(&self.spans) {
+            lengths.push(span.1);
+        }
     }
 
     /// Median time of each step.
@@ -60,14 +74,18 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
-    fn before(&mut self, step: usize) {
-        self.spans[step].0 = self.clock.ticks();
+    fn before(&mut self, _: usize) {
+        self.began = self.clock.ticks();
     }
 
     fn after(&mut self, step: usize, _: &ArenaView<'_>) {
+        let length = self.clock.ticks() - self.began;
         let span = &mut self.spans[step];
-        span.1 = self.clock.ticks() - span.0;
-        self.lengths[step].push(span.1);
+        // The step of a loop's body is executed once a trip: its span begins with the first and is as long as all of them.
+        if span.1 == 0 {
+            span.0 = self.began;
+        }
+        span.1 += length;
     }
 }
 
@@ -82,7 +100,9 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let progress = Progress::bar(args.repeat.runs.into(), "runs");
     let mut runs = Vec::new();
     for _ in 0..args.repeat.runs {
+        recorder.begin_run();
         runs.push(work.run(&mut recorder)?);
+        recorder.end_run();
         progress.tick();
     }
     drop(progress);
@@ -165,7 +185,7 @@ impl Profile<'_> {
             let speed = if s.macs == 0 { "-".into() } else { format!("{:.2}", speed(s.macs, *ns)) };
             let (time, share) = (nanos(*ns as f64), format!("{:.1} %", 100.0 * self.share(*ns)));
             let (dims, macs) = (shape(&s.shape), grouped(s.macs));
-            let (name, kind, dtype, kernel) = (s.name.clone(), text(s.kind), text(s.dtype), text(s.kernel));
+            let (name, kind, dtype, kernel) = (s.title(), text(s.kind), text(s.dtype), text(s.kernel));
             table.row([i.to_string(), name, kind, dtype, kernel, dims, macs, time, share, speed]);
         }
         let (run, runs) = (nanos(self.run_ns as f64), self.args.repeat.runs);

@@ -8,10 +8,11 @@ use kinglet_native::OwnedSession;
 
 use crate::Status;
 use crate::args::{Dims, InputFiles, Threads};
+use crate::audio::{self, AudioFlags, Sound};
 use crate::describe::{Port, outputs};
 use crate::error::{Error, Result};
-use crate::image::{self, ImageFlags};
-use crate::inputs::{self, fill, options, require_all, write};
+use crate::image::{self, ImageFlags, Picture};
+use crate::inputs::{self, fill_all_but, options, require_all};
 use crate::io::{Streams, npz};
 use crate::model::{Source, input_name};
 use crate::table::shape;
@@ -32,6 +33,8 @@ pub struct Args {
     outputs: Option<PathBuf>,
     #[command(flatten)]
     image: ImageFlags,
+    #[command(flatten)]
+    audio: AudioFlags,
     /// Print the K largest values of the first output, as probabilities, with labels from metadata `kinglet.labels`
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
@@ -49,52 +52,116 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let arrays = inputs::read(&args.files, &declared, streams)?;
     let mut options = options(&arrays, &args.dims);
 
-    let picture = match &args.image.image {
-        None => None,
-        Some(path) => {
-            let mut free = declared.iter().filter(|i| !arrays.contains_key(&i.name));
-            let (Some(input), None) = (free.next(), free.next()) else {
-                let text = "--image is for the one input that no file is given for; here there are";
-                let names: Vec<&str> =
-                    declared.iter().filter(|i| !arrays.contains_key(&i.name)).map(|i| i.name.as_str()).collect();
-                let names = if names.is_empty() { "none".to_string() } else { names.join(", ") };
-                return Err(Error::usage(format!("{text} {names}")));
-            };
-            let picture = image::read(path, &args.image, input, &source)?;
-            options.shapes.insert(picture.name.clone(), picture.shape.clone());
-            Some(picture)
+    let free = |flag: &str| {
+        let mut free = declared.iter().filter(|i| !arrays.contains_key(&i.name));
+        if let (Some(input), None) = (free.next(), free.next()) {
+            return Ok(input);
         }
+        let names: Vec<&str> =
+            declared.iter().filter(|i| !arrays.contains_key(&i.name)).map(|i| i.name.as_str()).collect();
+        let names = if names.is_empty() { "none".to_string() } else { names.join(", ") };
+        Err(Error::usage(format!("{flag} is for the one input that no file is given for; here there are {names}")))
     };
-    let of_picture = picture.as_ref().map(|p| p.name.as_str());
-    require_all(|name| arrays.contains_key(name) || of_picture == Some(name), &declared, &args.files)?;
+    let media = match (&args.image.image, &args.audio.audio) {
+        (Some(path), _) => Some(Media::Picture(image::read(path, &args.image, free("--image")?, &source)?)),
+        (None, Some(path)) => Some(Media::Sound(audio::read(path, free("--audio")?, &source)?)),
+        (None, None) => None,
+    };
+    if let Some(media) = &media {
+        options.shapes.insert(media.name().to_string(), media.shape().to_vec());
+    }
+    let of_media = media.as_ref().map(Media::name);
+    require_all(|name| arrays.contains_key(name) || of_media == Some(name), &declared, &args.files)?;
 
     let mut session = OwnedSession::new(source.ready(&options)?, args.threads.count())?;
-    fill(&mut session, &arrays)?;
-    if let Some(picture) = picture {
-        let model = session.model();
-        let at = (0..model.input_count()).find(|&i| input_name(&model, i) == picture.name);
-        if let Some((i, tensor)) = at.and_then(|i| Some((i, model.input_tensor(i)?))) {
-            let bytes = picture.bytes(&model.tensor(tensor))?;
-            write(&mut session, i, &bytes)?;
+    let mut collected = args.outputs.as_ref().map(|_| Vec::new());
+    let runs = media.as_ref().map_or(1, Media::runs);
+    for run in 0..runs {
+        fill_all_but(of_media, &mut session, &arrays)?;
+        if let Some(media) = &media {
+            media.write(run, &mut session)?;
+        }
+        session.run();
+
+        if let Some(collected) = &mut collected {
+            for i in 0..outputs(&session.model()).len() {
+                if run == 0 {
+                    collected.push(Vec::new());
+                }
+                collected[i].extend_from_slice(session.output_bytes(i)?);
+            }
+        }
+        if runs > 1 && (args.top.is_some() || collected.is_none()) {
+            print_window(media.as_ref(), run, streams.out)?;
+        }
+        match args.top {
+            Some(k) => print_top(&session, k as usize, streams.out)?,
+            None if collected.is_none() => print_summary(&session, streams.out)?,
+            None => {}
         }
     }
-    session.run();
 
-    if let Some(path) = &args.outputs {
+    if let (Some(path), Some(collected)) = (&args.outputs, &collected) {
         let ports = outputs(&session.model());
         let mut entries: Vec<npz::Entry<'_>> = Vec::new();
-        for (i, port) in ports.iter().enumerate() {
+        for (port, bytes) in ports.iter().zip(collected) {
             let t = &port.tensor;
-            entries.push((port.name.clone(), t.dtype(), t.shape().to_vec(), session.output_bytes(i)?));
+            let windows = (runs > 1).then_some(runs as u32);
+            entries.push((port.name.clone(), t.dtype(), windows.iter().chain(t.shape()).copied().collect(), bytes));
         }
         npz::write(path, &entries)?;
     }
-    match args.top {
-        Some(k) => print_top(&session, k as usize, streams.out)?,
-        None if args.outputs.is_none() => print_summary(&session, streams.out)?,
-        None => {}
-    }
     Ok(Status::Ok)
+}
+
+/// What one input is made of that is no array.
+enum Media {
+    Picture(Picture),
+    Sound(Sound),
+}
+
+impl Media {
+    fn name(&self) -> &str {
+        match self {
+            Media::Picture(p) => &p.name,
+            Media::Sound(s) => &s.name,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Media::Picture(p) => &p.shape,
+            Media::Sound(s) => &s.shape,
+        }
+    }
+
+    /// How often the model runs on it.
+    fn runs(&self) -> usize {
+        match self {
+            Media::Picture(_) => 1,
+            Media::Sound(s) => s.windows.len(),
+        }
+    }
+
+    /// Writes what run `run` is to see into its input.
+    fn write(&self, run: usize, session: &mut OwnedSession) -> Result<()> {
+        let model = session.model();
+        let at = (0..model.input_count()).find(|&i| input_name(&model, i) == self.name());
+        let Some((i, tensor)) = at.and_then(|i| Some((i, model.tensor(model.input_tensor(i)?)))) else { return Ok(()) };
+        let bytes = match self {
+            Media::Picture(p) => p.bytes(&tensor)?,
+            Media::Sound(s) => s.bytes(run, &tensor)?,
+        };
+        inputs::write(session, i, &bytes)
+    }
+}
+
+fn print_window(media: Option<&Media>, run: usize, out: &mut dyn Write) -> Result<()> {
+    if let Some(Media::Sound(sound)) = media {
+        let (begin, end) = sound.windows[run].seconds;
+        writeln!(out, "{}{begin:.2} s to {end:.2} s", if run > 0 { "\n" } else { "" })?;
+    }
+    Ok(())
 }
 
 fn print_summary(session: &OwnedSession, out: &mut dyn Write) -> Result<()> {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use kinglet::Tensor;
 use kinglet_compiler::array::Array;
 use kinglet_compiler::check::{Compared, Disagreement, Recorder};
+use kinglet_compiler::eval;
 use kinglet_compiler::graph::{Graph, Op};
-use kinglet_compiler::{Options, eval};
 use kinglet_native::OwnedSession;
 
 use crate::Status;

@@ -323,6 +323,9 @@ impl<'a> Importer<'a> {
 
     fn outputs(&mut self, proto: &GraphProto) -> Result<(), Error> {
         if !self.unsupported.is_empty() {
+            // A loop that is written out names its nodes in every trip.
+            let mut named = HashSet::new();
+            self.unsupported.retain(|u| named.insert((u.node.clone(), u.op.clone(), u.reason.clone())));
             return Err(Error::Unsupported(std::mem::take(&mut self.unsupported)));
         }
         if proto.output.is_empty() {

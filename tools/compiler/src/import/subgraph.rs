@@ -88,8 +88,10 @@ impl<'a> Context<'a, '_> {
         let Frame { mut graph, captured, .. } = std::mem::replace(&mut self.importer.frame, outside);
         let given = result?;
         if self.importer.unsupported.len() > refused {
-            // Written out, constants may make them superfluous; if not, they are reported then.
-            self.importer.unsupported.truncate(refused);
+            if trips <= MAX_UNROLLED {
+                // Written out, constants may make them superfluous; if not, they are reported then.
+                self.importer.unsupported.truncate(refused);
+            }
             return Err(varying("operators of its body have no kernel"));
         }
 

@@ -25,7 +25,7 @@ impl<'a> Lowerer<'a> {
                 self.start(node, operands[k], m)?;
             }
         }
-        let mut tensors = HashMap::new();
+        let mut inputs = Vec::new();
         for (k, &t) in body.graph.inputs.iter().enumerate() {
             if uses[t] == 0 {
                 continue;
@@ -36,7 +36,7 @@ impl<'a> Lowerer<'a> {
                 let whole = self.operand(operands[k]);
                 if k < body.carried + body.scanned { self.slice_of(whole, body, t) } else { whole }
             };
-            tensors.insert(t, p);
+            inputs.push((t, p));
         }
         let slices: Vec<PlanTensorId> = (body.carried..outputs.len())
             .map(|k| {
@@ -46,12 +46,15 @@ impl<'a> Lowerer<'a> {
             .collect();
         self.out.bands.push(body.trips);
         let mut inner = Lowerer {
-            tensors,
             band: Some(self.out.bands.len() - 1),
             out: std::mem::take(&mut self.out),
             packed: std::mem::take(&mut self.packed),
             ..Lowerer::new(&body.graph, self.target)
         };
+        for (t, p) in inputs {
+            let view = inner.view(p, t);
+            inner.tensors.insert(t, view);
+        }
         inner.choose_memory(body, &memory, &slices);
         inner.nodes();
         inner.settle(node, body, &memory, &slices);
@@ -66,6 +69,13 @@ impl<'a> Lowerer<'a> {
         let slice = PlanTensor { shape: body.graph.tensors[t].shape.clone(), ..self.out.tensors[whole].clone() };
         let advance = slice.bytes();
         self.add(PlanTensor { advance, ..slice })
+    }
+
+    /// The memory of `p` as graph tensor `t`, whose integers may stand for something else there.
+    fn view(&mut self, p: PlanTensorId, t: TensorId) -> PlanTensorId {
+        let (place, advance) = (self.out.tensors[p].place.clone(), self.out.tensors[p].advance);
+        let tensor = PlanTensor { advance, ..self.describe(t, place) };
+        self.add(tensor)
     }
 
     /// Writes the first value of something carried.
@@ -99,8 +109,7 @@ impl<'a> Lowerer<'a> {
             if self.given.contains_key(&origin) || (k < body.carried && !read_before(graph, graph.inputs[k], made_by)) {
                 continue;
             }
-            let shape = graph.tensors[origin].shape.clone();
-            let p = self.add(PlanTensor { shape, ..self.out.tensors[place].clone() });
+            let p = self.view(place, origin);
             self.given.insert(origin, p);
         }
     }

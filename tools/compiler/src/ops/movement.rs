@@ -231,6 +231,9 @@ pub fn gather(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let axis = c.axis(c.int("axis", 0), shape.len())?;
     let out = [&shape[..axis], &picked, &shape[axis + 1..]].concat();
     let n = shape[axis] as i64;
+    if n == 0 && !out.contains(&0) {
+        return Err(Failure::malformed("it takes elements of an axis that has none"));
+    }
     let run = c.tensor_info(index).value.clone().map(|v| {
         let v: Vec<i64> = v.ints().iter().map(|&i| if i < 0 { i + n } else { i }).collect();
         v

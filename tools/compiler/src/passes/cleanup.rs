@@ -85,7 +85,7 @@ fn simplify(graph: &mut Graph) {
         let node = &graph.nodes[i];
         let output = node.output;
         made_by[output] = Some(i);
-        let Some(x) = node.inputs[0] else { continue };
+        let Some(x) = node.inputs.first().copied().flatten() else { continue };
         if matches!(&node.op, Op::Transpose { perm } if moves_nothing(&graph.tensors[x].shape, perm)) {
             // Only axes of extent 1 move: it is a reshape, which may meet others of its kind.
             graph.nodes[i].op = Op::Reshape;

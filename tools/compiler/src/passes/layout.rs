@@ -140,7 +140,7 @@ impl State<'_> {
     }
 
     fn node(&mut self, node: Node) {
-        let x = node.inputs[0];
+        let x = node.inputs.first().copied().flatten();
         match &node.op {
             Op::Transpose { perm } => {
                 let (source, first) = self.source(x.expect("has an input"));

@@ -15,8 +15,8 @@ mod scale;
 mod split;
 mod util;
 
-use crate::{Error, Options};
 use crate::graph::{Graph, Op};
+use crate::{Error, Options};
 
 /// A pass.
 pub type Pass = fn(&mut Graph);

@@ -9,7 +9,7 @@ use crate::lower::Lowered;
 const ALIGN: usize = 16;
 /// Rearrangements tried when the first layouts are above the lower bound: at most so many, and fewer for more items.
 const MOST_TRIES: usize = 4000;
-const TRIES_TIMES_ITEMS: usize = 40_000_000;
+const TRIES_TIMES_ITEMS: usize = 400_000_000;
 
 /// When a buffer holds something: from the first to the last step, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

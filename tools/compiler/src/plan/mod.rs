@@ -29,7 +29,8 @@ pub fn plan(lowered: &Lowered) -> Result<(Layout, Unordered), Error> {
     for order in order::candidates(lowered) {
         let layout = arena::lay_out(lowered, order);
         // The graph's own order comes first.
-        unordered.get_or_insert(Unordered { arena_bytes: layout.arena_bytes, lower_bound_bytes: layout.lower_bound_bytes });
+        unordered
+            .get_or_insert(Unordered { arena_bytes: layout.arena_bytes, lower_bound_bytes: layout.lower_bound_bytes });
         if best.as_ref().is_none_or(|b| layout.arena_bytes < b.arena_bytes) {
             best = Some(layout);
         }

@@ -8,24 +8,22 @@ use crate::graph::{BinaryOp, Body, Graph, Node, Op, ReduceOp, TensorId, UnaryOp}
 
 /// Replaces every frame of a selective scan by that operator.
 pub fn recognise(graph: &mut Graph) {
-    let mut i = 0;
-    while i < graph.nodes.len() {
-        let links = Links::new(graph);
-        if let Some((node, y, scan)) = find(graph, &links, i) {
-            let next = node.output;
-            graph.nodes.retain(|n| n.output != next && n.output != y);
-            // The loop's y has an axis of one trip.
-            let stacked = node.more[0];
-            let shape = [&[1], &graph.tensors[y].shape[..]].concat();
-            debug_assert_eq!(stacked, graph.tensors.len());
-            graph.add_like(y, &shape, ":frame");
-            scan.write(graph, &node);
-            graph.nodes.push(Node::new(Op::Reshape, vec![Some(stacked)], y, Vec::new()));
-            graph.sort();
-            i = 0;
-            continue;
-        }
-        i += 1;
+    let sums: Vec<TensorId> =
+        graph.nodes.iter().filter(|n| n.op == Op::Binary(BinaryOp::Add)).map(|n| n.output).collect();
+    let mut links = Links::new(graph);
+    for sum in sums {
+        let Some((node, y, scan)) = links.index(sum).and_then(|i| find(graph, &links, i)) else { continue };
+        let next = node.output;
+        graph.nodes.retain(|n| n.output != next && n.output != y);
+        // The loop's y has an axis of one trip.
+        let stacked = node.more[0];
+        let shape = [&[1], &graph.tensors[y].shape[..]].concat();
+        debug_assert_eq!(stacked, graph.tensors.len());
+        graph.add_like(y, &shape, ":frame");
+        scan.write(graph, &node);
+        graph.nodes.push(Node::new(Op::Reshape, vec![Some(stacked)], y, Vec::new()));
+        graph.sort();
+        links = Links::new(graph);
     }
     super::super::cleanup::cleanup(graph);
 }

@@ -19,11 +19,12 @@ pub fn fuse(graph: &mut Graph) {
     }
     // A skip first, a gate behind it: the order in which the scan does them.
     for found in [skip as fn(&Graph, &Links, usize) -> Option<Fused>, gate] {
+        let mut links = Links::new(graph);
         let mut i = 0;
         while i < graph.nodes.len() {
-            let links = Links::new(graph);
             if let Some(fused) = found(graph, &links, i) {
                 fused.apply(graph, i);
+                links = Links::new(graph);
             }
             i += 1;
         }

@@ -1,0 +1,166 @@
+//! Random selective scans and Legendre memories as graphs of one node, whole or cut in time.
+
+use std::collections::BTreeMap;
+
+use kinglet::DType;
+use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::graph::{Op, Quant, TensorId};
+use kinglet_compiler::{Options, compile};
+
+use crate::one_node::{Case, Like};
+use crate::{Random, run};
+
+/// An operand of a recurrence: its value, and what its integers stand for if it is quantised.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    /// Name of the operand; the graph's input has it.
+    pub name: &'static str,
+    /// The value.
+    pub value: Array,
+    /// Its quantisation.
+    pub quant: Option<Quant>,
+    /// It is a constant of the graph.
+    pub constant: bool,
+    /// Its second axis is time.
+    pub of_time: bool,
+}
+
+/// One recurrence with its operands, an absent one being `None`. The last is the state before the first frame.
+#[derive(Clone, Debug)]
+pub struct Recurrence {
+    /// The operator.
+    pub op: Op,
+    /// Its inputs.
+    pub operands: Vec<Option<Operand>>,
+    /// What its outputs are: the frames, and the state after the last one if the operator gives it.
+    pub outputs: Vec<Like>,
+}
+
+/// Extents of a selective scan.
+#[derive(Clone, Copy, Debug)]
+pub struct Extents {
+    /// Sequences.
+    pub batch: usize,
+    /// Frames.
+    pub time: usize,
+    /// Channels.
+    pub inner: usize,
+    /// State of a channel, or coefficients of a memory.
+    pub state: usize,
+}
+
+impl Recurrence {
+    /// A selective scan. Bits of `with`: 0 D, 1 z, 2 the state before the first frame, 3 softplus. Decays are those of
+    /// trained models: most states fade within a few frames, some hardly.
+    pub fn selective_scan(r: &mut Random, e: Extents, with: usize) -> Self {
+        let Extents { batch, time, inner, state } = e;
+        let has = |bit: usize| with >> bit & 1 == 1;
+        let mut operand = |name, shape: &[usize], of_time, low: f64, high: f64| {
+            let mut value = r.array(DType::F32, shape);
+            if let Numbers::F(v) = &mut value.data {
+                v.iter_mut().for_each(|v| *v = f64::from((low + (*v + 1.0) / 2.0 * (high - low)) as f32));
+            }
+            Some(Operand { name, value, quant: None, constant: false, of_time })
+        };
+        let (frames, states) = ([batch, time, inner], [batch, time, state]);
+        let delta = if has(3) { (-6.0, 2.0) } else { (0.0, 1.0) };
+        let mut operands = vec![
+            operand("x", &frames, true, -1.0, 1.0),
+            operand("delta", &frames, true, delta.0, delta.1),
+            operand("A", &[inner, state], false, -2.0, 0.0),
+            operand("B", &states, true, -1.0, 1.0),
+            operand("C", &states, true, -1.0, 1.0),
+            operand("D", &[inner], false, -1.0, 1.0).filter(|_| has(0)),
+            operand("z", &frames, true, -4.0, 4.0).filter(|_| has(1)),
+            operand("h", &[batch, inner, state], false, -1.0, 1.0).filter(|_| has(2)),
+        ];
+        for k in [2, 5] {
+            operands[k].iter_mut().for_each(|o| o.constant = true);
+        }
+        let outputs = vec![Like::f32(&frames), Like::f32(&[batch, inner, state])];
+        Recurrence { op: Op::SelectiveScan { softplus: has(3) }, operands, outputs }
+    }
+
+    /// Legendre memories, `inner` of them with `state` coefficients each, whose matrices neither fade nor grow by much.
+    pub fn legendre_memory(r: &mut Random, e: Extents, with_start: bool) -> Self {
+        let Extents { batch, time, inner, state } = e;
+        let mut operand = |name, shape: &[usize], of_time, most: f64| {
+            let mut value = r.array(DType::F32, shape);
+            if let Numbers::F(v) = &mut value.data {
+                v.iter_mut().for_each(|v| *v = f64::from((*v * most) as f32));
+            }
+            Operand { name, value, quant: None, constant: false, of_time }
+        };
+        // Entries of variance 1/3: the spectral radius is about 0.9.
+        let most = 0.9 * (3.0 / state as f64).sqrt();
+        let operands = vec![
+            Some(operand("u", &[batch, time, inner], true, 1.0)),
+            Some(Operand { constant: true, ..operand("A", &[state, state], false, most) }),
+            Some(Operand { constant: true, ..operand("B", &[state], false, 1.0) }),
+            with_start.then(|| operand("m", &[batch, inner, state], false, 1.0)),
+        ];
+        let outputs = vec![Like::f32(&[batch, time, inner, state])];
+        Recurrence { op: Op::LegendreMemory, operands, outputs }
+    }
+
+    /// The recurrence as a graph of one node; every output of the node is one of the graph.
+    pub fn case(&self) -> Case {
+        let mut c = Case::new();
+        let inputs = self.operands.iter().map(|o| {
+            o.as_ref().map(|o| match o.constant {
+                true => c.constant(o.value.clone(), o.quant.clone()),
+                false => c.named_input(o.name, o.value.clone(), o.quant.clone()),
+            })
+        });
+        let inputs: Vec<Option<TensorId>> = inputs.collect();
+        for t in c.nodes(self.op.clone(), inputs, self.outputs.clone()) {
+            c.output(t);
+        }
+        c
+    }
+
+    /// Outputs of a run: the frames, and the state after the last one.
+    pub fn run(&self) -> [Array; 2] {
+        let (graph, inputs) = self.case().parts();
+        let compiled = compile(graph, &Options::default()).expect("compiles");
+        let mut outputs: BTreeMap<String, Array> = run(&compiled.kgl, &inputs);
+        let frames = outputs.remove("y0").expect("the frames");
+        let last = outputs.remove("y1").unwrap_or_else(|| {
+            let time = frames.shape[1];
+            let mut shape = frames.shape.clone();
+            shape.remove(1);
+            cut(&frames, time - 1, time).reshaped(&shape)
+        });
+        [frames, last]
+    }
+
+    /// The same for the frames `from .. to` alone, going on from `state` if there is one.
+    pub fn part(&self, from: usize, to: usize, state: Option<Array>) -> Self {
+        let mut part = self.clone();
+        for operand in part.operands.iter_mut().flatten().filter(|o| o.of_time) {
+            operand.value = cut(&operand.value, from, to);
+        }
+        part.outputs[0].shape[1] = to - from;
+        if let Some(value) = state {
+            let last = part.operands.last_mut().expect("there are operands");
+            *last = Some(Operand { name: "state", value, quant: None, constant: false, of_time: false });
+        }
+        part
+    }
+}
+
+/// Positions `from .. to` of the second axis.
+pub fn cut(a: &Array, from: usize, to: usize) -> Array {
+    let (outer, n) = (a.shape[0], a.shape[1]);
+    let inner: usize = a.shape[2..].iter().product();
+    let mut shape = a.shape.clone();
+    shape[1] = to - from;
+    fn pick<T: Copy>(v: &[T], outer: usize, n: usize, inner: usize, from: usize, to: usize) -> Vec<T> {
+        (0..outer).flat_map(|o| v[(o * n + from) * inner..(o * n + to) * inner].iter().copied()).collect()
+    }
+    let data = match &a.data {
+        Numbers::F(v) => Numbers::F(pick(v, outer, n, inner, from, to)),
+        Numbers::I(v) => Numbers::I(pick(v, outer, n, inner, from, to)),
+    };
+    Array { dtype: a.dtype, shape, data }
+}

@@ -1,0 +1,204 @@
+//! Recurrences against the evaluator, and against themselves cut in two.
+
+use kinglet::DType;
+use kinglet::kernels::{MAX_ORDER, MAX_STATE};
+use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::graph::Quant;
+use kinglet_compiler::{Error, Options, compile};
+use kinglet_tests::Random;
+use kinglet_tests::one_node::{LOOSE_TIE, Like, SUMS, cases};
+use kinglet_tests::recurrences::{Extents, Operand, Recurrence, cut};
+use proptest::prelude::*;
+
+fn config(n: u32) -> ProptestConfig {
+    ProptestConfig { cases: cases(n), failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Gives an operand integers of a random quantisation that covers `most`.
+fn quantize(r: &mut Random, operand: &mut Operand, most: f64) {
+    let dtype = r.pick(&[DType::I8, DType::U8, DType::I16, DType::U16]);
+    let (lo, hi) = dtype.quantized_range().expect("a quantised type");
+    let zero = lo + r.below((hi - lo) as usize + 1) as i32;
+    let unit = most / f64::from((hi - zero).max(zero - lo));
+    operand.value = r.wide(dtype, &operand.value.shape.clone());
+    operand.quant = Some(Quant::per_tensor(unit as f32, zero));
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn selective_scans(seed: u64, with in 0..16usize, batch in 1..4usize, time in 1..41usize, inner in 1..71usize, state in 1..41usize) {
+        let mut r = Random::new(seed);
+        Recurrence::selective_scan(&mut r, Extents { batch, time, inner, state }, with).case().check(SUMS, LOOSE_TIE);
+    }
+
+    /// The states of today's models, some channels around the sixteen that are scanned together.
+    #[test]
+    fn selective_scans_of_usual_states(seed: u64, with in 0..16usize, inner in 14..20usize) {
+        let mut r = Random::new(seed);
+        let state = r.pick(&[8, 16, 64, 128, MAX_STATE]);
+        let e = Extents { batch: 2, time: 9, inner, state };
+        Recurrence::selective_scan(&mut r, e, with).case().check(SUMS, LOOSE_TIE);
+    }
+
+    /// What comes in as integers stands for reals, and so does y.
+    #[test]
+    fn quantised_selective_scans(seed: u64, with in 0..16usize, which in 1..32usize, out: bool) {
+        let mut r = Random::new(seed);
+        let e = Extents { batch: r.between(1, 2), time: r.between(1, 9), inner: r.between(1, 35), state: r.between(1, 18) };
+        let mut scan = Recurrence::selective_scan(&mut r, e, with);
+        // The bits of `which`: x, delta, B, C, z. A step below 0 would let the state grow.
+        for (bit, (k, most)) in [(0, 1.0), (1, 1.0), (3, 1.0), (4, 1.0), (6, 4.0)].into_iter().enumerate() {
+            if let Some(operand) = scan.operands[k].as_mut().filter(|_| which >> bit & 1 == 1) {
+                quantize(&mut r, operand, most);
+                if k == 1 && with >> 3 & 1 == 0 {
+                    let lowest = operand.quant.as_mut().expect("just given");
+                    lowest.zero_points = vec![operand.value.dtype.quantized_range().expect("quantised").0];
+                    lowest.scales = vec![1.0 / if operand.value.dtype.size() == 1 { 255.0 } else { 65535.0 }];
+                }
+            }
+        }
+        if out {
+            let dtype = r.pick(&[DType::I8, DType::U8]);
+            let quant = r.quant(dtype, 0.02);
+            scan.outputs[0] = Like::quantized(dtype, &scan.outputs[0].shape.clone(), quant);
+        }
+        let compiled = compile(scan.case().parts().0, &Options::default()).expect("compiles");
+        let kinds: Vec<&str> = compiled.report.steps.iter().map(|s| s.kind.as_str()).collect();
+        prop_assert_eq!(kinds, ["SelectiveScan"], "the kernel reads the integers itself");
+        scan.case().check(SUMS, LOOSE_TIE);
+    }
+
+    #[test]
+    fn legendre_memories(seed: u64, batch in 1..4usize, time in 1..41usize, channels in 1..5usize, order in 1..71usize, start: bool) {
+        let mut r = Random::new(seed);
+        let e = Extents { batch, time, inner: channels, state: order };
+        Recurrence::legendre_memory(&mut r, e, start).case().check(SUMS, LOOSE_TIE);
+    }
+
+    #[test]
+    fn legendre_memories_of_integers(seed: u64, channels in 1..5usize, order in 1..20usize, start: bool, quantised: bool) {
+        let mut r = Random::new(seed);
+        let e = Extents { batch: 2, time: 7, inner: channels, state: order };
+        let mut memory = Recurrence::legendre_memory(&mut r, e, start);
+        let u = memory.operands[0].as_mut().expect("u is there");
+        if quantised {
+            quantize(&mut r, u, 1.0);
+        } else {
+            let dtype = r.pick(&[DType::I32, DType::I64, DType::Bool]);
+            u.value = r.array(dtype, &u.value.shape.clone());
+        }
+        memory.case().check(SUMS, LOOSE_TIE);
+    }
+
+    /// Two runs, the second going on from the state of the first, give the bits of one.
+    #[test]
+    fn sequences_cut_in_two(seed: u64, memory: bool, with in 0..16usize, time in 2..41usize, first in 1..40usize) {
+        let mut r = Random::new(seed);
+        let e = Extents { batch: r.between(1, 3), time, inner: r.between(1, 40), state: r.between(1, 40) };
+        let whole = if memory {
+            Recurrence::legendre_memory(&mut r, Extents { inner: e.inner % 4 + 1, ..e }, with & 1 == 1)
+        } else {
+            Recurrence::selective_scan(&mut r, e, with)
+        };
+        let at = first.min(time - 1);
+        let [frames, last] = whole.run();
+        let [head, between] = whole.part(0, at, None).run();
+        let [tail, end] = whole.part(at, time, Some(between)).run();
+        assert_eq!(head.to_bytes(), cut(&frames, 0, at).to_bytes(), "the first {at} of {time} frames");
+        assert_eq!(tail.to_bytes(), cut(&frames, at, time).to_bytes(), "the frames from {at} on");
+        assert_eq!(end.to_bytes(), last.to_bytes(), "the last state");
+    }
+}
+
+/// Frame by frame, as streams run: as many runs as there are frames.
+#[test]
+fn sequences_frame_by_frame() {
+    let mut r = Random::new(11);
+    let e = Extents { batch: 2, time: 12, inner: 19, state: 9 };
+    for whole in [Recurrence::selective_scan(&mut r, e, 15), Recurrence::legendre_memory(&mut r, e, true)] {
+        let [frames, last] = whole.run();
+        let mut state = None;
+        for t in 0..e.time {
+            let [frame, next] = whole.part(t, t + 1, state).run();
+            assert_eq!(frame.to_bytes(), cut(&frames, t, t + 1).to_bytes(), "frame {t}");
+            state = Some(next);
+        }
+        assert_eq!(state.expect("there were frames").to_bytes(), last.to_bytes());
+    }
+}
+
+/// Steps for which nothing fades, steps that let everything fade at once, and states that are not finite.
+#[test]
+fn selective_scans_at_the_edges() {
+    let mut r = Random::new(5);
+    let e = Extents { batch: 1, time: 6, inner: 3, state: 10 };
+    let of = |scan: &Recurrence, k: usize, v: &[f64]| {
+        let mut scan = scan.clone();
+        let operand = scan.operands[k].as_mut().expect("is there");
+        let n = operand.value.len();
+        operand.value.data = Numbers::F((0..n).map(|i| v[i % v.len()]).collect());
+        scan
+    };
+    for with in [0, 7, 15] {
+        let scan = Recurrence::selective_scan(&mut r, e, with);
+        of(&scan, 1, &[0.0]).case().check(SUMS, LOOSE_TIE);
+        // Only behind the softplus may a step be negative: the state would leave f32.
+        let least = if with == 15 { -300.0 } else { 300.0 };
+        of(&scan, 1, &[200.0, least, 1e4]).case().check(SUMS, LOOSE_TIE);
+        of(&of(&scan, 1, &[0.5, 2.0]), 2, &[0.0, -1e3, -1e-3]).case().check(SUMS, LOOSE_TIE);
+        of(&scan, 0, &[0.0, 1.0, f64::NAN, 2.0]).case().check(SUMS, LOOSE_TIE);
+    }
+    let scan = Recurrence::selective_scan(&mut r, e, 7);
+    of(&scan, 7, &[f64::INFINITY, 0.0, f64::NAN]).case().check(SUMS, LOOSE_TIE);
+}
+
+/// The largest state and order are held; one more is refused with the number that is.
+#[test]
+fn too_large_states_are_refused() {
+    let mut r = Random::new(6);
+    let e = |state| Extents { batch: 1, time: 2, inner: 2, state };
+    Recurrence::selective_scan(&mut r, e(MAX_STATE), 15).case().check(SUMS, LOOSE_TIE);
+    Recurrence::legendre_memory(&mut r, e(MAX_ORDER), true).case().check(SUMS, LOOSE_TIE);
+    let refused = |recurrence: Recurrence, most: usize| {
+        let error = compile(recurrence.case().parts().0, &Options::default()).expect_err("it is too large");
+        let Error::Unsupported(nodes) = &error else { panic!("{error}") };
+        assert!(nodes[0].reason.contains(&most.to_string()), "{error}");
+    };
+    refused(Recurrence::selective_scan(&mut r, e(MAX_STATE + 1), 0), MAX_STATE);
+    refused(Recurrence::legendre_memory(&mut r, e(MAX_ORDER + 1), false), MAX_ORDER);
+}
+
+/// What the formulas say, computed here without the evaluator.
+#[test]
+fn small_recurrences_by_hand() {
+    let e = Extents { batch: 1, time: 1, inner: 1, state: 2 };
+    let mut scan = Recurrence::selective_scan(&mut Random::new(1), e, 15);
+    let values = [&[0.5][..], &[0.0], &[-1.0, -2.0], &[2.0, 3.0], &[1.0, -1.0], &[10.0], &[0.0], &[4.0, 8.0]];
+    for (operand, v) in scan.operands.iter_mut().zip(values) {
+        let operand = operand.as_mut().expect("all are there");
+        operand.value = Array::f32(&operand.value.shape.clone(), v.to_vec());
+    }
+    let step = 2f64.ln();
+    let h = [(-step).exp() * 4.0 + step * 0.5 * 2.0, (-2.0 * step).exp() * 8.0 + step * 0.5 * 3.0];
+    let [y, last] = scan.run();
+    // SiLU(0) is 0.
+    assert_eq!(y.reals()[0], 0.0);
+    for (got, want) in last.reals().iter().zip(h) {
+        assert!((got - want).abs() < 1e-6, "{got} instead of {want}");
+    }
+    scan.operands[6] = None;
+    let [y, _] = scan.run();
+    assert!((y.reals()[0] - (h[0] - h[1] + 5.0)).abs() < 1e-6, "{:?}", y.reals());
+
+    let mut memory = Recurrence::legendre_memory(&mut Random::new(1), Extents { time: 2, ..e }, true);
+    let values = [&[1.0, -1.0][..], &[0.5, 1.0, 0.0, 2.0], &[1.0, 3.0], &[2.0, 1.0]];
+    for (operand, v) in memory.operands.iter_mut().zip(values) {
+        let operand = operand.as_mut().expect("all are there");
+        operand.value = Array::f32(&operand.value.shape.clone(), v.to_vec());
+    }
+    let [frames, last] = memory.run();
+    assert_eq!(&frames.reals()[..], [3.0, 5.0, 5.5, 7.0]);
+    assert_eq!(&last.reals()[..], [5.5, 7.0]);
+}
