@@ -13,7 +13,7 @@ use kinglet_tests::small_onnx::{Builder, Value, floats, ints};
 /// Lengths measured.
 const LENGTHS: [usize; 6] = [64, 256, 1024, 4096, 16384, 65536];
 /// Longest sequence that is written out.
-const LONGEST_UNROLLED: usize = 256;
+const LONGEST_UNROLLED: usize = 1024;
 /// Channels and state of the scan.
 const INNER: usize = 32;
 const STATE: usize = 16;

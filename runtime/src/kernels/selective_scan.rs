@@ -18,11 +18,8 @@ pub const MAX_STATE: usize = 256;
 const LANES: usize = 8;
 
 record! {
-    /// Parameters of a selective scan. For each channel `d` with its state `h [state]`, from frame to frame:
-    ///
-    /// ```text
-    /// Δ = delta, or softplus(delta)      h ← exp(Δ·A_d) · h + Δ·x·B      y = C·h + D_d·x, times SiLU(z) if z is given
-    /// ```
+    /// Parameters of a selective scan. For each channel `d` with its state `h [state]`, from frame to frame: Δ is delta, or
+    /// softplus(delta); `h ← exp(Δ·A_d) · h + Δ·x·B`; `y = C·h + D_d·x`, times `SiLU(z)` if z is given.
     ///
     /// Inputs: 0 `x [batch, time, inner]`, 1 `delta [batch, time, inner]`, 2 `A [inner, state]` f32,
     /// 3 `B [batch, time, state]`, 4 `C [batch, time, state]`, 5 `D [inner]` f32 or absent, 6 `z [batch, time, inner]` or
