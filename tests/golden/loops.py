@@ -180,6 +180,17 @@ def loops():
         b.out(b.op("Constant", value_float=2.5), b.op("Identity", around))
         g.out(*loop(g, b, 4, g.input("x", reals(3)), g.input("y", reals(3)), outputs=4))
 
+    @case("loop_of_constants", 16)
+    def _(g):
+        # All of it folds.
+        b = g.body(3)
+        h = b.op("Mul", b.inputs[2], f32(1.5))
+        go_on(b)
+        b.out(h, b.op("Neg", h))
+        h, slices = loop(g, b, 4, g.const(reals(3)), outputs=2)
+        x = g.input("x", reals(4, 3))
+        g.out(g.op("Add", x, h), g.op("Mul", x, slices))
+
     @case("loop_invariant", 16)
     def _(g):
         # What is the same in every trip: computed inside from captured tensors, or captured and stacked.

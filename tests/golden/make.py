@@ -813,10 +813,7 @@ def main():
         sequences,
     ):
         family()
-    folder = HERE / "cases"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    vectors = {}
+    models, vectors = {}, {}
     for name, (build, opset, parameters) in CASES.items():
         g = Graph(name, opset)
         build(g, **parameters)
@@ -825,9 +822,14 @@ def main():
         except Exception as error:
             raise SystemExit(f"{name}: {error}") from error
         declared = [helper.make_tensor_value_info(k, dtype_of(v), v.shape) for k, v in outputs.items()]
-        onnx.save(g.model(declared), folder / f"{name}.onnx")
+        models[name] = g.model(declared)
         vectors |= {f"{name}/in/{k}": storable(v) for k, v in g.feeds.items()}
         vectors |= {f"{name}/out/{k}": storable(v) for k, v in outputs.items()}
+    folder = HERE / "cases"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, model in models.items():
+        onnx.save(model, folder / f"{name}.onnx")
     np.savez_compressed(HERE / "vectors.npz", **vectors)
     print(f"{len(CASES)} cases, {sum(p.stat().st_size for p in HERE.rglob('*') if p.is_file())} bytes")
 

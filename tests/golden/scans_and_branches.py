@@ -179,6 +179,18 @@ def scans():
         b.out(b.q(p, 0.0117, np.int8(9)), b.op("Max", k, h), b.op("Tanh", p))
         g.out(*scan(g, b, [g.input("h", i8(2, 6)), g.input("k", i8(2, 6))], [g.input("x", reals(5, 2, 6))], 3))
 
+    @case("scan_of_quantised", 13)
+    def _(g):
+        # Quantised outside, scanned and captured; dequantised inside, as they are meant and otherwise.
+        sx, sw = 0.0213, 0.0117
+        x, w = g.q(g.input("x", reals(5, 2, 6)), sx, np.int8(3)), g.q(g.input("w", reals(2, 6)), sw, np.uint8(99))
+        b = g.body(2)
+        h, v = b.inputs
+        p = b.op("Mul", b.dq(v, sx, np.int8(3)), b.dq(w, sw, np.uint8(99)))
+        h = b.op("Add", b.op("Mul", h, f32(0.5)), b.op("Sub", p, b.dq(w, 0.0301, np.uint8(7))))
+        b.out(h, b.op("Max", v, np.int8(20)), b.op("Identity", h))
+        g.out(*scan(g, b, [g.input("h", reals(2, 6))], [x], 3), g.dq(x, sx, np.int8(3)), w)
+
     @case("scan_hands_integers_on", 13)
     def _(g):
         # The same integers are dequantised in the body and by readers outside it, with other scales.
@@ -297,6 +309,15 @@ def branches():
         then.out(then.op("Add", x, i64(1)))
         other.out(other.op("Neg", x))
         g.out(g.op("If", g.input("c", np.bool_(True)), then_branch=then, else_branch=other))
+
+    @case("if_quantised", 13)
+    def _(g):
+        x, y, s, z = g.input("x", reals(2, 3)), g.input("y", reals(2, 3)), f32(0.0213), np.int8(3)
+        then, other = g.body(), g.body()
+        then.out(then.q(x, s, z), then.op("Max", then.q(x, s, z), np.int8(9)))
+        other.out(other.q(y, s, z), other.q(x, s, z))
+        q, m = g.op("If", g.input("c", np.bool_(False)), outputs=2, then_branch=then, else_branch=other)
+        g.out(q, g.dq(q, s, z), m)
 
     @case("if_nothing_behind_it", 16)
     def _(g):

@@ -98,8 +98,8 @@ impl Builder {
         self
     }
 
-    /// Adds a node; names are separated by blanks, `_` stands for an absent input. The operator's domain may stand before it,
-    /// with a dot.
+    /// Adds a node; names are separated by blanks, `_` stands for an absent one. The operator's domain may stand before it, with
+    /// a dot.
     pub fn node(&mut self, op: &str, inputs: &str, outputs: &str, attributes: &[(&str, Value<'_>)]) -> &mut Self {
         let attribute = attributes.iter().map(|(name, value)| {
             let mut a = AttributeProto { name: (*name).into(), ..AttributeProto::default() };
@@ -114,12 +114,14 @@ impl Builder {
             }
             a
         });
+        let name = |n: &str| if n == "_" { String::new() } else { n.into() };
+        let names = |names: &str| names.split_whitespace().map(name).collect();
         let (domain, op) = op.rsplit_once('.').unwrap_or(("", op));
         let node = NodeProto {
             op_type: op.into(),
             domain: domain.into(),
-            input: inputs.split_whitespace().map(|n| if n == "_" { String::new() } else { n.into() }).collect(),
-            output: outputs.split_whitespace().map(String::from).collect(),
+            input: names(inputs),
+            output: names(outputs),
             attribute: attribute.collect(),
             ..NodeProto::default()
         };

@@ -205,6 +205,24 @@ fn loops_that_cannot_be_compiled_say_why() {
 }
 
 #[test]
+fn results_that_nobody_wants_may_be_absent() {
+    for absent in [0, 1] {
+        let mut b = Builder::default();
+        b.input("x", DataType::Float, &[4, 3]).input("h", DataType::Float, &[3]);
+        let graph = body("s v", "a p", |b| {
+            b.node("Add", "s v", "a", &[]).node("Mul", "a v", "p", &[]);
+        });
+        let outputs = ["_ y", "y _"][absent];
+        b.node("Scan", "h x", outputs, &[("num_scan_inputs", Value::I(1)), ("body", graph)]).outputs("y");
+        let c = compiled(&b.build(), &kept()).expect("compiles");
+        let of = |shape: &[usize]| Array::f32(shape, (1..=shape.iter().product()).map(|v: usize| v as f64).collect());
+        let y = &run(&c.kgl, &BTreeMap::from([("x".into(), of(&[4, 3])), ("h".into(), of(&[3]))]))["y"];
+        let want = if absent == 0 { vec![2.0, 8.0, 18.0] } else { vec![23.0, 28.0, 33.0] };
+        assert_eq!(y.reals()[..3], want, "{outputs}");
+    }
+}
+
+#[test]
 fn a_computed_condition_and_branches_of_other_shapes_are_refused() {
     let mut b = Builder::default();
     b.input("x", DataType::Float, &[2, 3]).input("c", DataType::Bool, &[]);

@@ -2,7 +2,7 @@
 
 mod hostile;
 
-use hostile::{Outcome, cases, check, check_all, check_bytes, check_expected, control};
+use hostile::{Outcome, cases, check, check_all, check_bytes, check_expected, control, sequences};
 use kinglet_compiler::ops::{OPERATORS, OWN_DOMAIN, OWN_OPERATORS};
 use kinglet_onnx::{Dimension, GraphProto, ModelProto, TensorProto, ValueInfoProto};
 use kinglet_tests::{Random, small_onnx};
@@ -328,12 +328,12 @@ fn malformed_control_flow_is_refused() {
 
 #[test]
 fn sequences_out_of_place_are_refused() {
-    check_expected(&control::sequences());
+    check_expected(&sequences::sequences());
 }
 
 #[test]
 fn recurrences_out_of_shape_are_refused() {
-    check_expected(&control::recurrences());
+    check_expected(&sequences::recurrences());
 }
 
 #[test]

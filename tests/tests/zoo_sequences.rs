@@ -264,3 +264,21 @@ fn answers_depend_on_the_input() {
         assert!(change > 0.05, "{name}: two inputs change the answer by {change} of its size");
     }
 }
+
+/// Written out, NetMamba at full size has 27,413 nodes, twice as many as PyTorch's exporter writes.
+#[test]
+fn a_written_out_model_of_full_size_compiles_quickly_to_the_steps_of_its_scans() {
+    let steps = |form| {
+        let options = zoo::Options { form: Some(form), ..zoo::Options::default() };
+        let built = zoo::build("netmamba", &options, &Source::Seed(0)).expect("a model of the zoo");
+        let bytes = built.model.to_bytes();
+        let begin = std::time::Instant::now();
+        let graph = import(&bytes, None, &Options::default()).expect("valid");
+        let compiled = compile(graph, &Options::default()).expect("it compiles");
+        let took = begin.elapsed();
+        println!("{}: {took:.2?}", form.name());
+        assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+        compiled.report.steps.into_iter().map(|s| s.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(Form::Unrolled), steps(Form::Scan));
+}

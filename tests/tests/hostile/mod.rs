@@ -1,6 +1,7 @@
 //! What the tests of malformed ONNX files share: the harness that imports, compiles and runs, and hand-made bombs.
 
 pub mod control;
+pub mod sequences;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -138,14 +138,10 @@ impl Graph {
     }
 
     /// Adds a constant.
-    pub fn add_constant(&mut self, name: impl Into<String>, value: Array) -> TensorId {
-        self.add_tensor(Tensor {
-            name: name.into(),
-            dtype: value.dtype,
-            shape: value.shape.clone(),
-            quant: None,
-            value: Some(Arc::new(value)),
-        })
+    pub fn add_constant(&mut self, name: impl Into<String>, value: impl Into<Arc<Array>>) -> TensorId {
+        let (name, value) = (name.into(), value.into());
+        let (dtype, shape) = (value.dtype, value.shape.clone());
+        self.add_tensor(Tensor { name, dtype, shape, quant: None, value: Some(value) })
     }
 
     /// Adds a tensor like `like` but with another shape and no value.

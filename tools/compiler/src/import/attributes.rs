@@ -1,12 +1,14 @@
 //! Attributes of a node, with the defaults that the operator's text gives.
 
+use std::sync::Arc;
+
 use kinglet_onnx::AttributeProto;
 
-use super::{Context, Failure, array_from_proto};
+use super::{Context, Failure};
 use crate::array::Array;
 
-impl Context<'_, '_> {
-    fn attribute(&self, name: &str) -> Option<&AttributeProto> {
+impl<'a> Context<'a, '_> {
+    fn attribute(&self, name: &str) -> Option<&'a AttributeProto> {
         self.proto.attribute.iter().find(|a| a.name == name)
     }
 
@@ -55,9 +57,9 @@ impl Context<'_, '_> {
     }
 
     /// A tensor attribute.
-    pub fn tensor(&self, name: &str) -> Result<Option<Array>, Failure> {
+    pub fn tensor(&mut self, name: &str) -> Result<Option<Arc<Array>>, Failure> {
         let Some(t) = self.attribute(name).and_then(|a| a.t.as_ref()) else { return Ok(None) };
-        array_from_proto(t, self.importer.base_dir).map(Some).map_err(|e| {
+        self.importer.read(t).map(Some).map_err(|e| {
             if e.unsupported {
                 Failure::unsupported(e.text, "")
             } else {

@@ -248,7 +248,7 @@ impl<'a, 'b> Context<'a, 'b> {
     }
 
     /// A new constant.
-    pub fn add_constant(&mut self, value: Array) -> TensorId {
+    pub fn add_constant(&mut self, value: impl Into<Arc<Array>>) -> TensorId {
         let name = self.fresh_name();
         self.importer.frame.graph.add_constant(name, value)
     }

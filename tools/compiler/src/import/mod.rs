@@ -15,9 +15,10 @@ mod tensor;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use kinglet::DType;
-use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 pub(crate) use adopt::real;
 pub(crate) use context::MAX_FOLD_COST;
@@ -26,6 +27,7 @@ pub use scope::{Sequence, Value};
 pub use subgraph::{MAX_UNROLLED, Recurrence, Results};
 pub use tensor::{array_from_proto, dtype_from_onnx, is_native};
 
+use crate::array::Array;
 use crate::graph::{Graph, Tensor};
 use crate::{Error, Options, Unsupported, ops};
 use scope::Frame;
@@ -157,6 +159,8 @@ pub(crate) struct Importer<'a> {
     budget: usize,
     /// Nodes of subgraphs that may still be imported; see [`MAX_WRITTEN`].
     writable: usize,
+    /// Constants of the file that were read, by their place in it: a body that is written out reads them in every trip.
+    read: HashMap<*const TensorProto, Arc<Array>>,
 }
 
 impl<'a> Importer<'a> {
@@ -173,16 +177,28 @@ impl<'a> Importer<'a> {
             unsupported: Vec::new(),
             budget: MAX_FOLDED,
             writable: MAX_WRITTEN,
+            read: HashMap::new(),
         }
+    }
+
+    /// The value of a constant of the file.
+    fn read(&mut self, t: &TensorProto) -> Result<Arc<Array>, tensor::Unreadable> {
+        let place = std::ptr::from_ref(t);
+        if let Some(value) = self.read.get(&place) {
+            return Ok(value.clone());
+        }
+        let value = Arc::new(array_from_proto(t, self.base_dir)?);
+        self.budget = self.budget.saturating_add(value.len().saturating_mul(8));
+        self.read.insert(place, value.clone());
+        Ok(value)
     }
 
     fn initializers(&mut self, proto: &GraphProto) -> Result<(), Error> {
         for t in &proto.initializer {
             // A type the runtime lacks may still be an unused leftover, so it only fails where it is used.
-            match array_from_proto(t, self.base_dir) {
+            match self.read(t) {
                 Ok(value) => {
                     self.frame.graph.held += value.len();
-                    self.budget = self.budget.saturating_add(value.len().saturating_mul(8));
                     let id = self.frame.graph.add_constant(t.name.clone(), value);
                     self.frame.define(t.name.clone(), Value::Tensor(id));
                 }

@@ -1,5 +1,7 @@
 //! Constants and what only describes shapes: all of it folds away.
 
+use std::sync::Arc;
+
 use kinglet::DType;
 
 use crate::array::{Array, Numbers};
@@ -21,9 +23,12 @@ pub fn identity(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 
 /// `Constant`.
 pub fn constant(c: &mut Context<'_, '_>) -> Result<(), Failure> {
-    let value = if let Some(t) = c.tensor("value")? {
-        t
-    } else if c.has("value_float") {
+    if let Some(value) = c.tensor("value")? {
+        let y = c.add_constant(value);
+        c.output(0, y);
+        return Ok(());
+    }
+    let value = if c.has("value_float") {
         Array::scalar(c.float("value_float", 0.0).into())
     } else if c.has("value_int") {
         Array::int(DType::I64, &[], vec![c.int("value_int", 0)])
@@ -65,7 +70,7 @@ pub fn constant_of_shape(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let shape = constant_shape(c, 0)?;
     let n = shape.iter().product::<usize>();
     c.reserve(n)?;
-    let fill = c.tensor("value")?.unwrap_or(Array::f32(&[1], vec![0.0]));
+    let fill = c.tensor("value")?.unwrap_or_else(|| Arc::new(Array::f32(&[1], vec![0.0])));
     if fill.len() != 1 {
         return Err(Failure::malformed("the value is no single element"));
     }
