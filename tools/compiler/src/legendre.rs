@@ -2,14 +2,14 @@
 
 /// A memory by its matrices: `m ← A·m + B·u`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Response {
+pub struct DelaySystem {
     /// A, row by row.
     pub a: Vec<f64>,
     /// B.
     pub b: Vec<f64>,
 }
 
-impl Response {
+impl DelaySystem {
     /// The memory of `order` coefficients over a window of `theta` frames, its input held over each frame (zero-order hold):
     /// `A = e^a`, `B = a⁻¹(e^a − 1)b` with `a_ij = (2i+1)/θ · (−1 if i < j, else (−1)^(i−j+1))`, `b_i = (2i+1)(−1)^i/θ`.
     pub fn new(order: usize, theta: f64) -> Self {
@@ -27,7 +27,7 @@ impl Response {
         let e = exponential(&system, n);
         let a = (0..order).flat_map(|i| e[i * n..i * n + order].to_vec()).collect();
         let b = (0..order).map(|i| e[i * n + order]).collect();
-        Response { a, b }
+        DelaySystem { a, b }
     }
 
     /// The memory whose response to an impulse begins with `first`, if there is one, over whatever window; most likely one
@@ -36,18 +36,18 @@ impl Response {
         let order = first.len();
         let wanted = first[0];
         let largest = first.iter().fold(0f64, |m, v| m.max(v.abs()));
-        let fits = |r: &Response| r.b.iter().zip(first).all(|(b, f)| (b - f).abs() <= 1e-4 * largest);
+        let fits = |r: &DelaySystem| r.b.iter().zip(first).all(|(b, f)| (b - f).abs() <= 1e-4 * largest);
         // The first coefficient is near 1/θ; one of order 1 is cheap to look at, and what is far off is no memory.
         if !(wanted > 0.0 && wanted < 1.5) {
             return None;
         }
-        let likely = Response::new(order, frames as f64);
+        let likely = DelaySystem::new(order, frames as f64);
         if fits(&likely) {
             return Some(likely);
         }
         let rounded = (1.0 / wanted).round();
         for theta in [rounded, rounded - 1.0, rounded + 1.0, 1.0 / wanted].into_iter().filter(|t| *t > 0.0) {
-            let memory = Response::new(order, theta);
+            let memory = DelaySystem::new(order, theta);
             if fits(&memory) {
                 return Some(memory);
             }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_memory_of_order_one_decays_exponentially() {
-        let r = Response::new(1, 8.0);
+        let r = DelaySystem::new(1, 8.0);
         assert!((r.a[0] - (-0.125f64).exp()).abs() < 1e-15);
         assert!((r.b[0] - (1.0 - (-0.125f64).exp())).abs() < 1e-15);
     }
@@ -126,7 +126,7 @@ mod tests {
     /// A window over a constant: the first coefficient is its mean, the others vanish (Voelker et al., 2019, equation 3).
     #[test]
     fn a_full_window_of_a_constant_is_its_mean() {
-        let r = Response::new(6, 32.0);
+        let r = DelaySystem::new(6, 32.0);
         let last = r.frames(&[1.0; 400]).pop().unwrap();
         assert!((last[0] - 1.0).abs() < 1e-9, "{last:?}");
         assert!(last[1..].iter().all(|m| m.abs() < 1e-9), "{last:?}");
@@ -134,10 +134,10 @@ mod tests {
 
     #[test]
     fn a_memory_is_known_by_its_first_frame() {
-        let r = Response::new(16, 40.0);
-        assert_eq!(Response::starting_with(&r.b, 16), Some(r.clone()));
+        let r = DelaySystem::new(16, 40.0);
+        assert_eq!(DelaySystem::starting_with(&r.b, 16), Some(r.clone()));
         let mut other = r.b;
         other[3] += 0.05;
-        assert_eq!(Response::starting_with(&other, 16), None);
+        assert_eq!(DelaySystem::starting_with(&other, 16), None);
     }
 }

@@ -341,3 +341,20 @@ impl Op {
         }
     }
 }
+
+/// Whether a transpose leaves the order of elements in memory as it is: it only moves axes of extent 1.
+pub fn moves_nothing(shape: &[usize], perm: &[usize]) -> bool {
+    let solid: Vec<usize> = perm.iter().copied().filter(|&d| shape[d] != 1).collect();
+    solid.windows(2).all(|w| w[0] < w[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_axes_of_one_move_nothing() {
+        assert!(moves_nothing(&[1, 1, 1, 7], &[0, 3, 1, 2]));
+        assert!(!moves_nothing(&[1, 2, 1, 7], &[0, 3, 1, 2]));
+    }
+}

@@ -6,8 +6,8 @@ use kinglet::{DType, StepKind};
 use super::strides::{contiguous, merge};
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::broadcast_strides;
+use crate::graph::moves_nothing;
 use crate::graph::{Layout, Node, Op, Tensor};
-use crate::passes::layout::moves_nothing;
 
 /// A block of elements to be copied.
 pub(super) struct Block {

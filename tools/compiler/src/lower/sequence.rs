@@ -7,8 +7,8 @@ use kinglet::{DType, StepKind};
 
 use super::movement::Block;
 use super::{Extra, Lowerer, PlanTensor, PlanTensorId, Result, no_kernel};
+use crate::graph::moves_nothing;
 use crate::graph::{Body, Graph, Node, Op, TensorId};
-use crate::passes::layout::moves_nothing;
 
 impl<'a> Lowerer<'a> {
     /// A loop. What is carried has memory that each trip overwrites; slices are views that move from trip to trip.

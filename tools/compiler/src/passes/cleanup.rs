@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::layout::moves_nothing;
 use crate::eval;
+use crate::graph::moves_nothing;
 use crate::graph::{Graph, Op, TensorId};
 use crate::import::{MAX_FOLD_COST, MAX_FOLDED};
 

@@ -372,12 +372,6 @@ fn through_reshape(source: &[usize], perm: &[usize], to: &[usize]) -> Option<(Ve
     Some((shape, out_perm))
 }
 
-/// Whether a transpose leaves the order of elements in memory as it is: it only moves axes of extent 1.
-pub fn moves_nothing(shape: &[usize], perm: &[usize]) -> bool {
-    let solid: Vec<usize> = perm.iter().copied().filter(|&d| shape[d] != 1).collect();
-    solid.windows(2).all(|w| w[0] < w[1])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,11 +386,5 @@ mod tests {
         // Splitting one axis passes.
         let (shape, perm) = through_reshape(&[1, 20, 6], &[0, 2, 1], &[2, 3, 20]).expect("passes");
         assert_eq!((shape, perm), (vec![20, 2, 3], vec![1, 2, 0]));
-    }
-
-    #[test]
-    fn only_axes_of_one_move_nothing() {
-        assert!(moves_nothing(&[1, 1, 1, 7], &[0, 3, 1, 2]));
-        assert!(!moves_nothing(&[1, 2, 1, 7], &[0, 3, 1, 2]));
     }
 }

@@ -1,6 +1,6 @@
 //! The Legendre memory in the body of a loop: `m ← A·m + B·u` with constant A and B, all of m being given.
 
-use super::axes::{Axes, Label, TIME, add_f32, aligned, bring, deliver, fresh, has, is_zero};
+use super::axes::{Axes, Label, TIME, add_f32, bring, deliver, fresh, has, is_zero};
 use super::source_of;
 use super::walk::{Place, Scope, Seen, outside};
 use crate::array::Array;
@@ -8,8 +8,6 @@ use crate::graph::{BinaryOp, Graph, Node, Op, TensorId};
 
 /// The axis over which the product with A sums, until it is known to be that of the coefficients.
 const SUMMED: Label = 1000;
-/// Names of the axes of the carried value's next value.
-const NEXT: Label = 2000;
 
 /// A Legendre memory that a loop is.
 pub struct Memory {
@@ -27,31 +25,20 @@ pub struct Memory {
 
 /// Finds the memory.
 pub fn find(scope: &Scope<'_>) -> Option<Memory> {
-    let (body, outputs) = (scope.body, &scope.body.graph.outputs);
-    if body.carried != 1 || outputs.len() != 2 || body.graph.tensors.iter().any(|t| t.quant.is_some()) {
-        return None;
-    }
-    let (next, m) = (Place::Body(outputs[0]), Place::Body(outputs[1]));
+    let (next, m) = scope.single()?;
     let m_axes = fresh(scope.shape(m), 0);
     let (sum, state) = scope.strip((m, m_axes.clone()));
-    let (same, named) = scope.strip((next, fresh(scope.shape(next), NEXT)));
+    let (same, named) = scope.computed(next);
     let add = scope.producer(sum).filter(|n| same == sum && n.op == Op::Binary(BinaryOp::Add))?;
-    let carried: Axes = fresh(scope.shape(next), NEXT)
-        .into_iter()
-        .map(|label| named.iter().position(|n| label.is_some() && *n == label).and_then(|d| state[d]))
-        .collect();
-    let operand = |i: usize| {
-        let place = scope.operand(sum, add, i)?;
-        Some((place, aligned(&state, scope.shape(place))?))
-    };
-    let (p, q) = (operand(0)?, operand(1)?);
+    let carried = scope.carried_axes(next, &named, &state);
+    let [p, q] = scope.operands(sum, add, &state)?;
     [(&p, &q), (&q, &p)].into_iter().find_map(|(kept, added)| {
         let (a, order) = transition(scope, kept, &carried)?;
         let split = |axes: &Axes| has(axes, order) && has(axes, TIME);
         let [one, other] = <[Seen; 2]>::try_from(scope.factors(added.clone(), split)).ok()?;
         let (b, u) = if has(&one.1, order) { (one, other) } else { (other, one) };
         let constant = |place: Place| match place {
-            Place::Body(t) => body.graph.value(t).is_some(),
+            Place::Body(t) => scope.body.graph.value(t).is_some(),
             Place::Outer(t) => scope.graph.value(t).is_some(),
         };
         let others: Vec<Label> = state.iter().flatten().copied().filter(|&l| l != order).collect();

@@ -11,7 +11,7 @@ use super::axes::add_f32;
 use crate::array::Array;
 use crate::eval;
 use crate::graph::{BinaryOp, Graph, Node, Op, TensorId, UnaryOp};
-use crate::legendre::Response;
+use crate::legendre::DelaySystem;
 
 /// Fewest frames and coefficients worth a search.
 const FEWEST: usize = 4;
@@ -135,7 +135,7 @@ impl Region {
     }
 
     /// The memory that the region is, found by experiment.
-    fn memory(&self, graph: &Graph) -> Option<(Response, bool)> {
+    fn memory(&self, graph: &Graph) -> Option<(DelaySystem, bool)> {
         let shape = &graph.tensors[self.exit].shape;
         let (trips, order) = (shape[self.time], shape[self.order]);
         if (trips as u64).saturating_mul((order * order) as u64) > MOST_COST {
@@ -148,7 +148,7 @@ impl Region {
             let by_time = (self.time < self.order) != swap;
             let at = |t: usize, k: usize| if by_time { t * order + k } else { k * trips + t };
             let first: Vec<f64> = (0..order).map(|k| impulse[at(0, k)]).collect();
-            let memory = Response::starting_with(&first, trips)?;
+            let memory = DelaySystem::starting_with(&first, trips)?;
             let unit: Vec<f64> = (0..trips).map(|t| f64::from(u8::from(t == 0))).collect();
             let h = memory.frames(&unit);
             let close = |got: &dyn Fn(usize, usize) -> f64, want: &dyn Fn(usize, usize) -> f64| {
@@ -167,7 +167,7 @@ impl Region {
     }
 
     /// Writes the operator in place of the region.
-    fn write(&self, graph: &mut Graph, (memory, by_time): (Response, bool)) {
+    fn write(&self, graph: &mut Graph, (memory, by_time): (DelaySystem, bool)) {
         let shape = graph.tensors[self.exit].shape.clone();
         let (trips, order) = (shape[self.time], shape[self.order]);
         let name = graph.tensors[self.exit].name.clone();

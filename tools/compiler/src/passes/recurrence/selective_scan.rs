@@ -8,8 +8,6 @@ use crate::graph::{BinaryOp, Graph, Node, Op, ReduceOp, TensorId, UnaryOp};
 
 /// Names of axes: those of y get numbers from 0, the state's axis this one.
 const STATE: Label = 1000;
-/// Names of the axes of the carried value's next value, until it is known which is which.
-const NEXT: Label = 2000;
 
 /// A selective scan that a loop is.
 pub struct Scan {
@@ -28,27 +26,14 @@ pub struct Scan {
 
 /// Finds the scan.
 pub fn find(scope: &Scope<'_>) -> Option<Scan> {
-    let (body, outputs) = (scope.body, &scope.body.graph.outputs);
-    if body.carried != 1 || outputs.len() != 2 || body.graph.tensors.iter().any(|t| t.quant.is_some()) {
-        return None;
-    }
+    let (next, y) = scope.single()?;
     // The next state is a sum; the readout shows what its axes are.
-    let next = Place::Body(outputs[0]);
-    let (sum, named) = scope.strip((next, fresh(scope.shape(next), NEXT)));
+    let (sum, named) = scope.computed(next);
     let add = scope.producer(sum).filter(|n| n.op == Op::Binary(BinaryOp::Add))?;
-    let y = Place::Body(outputs[1]);
     let y_axes = fresh(scope.shape(y), 0);
     let (state, c) = readout(scope, scope.strip((y, y_axes.clone())), sum)?;
-    let carried: Axes = fresh(scope.shape(next), NEXT)
-        .into_iter()
-        .map(|label| named.iter().position(|n| label.is_some() && *n == label).and_then(|d| state[d]))
-        .collect();
-
-    let operand = |i: usize| {
-        let place = scope.operand(sum, add, i)?;
-        Some((place, super::axes::aligned(&state, scope.shape(place))?))
-    };
-    let (p, q) = (operand(0)?, operand(1)?);
+    let carried = scope.carried_axes(next, &named, &state);
+    let [p, q] = scope.operands(sum, add, &state)?;
     [(&p, &q), (&q, &p)].into_iter().find_map(|(decayed, added)| {
         let (a, delta) = decay(scope, decayed, &carried)?;
         let channel = a.1.iter().flatten().copied().find(|&l| l != STATE)?;
@@ -59,7 +44,7 @@ pub fn find(scope: &Scope<'_>) -> Option<Scan> {
         let b = factors.remove(of_state);
         let [x] = <[Seen; 1]>::try_from(factors).ok()?;
         let batch: Vec<Label> = state.iter().flatten().copied().filter(|&l| l != STATE && l != channel).collect();
-        let in_time = body.trips == 1 || [&x, &delta, &b, &c].into_iter().all(|f| has(&f.1, TIME));
+        let in_time = scope.body.trips == 1 || [&x, &delta, &b, &c].into_iter().all(|f| has(&f.1, TIME));
         let apart = !has(&x.1, STATE) && !has(&b.1, channel) && !has(&c.1, channel);
         let known = |f: &Seen| f.1.iter().flatten().all(|&l| l == TIME || has(&state, l));
         let fits = batch.len() <= 1 && in_time && apart && [&x, &delta, &a, &b, &c].into_iter().all(known);

@@ -1,8 +1,11 @@
 //! Reading a loop from its results backwards, through its body and out of it.
 
 use super::super::util::Links;
-use super::axes::{Axes, TIME, aligned, through_movement};
+use super::axes::{Axes, Label, TIME, aligned, fresh, through_movement};
 use crate::graph::{BinaryOp, Body, Graph, Node, Op, TensorId};
+
+/// Names of the axes of a carried value's next value, until it is known which is which.
+const NEXT: Label = 2000;
 
 /// A tensor of the body or of the graph around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,35 @@ impl<'a> Scope<'a> {
     pub fn new(graph: &'a Graph, node: &'a Node) -> Option<Self> {
         let Op::Loop(body) = &node.op else { return None };
         Some(Scope { graph, node, body, outside: Links::new(graph), inside: Links::new(&body.graph) })
+    }
+
+    /// The next value and the slice of a loop that carries one value and stacks one, all in reals.
+    pub fn single(&self) -> Option<(Place, Place)> {
+        let graph = &self.body.graph;
+        let (&[next, slice], 1) = (&graph.outputs[..], self.body.carried) else { return None };
+        let reals = graph.tensors.iter().all(|t| t.quant.is_none());
+        reals.then_some((Place::Body(next), Place::Body(slice)))
+    }
+
+    /// Where the next value `next` is computed, its axes having names of their own.
+    pub fn computed(&self, next: Place) -> Seen {
+        self.strip((next, fresh(self.shape(next), NEXT)))
+    }
+
+    /// The axes of the carried value in the names of `state`, which are those of what [`Scope::computed`] found with the axes
+    /// `named`.
+    pub fn carried_axes(&self, next: Place, named: &Axes, state: &Axes) -> Axes {
+        let renamed = |label: Option<Label>| {
+            let d = named.iter().position(|n| label.is_some() && *n == label)?;
+            state[d]
+        };
+        fresh(self.shape(next), NEXT).into_iter().map(renamed).collect()
+    }
+
+    /// The two operands of an elementwise node.
+    pub fn operands(&self, place: Place, node: &Node, axes: &Axes) -> Option<[Seen; 2]> {
+        let (a, b) = (self.operand(place, node, 0)?, self.operand(place, node, 1)?);
+        Some([(a, aligned(axes, self.shape(a))?), (b, aligned(axes, self.shape(b))?)])
     }
 
     fn graph_of(&self, place: Place) -> (&'a Graph, &Links, TensorId) {
@@ -106,13 +138,11 @@ impl<'a> Scope<'a> {
     /// The two operands of a product of each element by each.
     pub fn multiplied(&self, place: Place, axes: &Axes) -> Option<[Seen; 2]> {
         let node = self.producer(place)?;
-        let (a, b) = (self.operand(place, node, 0)?, self.operand(place, node, 1)?);
-        let (sa, sb) = (self.shape(a), self.shape(b));
         match &node.op {
-            Op::Binary(BinaryOp::Mul) => Some([(a, aligned(axes, sa)?), (b, aligned(axes, sb)?)]),
+            Op::Binary(BinaryOp::Mul) => self.operands(place, node, axes),
             Op::MatMul { .. } => {
-                let ([aa, ab], summed) = self.product(place, axes, 0)?;
-                (summed == 1).then_some([(a, aa), (b, ab)])
+                let ([a, b], summed) = self.product(place, axes, 0)?;
+                (summed == 1).then_some([(self.operand(place, node, 0)?, a), (self.operand(place, node, 1)?, b)])
             }
             _ => None,
         }
