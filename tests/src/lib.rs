@@ -193,14 +193,7 @@ pub fn sqnr(got: &Array, want: &Array) -> f64 {
 
 /// Row `i` of an array whose first axis counts samples, with that axis kept as 1.
 pub fn row(a: &Array, i: usize) -> Array {
-    let n = a.len() / a.shape[0];
-    let mut shape = a.shape.clone();
-    shape[0] = 1;
-    let data = match &a.data {
-        Numbers::F(v) => Numbers::F(v[i * n..(i + 1) * n].to_vec()),
-        Numbers::I(v) => Numbers::I(v[i * n..(i + 1) * n].to_vec()),
-    };
-    Array { dtype: a.dtype, shape, data }
+    a.cut(0, i..i + 1)
 }
 
 /// A seeded stream of numbers for tests.
@@ -235,6 +228,6 @@ impl Random {
             kinglet::DType::Bool => Numbers::I((0..n).map(|_| self.below(2) as i64).collect()),
             _ => Numbers::I((0..n).map(|_| self.below(8) as i64).collect()),
         };
-        Array { dtype, shape: shape.to_vec(), data }
+        Array::new(dtype, shape.to_vec(), data)
     }
 }

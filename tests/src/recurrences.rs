@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kinglet::DType;
-use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Op, Quant, TensorId};
 use kinglet_compiler::{Options, compile};
 
@@ -56,10 +56,9 @@ impl Recurrence {
         let Extents { batch, time, inner, state } = e;
         let has = |bit: usize| with >> bit & 1 == 1;
         let mut operand = |name, shape: &[usize], of_time, low: f64, high: f64| {
-            let mut value = r.array(DType::F32, shape);
-            if let Numbers::F(v) = &mut value.data {
-                v.iter_mut().for_each(|v| *v = f64::from((low + (*v + 1.0) / 2.0 * (high - low)) as f32));
-            }
+            let drawn = r.array(DType::F32, shape);
+            let v = drawn.reals().iter().map(|v| low + (v + 1.0) / 2.0 * (high - low)).collect();
+            let value = Array::f32(shape, v).stored();
             Some(Operand { name, value, quant: None, constant: false, of_time })
         };
         let (frames, states) = ([batch, time, inner], [batch, time, state]);
@@ -85,10 +84,8 @@ impl Recurrence {
     pub fn legendre_memory(r: &mut Random, e: Extents, with_start: bool) -> Self {
         let Extents { batch, time, inner, state } = e;
         let mut operand = |name, shape: &[usize], of_time, most: f64| {
-            let mut value = r.array(DType::F32, shape);
-            if let Numbers::F(v) = &mut value.data {
-                v.iter_mut().for_each(|v| *v = f64::from((*v * most) as f32));
-            }
+            let drawn = r.array(DType::F32, shape);
+            let value = Array::f32(shape, drawn.reals().iter().map(|v| v * most).collect()).stored();
             Operand { name, value, quant: None, constant: false, of_time }
         };
         // Entries of variance 1/3: the spectral radius is about 0.9.
@@ -151,16 +148,5 @@ impl Recurrence {
 
 /// Positions `from .. to` of the second axis.
 pub fn cut(a: &Array, from: usize, to: usize) -> Array {
-    let (outer, n) = (a.shape[0], a.shape[1]);
-    let inner: usize = a.shape[2..].iter().product();
-    let mut shape = a.shape.clone();
-    shape[1] = to - from;
-    fn pick<T: Copy>(v: &[T], outer: usize, n: usize, inner: usize, from: usize, to: usize) -> Vec<T> {
-        (0..outer).flat_map(|o| v[(o * n + from) * inner..(o * n + to) * inner].iter().copied()).collect()
-    }
-    let data = match &a.data {
-        Numbers::F(v) => Numbers::F(pick(v, outer, n, inner, from, to)),
-        Numbers::I(v) => Numbers::I(pick(v, outer, n, inner, from, to)),
-    };
-    Array { dtype: a.dtype, shape, data }
+    a.cut(1, from..to)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::array::Array;
 use kinglet_compiler::{Options, Report, compile, eval, import};
 use kinglet_models::zoo;
 
@@ -34,7 +34,7 @@ pub fn zoo_run(name: &str, options: &zoo::Options) -> Outcome {
             let t = &graph.tensors[t];
             // Pictures, spectra and draws as they come: between 0 and 1.
             let values = (0..t.len()).map(|_| (random.real() + 1.0) / 2.0).map(|v| f64::from(v as f32)).collect();
-            Array { dtype: t.dtype, shape: t.shape.clone(), data: Numbers::F(values) }
+            Array::f32(&t.shape, values)
         })
         .collect();
     let want = eval::run(&graph, &inputs).unwrap_or_else(|e| panic!("{name}: {e}"));

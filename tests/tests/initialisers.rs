@@ -15,7 +15,7 @@ fn quantised_weights(model: &ModelProto) -> Vec<(String, Vec<u8>)> {
         graph.node.iter().filter(|n| n.op_type == "DequantizeLinear").map(|n| n.input[0].as_str()).collect();
     let byte = [DataType::Int8 as i32, DataType::Uint8 as i32];
     let weights = graph.initializer.iter().filter(|t| byte.contains(&t.data_type) && read.contains(&t.name.as_str()));
-    weights.map(|t| (t.name.clone(), array_from_proto(t, None).expect("readable").to_bytes())).collect()
+    weights.map(|t| (t.name.clone(), array_from_proto(t, None).expect("readable").to_bytes().into_owned())).collect()
 }
 
 fn check(name: &str, bytes: &[u8], options: &Options) -> usize {
@@ -79,7 +79,7 @@ fn external_data_is_read_from_beside_the_model_and_from_nowhere_else() {
     let mut data = Vec::new();
     for t in &mut model.graph.as_mut().expect("a graph").initializer {
         let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
-        let raw = array_from_proto(t, None).expect("readable").to_bytes();
+        let raw = array_from_proto(t, None).expect("readable").to_bytes().into_owned();
         t.external_data = vec![
             entry("location", "weights.bin".into()),
             entry("offset", data.len().to_string()),
@@ -87,7 +87,7 @@ fn external_data_is_read_from_beside_the_model_and_from_nowhere_else() {
         ];
         t.data_location = 1;
         data.extend(raw);
-        (t.raw_data, t.float_data) = (Vec::new(), Vec::new());
+        (t.raw_data, t.float_data) = (Default::default(), Vec::new());
     }
     let options = Options { dims: [("batch".to_string(), 1)].into(), ..Options::default() };
     std::fs::write(folder.join("weights.bin"), &data).expect("writable");

@@ -2,7 +2,7 @@
 
 use kinglet::DType;
 use kinglet::kernels::{MAX_ORDER, MAX_STATE};
-use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::Quant;
 use kinglet_compiler::{Error, Options, compile};
 use kinglet_tests::Random;
@@ -138,7 +138,7 @@ fn selective_scans_at_the_edges() {
         let mut scan = scan.clone();
         let operand = scan.operands[k].as_mut().expect("is there");
         let n = operand.value.len();
-        operand.value.data = Numbers::F((0..n).map(|i| v[i % v.len()]).collect());
+        operand.value = Array::f32(&operand.value.shape.clone(), (0..n).map(|i| v[i % v.len()]).collect());
         scan
     };
     for with in [0, 7, 15] {

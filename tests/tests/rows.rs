@@ -49,7 +49,7 @@ unsafe impl Workers for Backwards {
 
 /// Every element as bits: NaN equals itself, and 0 is not −0.
 fn bits(outputs: &BTreeMap<String, Array>) -> BTreeMap<String, Vec<u8>> {
-    outputs.iter().map(|(k, v)| (k.clone(), v.to_bytes())).collect()
+    outputs.iter().map(|(k, v)| (k.clone(), v.to_bytes().into_owned())).collect()
 }
 
 fn check(name: &str, kgl: &[u8], inputs: &BTreeMap<String, Array>) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::array::Array;
 use kinglet_tests::{compile_for, difference, read_npz, run, shared};
 
 /// Largest difference of a frame's answer, relative to its largest magnitude.
@@ -10,20 +10,12 @@ const BOUND: f64 = 1e-4;
 
 /// Frame `i` of a stream whose first axis is time.
 fn frame(stream: &Array, i: usize) -> Array {
-    let n = stream.len() / stream.shape[0];
-    let data = match &stream.data {
-        Numbers::F(v) => Numbers::F(v[i * n..(i + 1) * n].to_vec()),
-        Numbers::I(v) => Numbers::I(v[i * n..(i + 1) * n].to_vec()),
-    };
-    Array { dtype: stream.dtype, shape: stream.shape[1..].to_vec(), data }
+    stream.cut(0, i..i + 1).reshaped(&stream.shape[1..])
 }
 
 fn zeros(like: &Array) -> Array {
-    let data = match &like.data {
-        Numbers::F(v) => Numbers::F(vec![0.0; v.len()]),
-        Numbers::I(v) => Numbers::I(vec![0; v.len()]),
-    };
-    Array { data, ..like.clone() }
+    let bytes = vec![0; like.len() * like.dtype.size()];
+    Array::from_bytes(like.dtype, &like.shape, &bytes).expect("as many as there were")
 }
 
 /// Runs the stream `NAME_stream.npz` through `NAME.onnx`.

@@ -315,7 +315,7 @@ impl<'a> Net<'a> {
             name: value.name.clone(),
             dims: value.shape.iter().map(|&d| d as i64).collect(),
             data_type: value.dtype as i32,
-            raw_data,
+            raw_data: raw_data.into(),
             ..TensorProto::default()
         });
         value

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kinglet::{DType, Model};
-use kinglet_compiler::array::{Array, Numbers};
+use kinglet_compiler::array::Array;
 use kinglet_compiler::{DimInfo, InputInfo, Options};
 use kinglet_native::OwnedSession;
 
@@ -74,8 +74,8 @@ fn accept(array: Array, info: &InputInfo, origin: &str, streams: &mut Streams<'_
     if !fits {
         return Err(fail(format!("the array has shape {}", crate::table::shape(&array.shape))));
     }
-    let rounded = matches!(&array.data, Numbers::F(v) if v.iter().any(|&v| !v.is_nan() && f64::from(v as f32) != v));
-    let array = convert(array, info.dtype).map_err(fail)?;
+    let rounded = array.dtype == DType::F32 && array.reals().iter().any(|&v| !v.is_nan() && f64::from(v as f32) != v);
+    let array = convert(array, info.dtype).map_err(fail)?.stored();
     if rounded {
         streams.note(format_args!("{origin}: f64 values are rounded to f32"));
     }
@@ -103,7 +103,7 @@ fn convert(array: Array, to: DType) -> std::result::Result<Array, String> {
     };
     match array.ints().iter().find(|v| !(lo..=hi).contains(v)) {
         Some(v) => Err(format!("the value {v} does not fit the type {}", to.name())),
-        None => Ok(Array { dtype: to, ..array }),
+        None => Ok(Array::int(to, &array.shape, array.ints().into_owned())),
     }
 }
 
@@ -176,7 +176,7 @@ pub fn random_bytes(model: &Model<'_>, seed: u64) -> Vec<Vec<u8>> {
         .map(|t| {
             let t = model.tensor(t);
             let shape: Vec<usize> = t.shape().iter().map(|&d| d as usize).collect();
-            rng.array(t.dtype(), &shape).to_bytes()
+            rng.array(t.dtype(), &shape).to_bytes().into_owned()
         })
         .collect()
 }

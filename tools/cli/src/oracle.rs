@@ -52,9 +52,9 @@ fn tensor(array: &Array) -> TractResult<Tensor> {
             return Tensor::from_shape(&array.shape, &bools);
         }
     };
-    let wide = match &array.data {
-        Numbers::F(v) => Tensor::from_shape(&array.shape, v)?,
-        Numbers::I(v) => Tensor::from_shape(&array.shape, v)?,
+    let wide = match array.numbers() {
+        Numbers::F(v) => Tensor::from_shape(&array.shape, &v)?,
+        Numbers::I(v) => Tensor::from_shape(&array.shape, &v)?,
     };
     Ok(wide.cast_to_dt(ty)?.into_owned())
 }
@@ -67,5 +67,5 @@ fn array(tensor: &Tensor) -> TractResult<Array> {
         let (zero_point, scale) = tensor.datum_type().zp_scale();
         reals.iter_mut().for_each(|v| *v = (*v / f64::from(scale)).round() + f64::from(zero_point));
     }
-    Ok(Array { dtype: DType::F32, shape: tensor.shape().to_vec(), data: Numbers::F(reals) })
+    Ok(Array::f32(tensor.shape(), reals))
 }

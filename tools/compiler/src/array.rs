@@ -1,6 +1,9 @@
 //! Constant tensors and evaluated values on the host.
 
+use std::borrow::Cow;
+
 use kinglet::DType;
+use kinglet_onnx::Bytes;
 
 /// Numbers of a tensor in the evaluator's precision.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,30 +16,47 @@ pub enum Numbers {
 
 /// A tensor with values: an initialiser of the file, a folded constant, or what the evaluator computes.
 ///
-/// Numbers are held in f64 or i64 whatever the dtype; every value of every dtype is exact in one of them. `dtype` says
-/// what the tensor is in the model.
-#[derive(Clone, Debug, PartialEq)]
+/// A constant is held as the model has it, in the bytes of its type and where possible in the very memory of the file: a
+/// large model is mostly constants. What the f64 evaluator computes are f64 numbers until [`Array::stored`] rounds them.
+#[derive(Clone, Debug)]
 pub struct Array {
     /// Element type in the model.
     pub dtype: DType,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// The elements, row-major: reals exactly if `dtype` is f32.
-    pub data: Numbers,
+    data: Data,
+}
+
+/// The elements, row-major.
+#[derive(Clone, Debug)]
+enum Data {
+    /// Little-endian bytes of the element type.
+    Stored(Bytes),
+    /// Reals that may lie between those of f32; only if the element type is f32.
+    Reals(Vec<f64>),
 }
 
 impl Array {
+    /// A tensor of the given numbers, reals exactly if `dtype` is f32. Integers wrap to their type, reals stay as they are.
+    pub fn new(dtype: DType, shape: Vec<usize>, numbers: Numbers) -> Self {
+        let data = match numbers {
+            Numbers::F(v) => Data::Reals(v),
+            Numbers::I(v) => Data::Stored(narrow(&v, dtype).into()),
+        };
+        let array = Array { dtype, shape, data };
+        assert_eq!(matches!(array.data, Data::Reals(_)), dtype == DType::F32, "reals are f32, and only they");
+        assert_eq!(array.shape.iter().product::<usize>(), array.len(), "elements of shape {:?}", array.shape);
+        array
+    }
+
     /// A tensor of reals.
     pub fn f32(shape: &[usize], data: Vec<f64>) -> Self {
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "elements of shape {shape:?}");
-        Array { dtype: DType::F32, shape: shape.to_vec(), data: Numbers::F(data) }
+        Array::new(DType::F32, shape.to_vec(), Numbers::F(data))
     }
 
     /// A tensor of integers of type `dtype`.
     pub fn int(dtype: DType, shape: &[usize], data: Vec<i64>) -> Self {
-        assert_ne!(dtype, DType::F32);
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "elements of shape {shape:?}");
-        Array { dtype, shape: shape.to_vec(), data: Numbers::I(data) }
+        Array::new(dtype, shape.to_vec(), Numbers::I(data))
     }
 
     /// A one-dimensional i64 tensor, as shapes and axes are.
@@ -52,8 +72,8 @@ impl Array {
     /// Number of elements.
     pub fn len(&self) -> usize {
         match &self.data {
-            Numbers::F(v) => v.len(),
-            Numbers::I(v) => v.len(),
+            Data::Stored(bytes) => bytes.len() / self.dtype.size(),
+            Data::Reals(v) => v.len(),
         }
     }
 
@@ -62,20 +82,30 @@ impl Array {
         self.len() == 0
     }
 
+    /// The elements in the evaluator's precision.
+    pub fn numbers(&self) -> Numbers {
+        if self.dtype == DType::F32 {
+            Numbers::F(self.reals().into_owned())
+        } else {
+            Numbers::I(self.ints().into_owned())
+        }
+    }
+
     /// The elements as reals.
-    pub fn reals(&self) -> std::borrow::Cow<'_, [f64]> {
+    pub fn reals(&self) -> Cow<'_, [f64]> {
         match &self.data {
-            Numbers::F(v) => v.into(),
-            Numbers::I(v) => v.iter().map(|&v| v as f64).collect::<Vec<_>>().into(),
+            Data::Reals(v) => v.into(),
+            Data::Stored(bytes) => widen(bytes, self.dtype, f64::from, |v| v as f64).into(),
         }
     }
 
     /// The elements as integers; reals are cut towards zero.
-    pub fn ints(&self) -> std::borrow::Cow<'_, [i64]> {
-        match &self.data {
-            Numbers::I(v) => v.into(),
-            Numbers::F(v) => v.iter().map(|&v| v as i64).collect::<Vec<_>>().into(),
-        }
+    pub fn ints(&self) -> Cow<'_, [i64]> {
+        let v: Vec<i64> = match &self.data {
+            Data::Reals(v) => v.iter().map(|&v| v as i64).collect(),
+            Data::Stored(bytes) => widen(bytes, self.dtype, |v| v as i64, |v| v),
+        };
+        v.into()
     }
 
     /// The only element, as a real.
@@ -92,39 +122,128 @@ impl Array {
 
     /// Reads elements from little-endian bytes of `dtype`. `None` if their number does not fit the shape.
     pub fn from_bytes(dtype: DType, shape: &[usize], bytes: &[u8]) -> Option<Self> {
-        let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
-        if n.checked_mul(dtype.size())? != bytes.len() {
-            return None;
-        }
-        macro_rules! read {
-            ($t:ty, $as:ty) => {
-                bytes
-                    .chunks_exact(size_of::<$t>())
-                    .map(|c| <$t>::from_le_bytes(c.try_into().expect("chunks are exact")) as $as)
-                    .collect()
-            };
-        }
-        let data = match dtype {
-            DType::F32 => Numbers::F(read!(f32, f64)),
-            DType::I8 => Numbers::I(read!(i8, i64)),
-            DType::U8 | DType::Bool => Numbers::I(read!(u8, i64)),
-            DType::I16 => Numbers::I(read!(i16, i64)),
-            DType::U16 => Numbers::I(read!(u16, i64)),
-            DType::I32 => Numbers::I(read!(i32, i64)),
-            DType::I64 => Numbers::I(read!(i64, i64)),
-        };
-        Some(Array { dtype, shape: shape.to_vec(), data })
+        Array::from_shared(dtype, shape, Bytes::copy_from_slice(bytes))
     }
 
-    /// The elements as little-endian bytes of `dtype`; integers wrap.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.len() * self.dtype.size());
-        match (&self.data, self.dtype) {
-            (Numbers::F(v), _) => v.iter().for_each(|&v| out.extend((v as f32).to_le_bytes())),
-            (Numbers::I(v), dtype) => v.iter().for_each(|&v| out.extend(&v.to_le_bytes()[..dtype.size()])),
-        }
-        out
+    /// As [`Array::from_bytes`], in the memory that the bytes lie in.
+    pub fn from_shared(dtype: DType, shape: &[usize], bytes: Bytes) -> Option<Self> {
+        let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        let fits = n.checked_mul(dtype.size())? == bytes.len();
+        fits.then(|| Array { dtype, shape: shape.to_vec(), data: Data::Stored(bytes) })
     }
+
+    /// The elements as little-endian bytes of the element type; reals are rounded to f32.
+    pub fn to_bytes(&self) -> Cow<'_, [u8]> {
+        match &self.data {
+            Data::Stored(bytes) => Cow::Borrowed(bytes),
+            Data::Reals(v) => v.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect::<Vec<_>>().into(),
+        }
+    }
+
+    /// The bytes of a tensor that is held as the model has it.
+    pub(crate) fn held(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::Stored(bytes) => Some(bytes),
+            Data::Reals(_) => None,
+        }
+    }
+
+    /// The same tensor as the model holds it: its reals rounded to f32.
+    pub fn stored(self) -> Self {
+        match self.data {
+            Data::Stored(_) => self,
+            Data::Reals(_) => {
+                let bytes = self.to_bytes().into_owned();
+                Array { data: Data::Stored(bytes.into()), ..self }
+            }
+        }
+    }
+
+    /// Positions `range` of axis `axis`.
+    pub fn cut(&self, axis: usize, range: std::ops::Range<usize>) -> Self {
+        let run: usize = self.shape[axis + 1..].iter().product();
+        let whole = self.shape[axis] * run;
+        let mut shape = self.shape.clone();
+        shape[axis] = range.len();
+        let data = match &self.data {
+            Data::Stored(bytes) => {
+                let size = self.dtype.size();
+                // Of the first axis what is left lies in one piece.
+                if shape[..axis].iter().all(|&d| d == 1) {
+                    Data::Stored(bytes.slice(range.start * run * size..range.end * run * size))
+                } else {
+                    Data::Stored(cut_rows(bytes, whole * size, range.start * run * size..range.end * run * size).into())
+                }
+            }
+            Data::Reals(v) => Data::Reals(cut_rows(v, whole, range.start * run..range.end * run)),
+        };
+        Array { dtype: self.dtype, shape, data }
+    }
+
+    /// A tensor of `shape` whose elements all are this tensor's only one.
+    pub fn filled(&self, shape: &[usize]) -> Self {
+        assert_eq!(self.len(), 1, "one element fills a tensor");
+        let n = shape.iter().product();
+        let data = match &self.data {
+            Data::Stored(bytes) => Data::Stored(bytes.repeat(n).into()),
+            Data::Reals(v) => Data::Reals(vec![v[0]; n]),
+        };
+        Array { dtype: self.dtype, shape: shape.to_vec(), data }
+    }
+
+    /// Whether all elements have the same bits.
+    pub fn is_uniform(&self) -> bool {
+        match &self.data {
+            Data::Reals(v) => v.iter().all(|x| x.to_bits() == v[0].to_bits()),
+            Data::Stored(bytes) => {
+                let size = self.dtype.size();
+                bytes.len() <= size || bytes[size..] == bytes[..bytes.len() - size]
+            }
+        }
+    }
+}
+
+/// Equal type, shape and numbers, whatever they are held in; NaN differs from itself as ever.
+impl PartialEq for Array {
+    fn eq(&self, other: &Self) -> bool {
+        (self.dtype, &self.shape) == (other.dtype, &other.shape)
+            && match (&self.data, &other.data) {
+                (Data::Stored(a), Data::Stored(b)) if self.dtype != DType::F32 => a == b,
+                _ => self.reals() == other.reals(),
+            }
+    }
+}
+
+fn cut_rows<T: Copy>(v: &[T], row: usize, columns: std::ops::Range<usize>) -> Vec<T> {
+    v.chunks(row.max(1)).flat_map(|row| row[columns.clone()].iter().copied()).collect()
+}
+
+/// Reads each element as a real or an integer.
+fn widen<T>(bytes: &[u8], dtype: DType, real: impl Fn(f32) -> T, int: impl Fn(i64) -> T) -> Vec<T> {
+    macro_rules! read {
+        ($t:ty, $f:expr) => {
+            bytes
+                .chunks_exact(size_of::<$t>())
+                .map(|c| $f(<$t>::from_le_bytes(c.try_into().expect("chunks are exact"))))
+                .collect()
+        };
+    }
+    match dtype {
+        DType::F32 => read!(f32, real),
+        DType::I8 => read!(i8, |v| int(i64::from(v))),
+        DType::U8 | DType::Bool => read!(u8, |v| int(i64::from(v))),
+        DType::I16 => read!(i16, |v| int(i64::from(v))),
+        DType::U16 => read!(u16, |v| int(i64::from(v))),
+        DType::I32 => read!(i32, |v| int(i64::from(v))),
+        DType::I64 => read!(i64, int),
+    }
+}
+
+/// Integers as little-endian bytes of `dtype`; they wrap.
+fn narrow(v: &[i64], dtype: DType) -> Vec<u8> {
+    let mut out = Vec::with_capacity(v.len() * dtype.size());
+    v.iter().for_each(|&v| out.extend(&v.to_le_bytes()[..dtype.size()]));
+    out
 }
 
 /// Strides, in elements, of a contiguous tensor.
@@ -155,4 +274,35 @@ pub fn broadcast_strides(from: &[usize], to: &[usize]) -> Vec<usize> {
     let own = strides(from);
     let lead = to.len() - from.len();
     (0..to.len()).map(|d| if d < lead || (from[d - lead] == 1 && to[d] != 1) { 0 } else { own[d - lead] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_take_the_room_of_their_type_and_lie_where_the_file_does() {
+        let file = Bytes::from((0..12u8).collect::<Vec<_>>());
+        let a = Array::from_shared(DType::I8, &[3, 4], file.clone()).unwrap();
+        assert_eq!(a.to_bytes().as_ptr(), file.as_ptr());
+        assert_eq!(a.cut(0, 1..2).to_bytes().as_ptr(), file[4..].as_ptr());
+        assert_eq!(a.cut(1, 1..3), Array::int(DType::I8, &[3, 2], vec![1, 2, 5, 6, 9, 10]));
+        assert_eq!(Array::int(DType::I8, &[3, 4], (0..12).collect()), a);
+        assert_eq!(Array::from_bytes(DType::I16, &[7], &file), None);
+    }
+
+    #[test]
+    fn stored_reals_are_those_of_f32() {
+        let a = Array::f32(&[2], vec![0.1, 1e39]);
+        assert_eq!(a.reals()[..], [0.1, 1e39]);
+        assert_eq!(a.clone().stored().reals()[..], [f64::from(0.1f32), f64::INFINITY]);
+        assert_eq!(Array::f32(&[1], vec![0.5]).stored(), Array::f32(&[1], vec![0.5]));
+    }
+
+    #[test]
+    fn uniform_means_the_same_bits() {
+        let same = |v: Vec<f64>| Array::f32(&[v.len()], v).stored().is_uniform();
+        assert!(same(vec![0.1; 5]) && same(vec![]) && same(vec![3.0]));
+        assert!(!same(vec![0.0, -0.0]) && !same(vec![1.0, 1.0, 2.0]));
+    }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub use prost;
+pub use prost::bytes::Bytes;
 use prost::{Enumeration, Message, Oneof};
 
 /// A model: the graph, the operator sets it is written in, and metadata.
@@ -172,8 +173,10 @@ pub struct TensorProto {
     #[prost(string, tag = "8")]
     pub name: String,
     /// Elements as little-endian bytes; takes the place of the typed fields.
-    #[prost(bytes = "vec", tag = "9")]
-    pub raw_data: Vec<u8>,
+    ///
+    /// A model read from [`Bytes`] shares their memory.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub raw_data: Bytes,
     /// Elements, if f64.
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
@@ -273,6 +276,14 @@ impl ModelProto {
     /// # Errors
     /// If the bytes are no valid protobuf message of this form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, prost::DecodeError> {
+        <Self as Message>::decode(bytes)
+    }
+
+    /// As [`ModelProto::from_bytes`], with constants in the memory that the bytes lie in.
+    ///
+    /// # Errors
+    /// As [`ModelProto::from_bytes`].
+    pub fn from_shared(bytes: Bytes) -> Result<Self, prost::DecodeError> {
         <Self as Message>::decode(bytes)
     }
 

@@ -179,7 +179,7 @@ mod tests {
             kinglet_onnx::ModelProto::from_bytes(&std::fs::read(folder.path().join("a.onnx")).unwrap()).unwrap();
         let graph = model.graph.unwrap();
         let weight = graph.initializer.iter().find(|t| t.name == "add_noise.T_tail.weight").unwrap();
-        assert_eq!(weight.raw_data, [0.25f32; 18].map(f32::to_le_bytes).concat());
+        assert_eq!(weight.raw_data[..], [0.25f32; 18].map(f32::to_le_bytes).concat());
         let (status, out, err) = call(&folder, "dwformer-tiny -o {}/b.onnx --weights {}/w.safetensors");
         assert_eq!((status, &out[..]), (Status::Failed, ""));
         for words in

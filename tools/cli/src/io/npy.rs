@@ -27,7 +27,7 @@ pub fn read(bytes: &[u8]) -> Result<Array, String> {
         Numbers::I(v) if fortran => Numbers::I(from_fortran(&v, &shape)),
         data => data,
     };
-    Ok(Array { dtype, shape, data })
+    Ok(Array::new(dtype, shape, data))
 }
 
 /// What the dictionary says.

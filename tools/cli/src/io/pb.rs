@@ -27,10 +27,10 @@ mod tests {
         t.float_data = vec![1.5, -2.0];
         assert_eq!(read(&t.encode_to_vec()).unwrap(), Array::f32(&[2], vec![1.5, -2.0]));
         let mut t = tensor(DataType::Int8, &[1, 2]);
-        t.raw_data = vec![1, 0xff];
+        t.raw_data = vec![1, 0xff].into();
         assert_eq!(read(&t.encode_to_vec()).unwrap(), Array::int(DType::I8, &[1, 2], vec![1, -1]));
         let mut t = tensor(DataType::Double, &[]);
-        t.raw_data = 0.1f64.to_le_bytes().to_vec();
+        t.raw_data = 0.1f64.to_le_bytes().to_vec().into();
         assert_eq!(read(&t.encode_to_vec()).unwrap(), Array::f32(&[], vec![0.1]));
     }
 

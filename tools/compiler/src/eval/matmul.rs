@@ -103,6 +103,6 @@ mod tests {
         let b = Quant { scales: vec![1.0, 2.0], zero_points: vec![0, 0], axis: 1 };
         let b = quantized(DType::I8, &[2, 2], &[5, 6, 7, 8], b); // 5 12 / …
         let y = eval(op(false, false), &[a, b], &like(DType::U8, &[1, 2], Some(Quant::per_tensor(0.1, 100))));
-        assert_eq!(y.data, Numbers::I(vec![150, 220]));
+        assert_eq!(y.numbers(), Numbers::I(vec![150, 220]));
     }
 }

@@ -46,6 +46,9 @@ pub fn node(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Array {
 /// If the node is malformed: operands are missing, or their shapes contradict the operator or the output's shape.
 pub fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Array> {
     let call = Call { graph, node, inputs };
+    if let Some(moved) = move_elements(&call) {
+        return vec![moved.finish(&call)];
+    }
     let numbers = match &node.op {
         Op::Conv { window, groups, layout, post } => {
             post::apply(post, conv::conv(&call, window, *groups, *layout, post.residual), &call)
@@ -68,15 +71,6 @@ pub fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Arr
         Op::ArgMax { axis, keep: _, smallest, last } => reduce::arg_max(&call, *axis, *smallest, *last),
         Op::CumSum { axis, exclusive, reverse } => reduce::cum_sum(&call, *axis, *exclusive, *reverse),
         Op::Pool { kind, window, layout } => pool::pool(&call, *kind, window, *layout),
-        Op::Pad { mode, before, after, value } => movement::pad(&call, *mode, before, after, *value),
-        Op::DepthToSpace { block, crd, layout } => movement::depth_to_space(&call, *block, *crd, *layout),
-        Op::Transpose { perm } => movement::transpose(&call, perm),
-        Op::Reshape => movement::reshape(&call),
-        Op::Concat { axis } => movement::concat(&call, *axis),
-        Op::Slice { starts, steps } => movement::slice(&call, starts, steps),
-        Op::Gather { axis } => movement::gather(&call, *axis),
-        Op::Expand => movement::expand(&call),
-        Op::Tile { repeats } => movement::tile(&call, repeats),
         Op::Quantize => {
             assert!(call.output().quant.is_some(), "the output of Quantize is quantised");
             Numbers::F(call.real(0).v.into_owned())
@@ -85,15 +79,32 @@ pub fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Arr
             assert!(call.quant(0).is_some(), "the input of Dequantize is quantised");
             Numbers::F(call.real(0).v.into_owned())
         }
-        Op::Reinterpret => Numbers::I(call.array(0).ints().into_owned()),
+        Op::Reinterpret => return vec![call.array(0).clone()],
         Op::Loop(body) => return sequence::run_loop(&call, body),
         Op::LegendreMemory => sequence::legendre_memory(&call),
         Op::SelectiveScan { softplus } => {
             let results = sequence::selective_scan(&call, *softplus).into_iter().zip(node.outputs());
             return results.map(|(numbers, t)| finish(numbers, &graph.tensors[t], &node.op)).collect();
         }
+        _ => unreachable!("it moves elements, which was done above"),
     };
     vec![finish(numbers, call.output(), &node.op)]
+}
+
+/// The result of an operator that moves elements and computes nothing.
+fn move_elements<'a>(call: &Call<'a>) -> Option<movement::Elements<'a>> {
+    Some(match &call.node.op {
+        Op::Pad { mode, before, after, value } => movement::pad(call, *mode, before, after, *value),
+        Op::DepthToSpace { block, crd, layout } => movement::depth_to_space(call, *block, *crd, *layout),
+        Op::Transpose { perm } => movement::transpose(call, perm),
+        Op::Reshape => movement::reshape(call),
+        Op::Concat { axis } => movement::concat(call, *axis),
+        Op::Slice { starts, steps } => movement::slice(call, starts, steps),
+        Op::Gather { axis } => movement::gather(call, *axis),
+        Op::Expand => movement::expand(call),
+        Op::Tile { repeats } => movement::tile(call, repeats),
+        _ => return None,
+    })
 }
 
 /// About how many elementary operations [`node`] takes.
@@ -196,9 +207,12 @@ fn finish(numbers: Numbers, output: &Tensor, op: &Op) -> Array {
         (Numbers::F(v), None) if dtype == DType::F32 => Numbers::F(v),
         (Numbers::F(v), None) => Numbers::I(v.into_iter().map(|v| quant::cut(v, dtype)).collect()),
     };
-    let array = Array { dtype, shape: output.shape.clone(), data };
-    assert_eq!(array.len(), output.len(), "{} gives another number of elements than {:?}", op.name(), output.shape);
-    array
+    let n = match &data {
+        Numbers::F(v) => v.len(),
+        Numbers::I(v) => v.len(),
+    };
+    assert_eq!(n, output.len(), "{} gives another number of elements than {:?}", op.name(), output.shape);
+    Array::new(dtype, output.shape.clone(), data)
 }
 
 /// The reals of an operand.
@@ -258,7 +272,7 @@ impl<'a> Call<'a> {
 
     /// Whether input `i` holds integers that stand for themselves.
     fn is_integer(&self, i: usize) -> bool {
-        self.quant(i).is_none() && self.get(i).is_none_or(|a| matches!(a.data, Numbers::I(_)))
+        self.quant(i).is_none() && self.get(i).is_none_or(|a| a.dtype != DType::F32)
     }
 
     /// Whether the output holds integers that stand for themselves.
@@ -272,21 +286,22 @@ impl<'a> Call<'a> {
     }
 
     /// Inputs that data movement takes to the output: as they are stored if they mean the same there, else as reals.
-    fn moved(&self, inputs: impl Iterator<Item = usize> + Clone) -> Vec<(&'a [usize], Cow<'a, Numbers>)> {
+    fn moved(&self, inputs: impl Iterator<Item = usize> + Clone) -> Vec<(&'a [usize], movement::Elements<'a>)> {
         let output = self.output();
         // Scales along an axis are left to the reals: the operator may move or cut that axis.
-        let as_stored = inputs.clone().all(|i| match (self.quant(i), &output.quant) {
-            (None, None) => matches!(self.array(i).data, Numbers::F(_)) == (output.dtype == DType::F32),
-            (Some(x), Some(y)) => {
-                self.array(i).dtype == output.dtype && x.single().is_some() && x.single() == y.single()
-            }
-            _ => false,
+        let as_stored = inputs.clone().all(|i| {
+            let same = match (self.quant(i), &output.quant) {
+                (None, None) => true,
+                (Some(x), Some(y)) => x.single().is_some() && x.single() == y.single(),
+                _ => false,
+            };
+            same && self.array(i).dtype == output.dtype && self.array(i).held().is_some()
         });
         let operand = |i| {
             let a = self.array(i);
-            let data =
-                if as_stored { Cow::Borrowed(&a.data) } else { Cow::Owned(Numbers::F(self.real(i).v.into_owned())) };
-            (&a.shape[..], data)
+            let elements =
+                if as_stored { movement::Elements::of(a) } else { movement::Elements::Reals(self.real(i).v) };
+            (&a.shape[..], elements)
         };
         inputs.map(operand).collect()
     }
@@ -359,6 +374,6 @@ mod tests {
             &[quantized(DType::I8, &[2], &[3, -1], q)],
             &like(DType::I8, &[2], Some(Quant::per_tensor(2.0, 0))),
         );
-        assert_eq!(y.data, Numbers::I(vec![3, -1]));
+        assert_eq!(y.numbers(), Numbers::I(vec![3, -1]));
     }
 }

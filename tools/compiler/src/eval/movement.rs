@@ -4,52 +4,96 @@ use std::borrow::Cow;
 
 use super::walk::{around, broadcast, strides, view};
 use super::{Call, quant};
-use crate::array::Numbers;
+use crate::array::{Array, Numbers};
 use crate::graph::{Layout, PadMode};
+use kinglet::DType;
 
-/// Evaluates `$make` for the elements `$v` of numbers of either sort; the result is of the same sort.
+/// Elements on their way. A stored tensor's are bytes, so that moving them is exact and takes no more room than they do.
+pub(super) enum Elements<'a> {
+    One(Cow<'a, [[u8; 1]]>),
+    Two(Cow<'a, [[u8; 2]]>),
+    Four(Cow<'a, [[u8; 4]]>),
+    Eight(Cow<'a, [[u8; 8]]>),
+    Reals(Cow<'a, [f64]>),
+}
+
+/// Evaluates `$make`, a vector, for the elements `$v` of any sort; the result is of the same sort.
 macro_rules! same_sort {
-    ($numbers:expr, |$v:ident| $make:expr) => {
-        match $numbers {
-            Numbers::F($v) => Numbers::F($make),
-            Numbers::I($v) => Numbers::I($make),
+    ($elements:expr, |$v:ident| $make:expr) => {
+        match $elements {
+            Elements::One($v) => Elements::One($make.into()),
+            Elements::Two($v) => Elements::Two($make.into()),
+            Elements::Four($v) => Elements::Four($make.into()),
+            Elements::Eight($v) => Elements::Eight($make.into()),
+            Elements::Reals($v) => Elements::Reals($make.into()),
         }
     };
 }
 
+impl<'a> Elements<'a> {
+    /// The elements of a tensor as they are stored; its reals, if it is not.
+    pub(super) fn of(array: &'a Array) -> Self {
+        let Some(bytes) = array.held() else { return Elements::Reals(array.reals()) };
+        match array.dtype.size() {
+            1 => Elements::One(bytes.as_chunks().0.into()),
+            2 => Elements::Two(bytes.as_chunks().0.into()),
+            4 => Elements::Four(bytes.as_chunks().0.into()),
+            _ => Elements::Eight(bytes.as_chunks().0.into()),
+        }
+    }
+
+    /// The tensor that they make, as the output of `call`.
+    pub(super) fn finish(self, call: &Call<'_>) -> Array {
+        let output = call.output();
+        let bytes = match self {
+            Elements::Reals(v) => return super::finish(Numbers::F(v.into_owned()), output, &call.node.op),
+            Elements::One(v) => v.into_owned().into_flattened(),
+            Elements::Two(v) => v.into_owned().into_flattened(),
+            Elements::Four(v) => v.into_owned().into_flattened(),
+            Elements::Eight(v) => v.into_owned().into_flattened(),
+        };
+        Array::from_shared(output.dtype, &output.shape, bytes.into()).unwrap_or_else(|| {
+            panic!("{} gives another number of elements than {:?}", call.node.op.name(), output.shape)
+        })
+    }
+}
+
 /// The first input, as it goes to the output.
-fn moved<'a>(call: &Call<'a>) -> (&'a [usize], Cow<'a, Numbers>) {
+fn moved<'a>(call: &Call<'a>) -> (&'a [usize], Elements<'a>) {
     call.moved(0..1).remove(0)
 }
 
 /// A view of the first input, by strides made of its shape and its strides.
-fn viewed(call: &Call<'_>, make: impl FnOnce(&[usize], &[isize]) -> (Vec<usize>, Vec<isize>, usize)) -> Numbers {
+fn viewed<'a>(
+    call: &Call<'a>,
+    make: impl FnOnce(&[usize], &[isize]) -> (Vec<usize>, Vec<isize>, usize),
+) -> Elements<'a> {
     let (from, x) = moved(call);
     let (shape, s, start) = make(from, &strides(from));
-    same_sort!(&*x, |v| view(v, &shape, &s, start))
+    same_sort!(x, |v| view(&v, &shape, &s, start))
 }
 
-pub(super) fn reshape(call: &Call<'_>) -> Numbers {
-    moved(call).1.into_owned()
+pub(super) fn reshape<'a>(call: &Call<'a>) -> Elements<'a> {
+    moved(call).1
 }
 
-pub(super) fn transpose(call: &Call<'_>, perm: &[usize]) -> Numbers {
+pub(super) fn transpose<'a>(call: &Call<'a>, perm: &[usize]) -> Elements<'a> {
     viewed(call, |shape, s| (perm.iter().map(|&d| shape[d]).collect(), perm.iter().map(|&d| s[d]).collect(), 0))
 }
 
-pub(super) fn expand(call: &Call<'_>) -> Numbers {
+pub(super) fn expand<'a>(call: &Call<'a>) -> Elements<'a> {
     let to = &call.output().shape;
     viewed(call, |shape, _| (to.clone(), broadcast(shape, to), 0))
 }
 
-pub(super) fn tile(call: &Call<'_>, repeats: &[usize]) -> Numbers {
+pub(super) fn tile<'a>(call: &Call<'a>, repeats: &[usize]) -> Elements<'a> {
     viewed(call, |shape, s| {
         let dims = repeats.iter().zip(shape).flat_map(|(&r, &n)| [r, n]).collect();
         (dims, s.iter().flat_map(|&s| [0, s]).collect(), 0)
     })
 }
 
-pub(super) fn slice(call: &Call<'_>, starts: &[usize], steps: &[i64]) -> Numbers {
+pub(super) fn slice<'a>(call: &Call<'a>, starts: &[usize], steps: &[i64]) -> Elements<'a> {
     let to = &call.output().shape;
     viewed(call, |shape, s| {
         for d in 0..shape.len() {
@@ -62,7 +106,7 @@ pub(super) fn slice(call: &Call<'_>, starts: &[usize], steps: &[i64]) -> Numbers
     })
 }
 
-pub(super) fn depth_to_space(call: &Call<'_>, block: usize, crd: bool, layout: Layout) -> Numbers {
+pub(super) fn depth_to_space<'a>(call: &Call<'a>, block: usize, crd: bool, layout: Layout) -> Elements<'a> {
     viewed(call, |shape, s| {
         assert_eq!(shape.len(), 4, "DepthToSpace is for pictures");
         let (channel, y) = (layout.channel_axis(4), layout.spatial_axis());
@@ -85,46 +129,42 @@ pub(super) fn depth_to_space(call: &Call<'_>, block: usize, crd: bool, layout: L
     })
 }
 
-pub(super) fn concat(call: &Call<'_>, axis: usize) -> Numbers {
+pub(super) fn concat<'a>(call: &Call<'a>, axis: usize) -> Elements<'a> {
     let parts = call.moved((0..call.inputs.len()).filter(|&i| call.get(i).is_some()));
     let outer: usize = call.output().shape[..axis].iter().product();
-    let run = |shape: &[usize]| shape[axis..].iter().product::<usize>();
-    let joined = |o: usize| {
-        parts.iter().map(move |(shape, x)| {
-            let n = run(shape);
-            (x, o * n..(o + 1) * n)
-        })
-    };
-    let runs = (0..outer).flat_map(joined);
     // `moved` gives all parts in one sort.
-    if parts.iter().all(|(_, x)| matches!(**x, Numbers::I(_))) {
-        let mut out: Vec<i64> = Vec::with_capacity(call.output().len());
-        runs.for_each(|(x, r)| {
-            if let Numbers::I(v) = &**x {
-                out.extend(&v[r])
+    macro_rules! join {
+        ($sort:ident) => {{
+            let mut out = Vec::with_capacity(call.output().len());
+            for o in 0..outer {
+                for (shape, x) in &parts {
+                    let n = shape[axis..].iter().product::<usize>();
+                    if let Elements::$sort(v) = x {
+                        out.extend_from_slice(&v[o * n..(o + 1) * n]);
+                    }
+                }
             }
-        });
-        Numbers::I(out)
-    } else {
-        let mut out: Vec<f64> = Vec::with_capacity(call.output().len());
-        runs.for_each(|(x, r)| {
-            if let Numbers::F(v) = &**x {
-                out.extend(&v[r])
-            }
-        });
-        Numbers::F(out)
+            Elements::$sort(out.into())
+        }};
+    }
+    match &parts[0].1 {
+        Elements::One(_) => join!(One),
+        Elements::Two(_) => join!(Two),
+        Elements::Four(_) => join!(Four),
+        Elements::Eight(_) => join!(Eight),
+        Elements::Reals(_) => join!(Reals),
     }
 }
 
 /// Negative indices count from the end. An index out of range, which ONNX forbids, takes the nearest slice.
-pub(super) fn gather(call: &Call<'_>, axis: usize) -> Numbers {
+pub(super) fn gather<'a>(call: &Call<'a>, axis: usize) -> Elements<'a> {
     let (shape, x) = moved(call);
     let (outer, n, inner) = around(shape, axis);
     let indices = call.array(1).ints();
     assert!(n > 0 || indices.is_empty(), "a slice of no slices");
     let wrapped = |i: i64| if i < 0 { i.saturating_add(n as i64) } else { i };
     let from: Vec<usize> = indices.iter().map(|&i| wrapped(i).max(0).min(n as i64 - 1) as usize).collect();
-    same_sort!(&*x, |v| {
+    same_sort!(x, |v| {
         let mut out = Vec::with_capacity(outer * from.len() * inner);
         for o in 0..outer {
             from.iter().for_each(|i| out.extend_from_slice(&v[(o * n + i) * inner..][..inner]));
@@ -133,7 +173,7 @@ pub(super) fn gather(call: &Call<'_>, axis: usize) -> Numbers {
     })
 }
 
-pub(super) fn pad(call: &Call<'_>, mode: PadMode, before: &[usize], after: &[usize], value: f64) -> Numbers {
+pub(super) fn pad<'a>(call: &Call<'a>, mode: PadMode, before: &[usize], after: &[usize], value: f64) -> Elements<'a> {
     let (shape, x) = moved(call);
     // Which element of the input stands at each place of the output, axis by axis; `None` for the constant.
     let mut sources = vec![Some(0)];
@@ -144,16 +184,28 @@ pub(super) fn pad(call: &Call<'_>, mode: PadMode, before: &[usize], after: &[usi
         sources =
             sources.iter().flat_map(|base| along.iter().map(move |i| Some((*base)? * shape[d] + (*i)?))).collect();
     }
-    match &*x {
-        Numbers::F(v) => Numbers::F(sources.iter().map(|s| s.map_or(value, |s| v[s])).collect()),
-        Numbers::I(v) => {
-            let output = call.output();
-            let value = match output.quant.as_ref().and_then(|q| q.single()) {
-                Some((scale, zero)) => quant::quantize_one(value, scale.into(), zero.into(), output.dtype),
-                None => quant::cut(value, output.dtype),
-            };
-            Numbers::I(sources.iter().map(|s| s.map_or(value, |s| v[s])).collect())
+    let output = call.output();
+    let stored = match output.quant.as_ref().and_then(|q| q.single()) {
+        Some((scale, zero)) => {
+            let q = quant::quantize_one(value, scale.into(), zero.into(), output.dtype);
+            Array::int(output.dtype, &[], vec![q])
         }
+        None if output.dtype == DType::F32 => Array::scalar(value).stored(),
+        None => Array::int(output.dtype, &[], vec![quant::cut(value, output.dtype)]),
+    };
+    let bytes = stored.to_bytes();
+    macro_rules! padded {
+        ($v:expr, $value:expr) => {{
+            let value = $value;
+            sources.iter().map(|s| s.map_or(value, |s| $v[s])).collect::<Vec<_>>()
+        }};
+    }
+    match x {
+        Elements::Reals(v) => Elements::Reals(padded!(v, value).into()),
+        Elements::One(v) => Elements::One(padded!(v, bytes.as_chunks().0[0]).into()),
+        Elements::Two(v) => Elements::Two(padded!(v, bytes.as_chunks().0[0]).into()),
+        Elements::Four(v) => Elements::Four(padded!(v, bytes.as_chunks().0[0]).into()),
+        Elements::Eight(v) => Elements::Eight(padded!(v, bytes.as_chunks().0[0]).into()),
     }
 }
 
@@ -180,7 +232,6 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::graph::{Op, Quant};
-    use kinglet::DType;
 
     #[test]
     fn transposes() {
@@ -202,10 +253,10 @@ mod tests {
         let q = Quant::per_tensor(0.3, 5);
         let x = quantized(DType::I8, &[3], &[-128, 5, 127], q.clone());
         let y = eval(Op::Reshape, from_ref(&x), &like(DType::I8, &[3, 1], Some(q)));
-        assert_eq!(y.data, Numbers::I(vec![-128, 5, 127]));
+        assert_eq!(y.numbers(), Numbers::I(vec![-128, 5, 127]));
         // −39.9, 0, 36.6 in steps of 0.6, zero at 100.
         let y = eval(Op::Reshape, from_ref(&x), &like(DType::U8, &[3, 1], Some(Quant::per_tensor(0.6, 100))));
-        assert_eq!(y.data, Numbers::I(vec![34, 100, 161]));
+        assert_eq!(y.numbers(), Numbers::I(vec![34, 100, 161]));
         assert_close(&reals(Op::Reshape, &[x], &[3]), &[-133.0 * f64::from(0.3f32), 0.0, 122.0 * f64::from(0.3f32)]);
     }
 
@@ -215,10 +266,10 @@ mod tests {
         let x = quantized(DType::I8, &[2, 2], &[1, 2, 3, 4], along(0));
         let op = Op::Transpose { perm: vec![1, 0] };
         let y = eval(op.clone(), from_ref(&x), &like(DType::I8, &[2, 2], Some(along(1))));
-        assert_eq!(y.data, Numbers::I(vec![1, 3, 2, 4]));
+        assert_eq!(y.numbers(), Numbers::I(vec![1, 3, 2, 4]));
         // Reals 1 2 / 1.5 2, turned, in scales of the other axis: ties to even.
         let y = eval(op, &[x], &like(DType::I8, &[2, 2], Some(along(0))));
-        assert_eq!(y.data, Numbers::I(vec![1, 2, 4, 4]));
+        assert_eq!(y.numbers(), Numbers::I(vec![1, 2, 4, 4]));
     }
 
     #[test]
@@ -235,7 +286,7 @@ mod tests {
         let (p, q) = (Quant::per_tensor(1.0, 0), Quant::per_tensor(2.0, 1));
         let parts = [quantized(DType::I8, &[1], &[7], p.clone()), quantized(DType::I8, &[2], &[7, 1], q)];
         let y = eval(Op::Concat { axis: 0 }, &parts, &like(DType::I8, &[3], Some(p)));
-        assert_eq!(y.data, Numbers::I(vec![7, 12, 0]));
+        assert_eq!(y.numbers(), Numbers::I(vec![7, 12, 0]));
     }
 
     #[test]
@@ -312,7 +363,7 @@ mod tests {
         let q = Quant::per_tensor(0.5, 3);
         let op = Op::Pad { mode: PadMode::Constant, before: vec![1], after: vec![0], value: 1.0 };
         let y = eval(op.clone(), &[quantized(DType::I8, &[1], &[9], q.clone())], &like(DType::I8, &[2], Some(q)));
-        assert_eq!(y.data, Numbers::I(vec![5, 9]));
+        assert_eq!(y.numbers(), Numbers::I(vec![5, 9]));
         assert_eq!(ints(op, &[int(DType::I64, &[1], &[9])], DType::I64, &[2]), [1, 9]);
     }
 }

@@ -115,9 +115,9 @@ mod tests {
         let q = Quant::per_tensor(0.5, 3);
         let x = quantized(DType::U8, &[1, 1, 2], &[4, 7], q.clone());
         let y = eval(op(PoolKind::Max, window(&[2])), from_ref(&x), &like(DType::U8, &[1, 1, 1], Some(q.clone())));
-        assert_eq!(y.data, Numbers::I(vec![7]));
+        assert_eq!(y.numbers(), Numbers::I(vec![7]));
         // (0.5 + 2)/2 = 1.25 → 2.5 → 2 + 3
         let y = eval(op(PoolKind::Average, window(&[2])), &[x], &like(DType::U8, &[1, 1, 1], Some(q)));
-        assert_eq!(y.data, Numbers::I(vec![5]));
+        assert_eq!(y.numbers(), Numbers::I(vec![5]));
     }
 }

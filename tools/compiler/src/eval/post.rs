@@ -102,11 +102,11 @@ mod tests {
         let post = Post { mid: mid(), table: Some(table), ..Post::default() };
         let out = like(DType::U8, &[1, 3], Some(Quant::per_tensor(7.0, 0)));
         // Mid bytes: 3 + 1, −5 + 1, 8 + 1.
-        assert_eq!(eval(product(post.clone()), &[a, b], &out).data, Numbers::I(vec![104, 96, 109]));
+        assert_eq!(eval(product(post.clone()), &[a, b], &out).numbers(), Numbers::I(vec![104, 96, 109]));
         let [a, b] = sums();
         let out = like(DType::I8, &[1, 3], Some(Quant::per_tensor(7.0, 0)));
         let post = Post { table: Some(vec![200; 256]), ..post };
-        assert_eq!(eval(product(post), &[a, b], &out).data, Numbers::I(vec![-56; 3]));
+        assert_eq!(eval(product(post), &[a, b], &out).numbers(), Numbers::I(vec![-56; 3]));
     }
 
     #[test]
@@ -117,6 +117,6 @@ mod tests {
         let r = quantized(DType::I8, &[1, 3], &[1, 2, 3], Quant::per_tensor(1.0, 0));
         let out = like(DType::I8, &[1, 3], Some(Quant::per_tensor(1.0, -1)));
         // 1.5 + 1 → 2 (tie), −2.5 + 2 → 0 (tie), 4 + 3 → 7; −1 for the zero point, +1 by the table.
-        assert_eq!(eval(product(post), &[a, b, None, r], &out).data, Numbers::I(vec![2, 0, 7]));
+        assert_eq!(eval(product(post), &[a, b, None, r], &out).numbers(), Numbers::I(vec![2, 0, 7]));
     }
 }

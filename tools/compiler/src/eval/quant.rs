@@ -106,7 +106,7 @@ mod tests {
     fn saturates_and_nan_is_the_smallest() {
         let x = Array::f32(&[5], vec![1e9, -1e9, f64::INFINITY, f64::NEG_INFINITY, f64::NAN]);
         let q = Quant::per_tensor(0.1, 0);
-        let of = |dtype| quantize(&x, &q, dtype).data;
+        let of = |dtype| quantize(&x, &q, dtype).numbers();
         assert_eq!(of(DType::I8), Numbers::I(vec![127, -128, 127, -128, -128]));
         assert_eq!(of(DType::U8), Numbers::I(vec![255, 0, 255, 0, 0]));
         assert_eq!(of(DType::I16), Numbers::I(vec![32767, -32768, 32767, -32768, -32768]));

@@ -242,7 +242,7 @@ mod tests {
     fn quantised_mean() {
         let x = quantized(DType::I8, &[4], &[1, 2, 3, 4], Quant::per_tensor(2.0, 1)); // 0 2 4 6
         let y = eval(op(ReduceOp::Mean, &[0]), &[x], &like(DType::I8, &[1], Some(Quant::per_tensor(0.5, -6))));
-        assert_eq!(y.data, Numbers::I(vec![0]));
+        assert_eq!(y.numbers(), Numbers::I(vec![0]));
     }
 
     #[test]

@@ -10,21 +10,18 @@ pub(super) fn run_loop(call: &Call<'_>, body: &Body) -> Vec<Array> {
     let (mut carried, rest) = split(&inputs, body.carried);
     let (scanned, captured) = rest.split_at(body.scanned);
     let slices = &body.graph.outputs[body.carried..];
-    let mut stacked: Vec<Array> = slices.iter().map(|&t| stack_of(&body.graph.tensors[t], body.trips)).collect();
+    let mut stacked: Vec<Vec<Array>> = vec![Vec::with_capacity(body.trips); slices.len()];
     for trip in 0..body.trips {
-        let of_trip = scanned.iter().map(|x| slice(x, trip));
+        let of_trip = scanned.iter().map(|x| x.cut(0, trip..trip + 1).reshaped(&x.shape[1..]));
         let all: Vec<Array> = carried.into_iter().chain(of_trip).chain(captured.iter().map(|&x| x.clone())).collect();
         let mut results = run(&body.graph, &all).unwrap_or_else(|e| panic!("the body of a loop: {e}"));
         for (whole, part) in stacked.iter_mut().zip(results.drain(body.carried..)) {
-            match (&mut whole.data, part.data) {
-                (Numbers::F(all), Numbers::F(v)) => all.extend(v),
-                (Numbers::I(all), Numbers::I(v)) => all.extend(v),
-                _ => panic!("a loop's slices change their type"),
-            }
+            whole.push(part);
         }
         carried = results;
     }
-    carried.into_iter().chain(stacked).collect()
+    let stacks = stacked.iter().zip(slices).map(|(parts, &t)| stack(parts, &body.graph.tensors[t]));
+    carried.into_iter().chain(stacks).collect()
 }
 
 fn split<'a, 'b>(inputs: &'b [&'a Array], at: usize) -> (Vec<Array>, &'b [&'a Array]) {
@@ -32,23 +29,14 @@ fn split<'a, 'b>(inputs: &'b [&'a Array], at: usize) -> (Vec<Array>, &'b [&'a Ar
     (first.iter().map(|&a| a.clone()).collect(), rest)
 }
 
-fn stack_of(slice: &Tensor, trips: usize) -> Array {
-    let shape = [&[trips], &slice.shape[..]].concat();
-    match slice.dtype {
-        kinglet::DType::F32 => Array { dtype: slice.dtype, shape, data: Numbers::F(Vec::new()) },
-        dtype => Array { dtype, shape, data: Numbers::I(Vec::new()) },
+/// Slices stacked along a new first axis.
+fn stack(parts: &[Array], slice: &Tensor) -> Array {
+    let shape = [&[parts.len()], &slice.shape[..]].concat();
+    if slice.dtype == kinglet::DType::F32 {
+        return Array::f32(&shape, parts.iter().flat_map(|p| p.reals().into_owned()).collect());
     }
-}
-
-/// Position `i` of the first axis.
-fn slice(x: &Array, i: usize) -> Array {
-    let n: usize = x.shape[1..].iter().product();
-    let range = i * n..(i + 1) * n;
-    let data = match &x.data {
-        Numbers::F(v) => Numbers::F(v[range].to_vec()),
-        Numbers::I(v) => Numbers::I(v[range].to_vec()),
-    };
-    Array { dtype: x.dtype, shape: x.shape[1..].to_vec(), data }
+    let bytes: Vec<u8> = parts.iter().flat_map(|p| p.to_bytes().into_owned()).collect();
+    Array::from_shared(slice.dtype, &shape, bytes.into()).expect("slices have their own type and shape")
 }
 
 /// The selective scan: y, and the state after the last frame.

@@ -197,6 +197,6 @@ mod tests {
     fn quantised_functions() {
         let x = quantized(DType::I8, &[3], &[-3, 1, 5], Quant::per_tensor(0.5, 1)); // −2 0 2
         let y = eval(Op::unary(UnaryOp::Relu), &[x], &like(DType::U8, &[3], Some(Quant::per_tensor(0.25, 0))));
-        assert_eq!(y.data, Numbers::I(vec![0, 0, 8]));
+        assert_eq!(y.numbers(), Numbers::I(vec![0, 0, 8]));
     }
 }

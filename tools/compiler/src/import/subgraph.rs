@@ -5,6 +5,7 @@ use kinglet_onnx::GraphProto;
 use super::scope::{Frame, Sequence, Value};
 use super::{Context, Failure, Importer, MAX_WRITTEN, node_name};
 use crate::Error;
+use crate::array::Array;
 use crate::graph::{Body, Node, Op, Tensor, TensorId};
 
 /// Most trips of a loop that are written out one by one, where a loop has no body that every trip can share.
@@ -194,7 +195,7 @@ impl<'a> Context<'a, '_> {
             }
             let mut inputs = Vec::new();
             if loops.counted {
-                let counter = crate::array::Array::int(kinglet::DType::I64, &[], vec![trip as i64]);
+                let counter = Array::int(kinglet::DType::I64, &[], vec![trip as i64]);
                 inputs.push(Value::Tensor(self.add_constant(counter)));
                 inputs.push(Value::Tensor(self.yes()));
             }
@@ -233,16 +234,12 @@ impl<'a> Context<'a, '_> {
 
     /// The constant "true".
     fn yes(&mut self) -> TensorId {
-        self.add_constant(crate::array::Array::int(kinglet::DType::Bool, &[], vec![1]))
+        self.add_constant(Array::int(kinglet::DType::Bool, &[], vec![1]))
     }
 
     fn add_empty(&mut self, like: &Tensor) -> TensorId {
-        let data = if like.dtype == kinglet::DType::F32 {
-            crate::array::Numbers::F(Vec::new())
-        } else {
-            crate::array::Numbers::I(Vec::new())
-        };
-        self.add_constant(crate::array::Array { dtype: like.dtype, shape: like.shape.clone(), data })
+        let value = Array::from_bytes(like.dtype, &like.shape, &[]).expect("a shape without elements");
+        self.add_constant(value)
     }
 }
 
@@ -293,7 +290,7 @@ impl Importer<'_> {
         let mut inputs = Vec::new();
         if loops.counted {
             inputs.push(Value::Tensor(*slices.next().expect("the counter comes first")));
-            let yes = crate::array::Array::int(kinglet::DType::Bool, &[], vec![1]);
+            let yes = Array::int(kinglet::DType::Bool, &[], vec![1]);
             inputs.push(Value::Tensor(self.frame.graph.add_constant("condition", yes)));
         }
         for (k, value) in loops.carried.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use kinglet::DType;
-use kinglet_onnx::{DataType, TensorProto};
+use kinglet_onnx::{Bytes, DataType, TensorProto};
 
 use super::fits;
 use crate::array::Array;
@@ -54,12 +54,10 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
         return Err(bad(format!("shape {shape:?} is too large")));
     }
     let n = shape.iter().product::<usize>();
-    let external;
     let raw = if t.data_location == 1 {
-        external = external_data(t, base_dir).map_err(bad)?;
-        Some(&external[..])
+        Some(external_data(t, base_dir).map_err(bad)?)
     } else {
-        (!t.raw_data.is_empty()).then_some(&t.raw_data[..])
+        (!t.raw_data.is_empty()).then(|| t.raw_data.clone())
     };
     let mismatch = |found: usize| bad(format!("{found} elements or bytes of data for shape {shape:?}"));
     if let Some(raw) = raw {
@@ -73,7 +71,7 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
             }),
             DataType::Uint32 => wide(4, &|c| i64::from(u32::from_le_bytes(c.try_into().expect("chunks of 4")))),
             DataType::Uint64 => wide(8, &|c| u64::from_le_bytes(c.try_into().expect("chunks of 8")) as i64),
-            _ => Array::from_bytes(dtype, &shape, raw),
+            _ => Array::from_shared(dtype, &shape, raw.clone()),
         };
         return array.ok_or_else(|| mismatch(raw.len()));
     }
@@ -104,7 +102,7 @@ fn stores(dtype: DType, v: i32) -> bool {
     }
 }
 
-fn external_data(t: &TensorProto, base_dir: Option<&Path>) -> Result<Vec<u8>, String> {
+fn external_data(t: &TensorProto, base_dir: Option<&Path>) -> Result<Bytes, String> {
     use std::io::{Read, Seek, SeekFrom};
     let get = |key: &str| t.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
     let location = get("location").ok_or("external data without a location")?;
@@ -126,5 +124,5 @@ fn external_data(t: &TensorProto, base_dir: Option<&Path>) -> Result<Vec<u8>, St
     file.seek(SeekFrom::Start(offset)).map_err(fail)?;
     let mut data = vec![0; length as usize];
     file.read_exact(&mut data).map_err(fail)?;
-    Ok(data)
+    Ok(data.into())
 }

@@ -266,7 +266,7 @@ impl<'a> Lowerer<'a> {
             return p;
         }
         let value = self.graph.tensors[t].value.clone().expect("a tensor is constant or computed by an earlier node");
-        let place = self.store(value.to_bytes());
+        let place = self.store(&value.to_bytes());
         let tensor = self.describe(t, place);
         let p = self.add(tensor);
         self.tensors.insert(t, p);
@@ -274,29 +274,29 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Stores constant bytes.
-    fn store(&mut self, bytes: Vec<u8>) -> Place {
-        let hash = kinglet::format::checksum(&bytes, 0);
+    fn store(&mut self, bytes: &[u8]) -> Place {
+        let hash = kinglet::format::checksum(bytes, 0);
         let places = self.packed.entry(hash).or_default();
-        let same = |&&at: &&usize| self.out.weights.get(at..at + bytes.len()) == Some(&bytes);
+        let same = |&&at: &&usize| self.out.weights.get(at..at + bytes.len()) == Some(bytes);
         if let Some(&at) = places.iter().find(same) {
             return Place::Weights(at);
         }
         let at = self.out.weights.len().next_multiple_of(kinglet::format::ALIGN);
         self.out.weights.resize(at, 0);
-        self.out.weights.extend_from_slice(&bytes);
+        self.out.weights.extend_from_slice(bytes);
         places.push(at);
         Place::Weights(at)
     }
 
     /// A constant operand with the given bytes.
-    fn constant(&mut self, dtype: DType, shape: &[usize], bytes: Vec<u8>) -> PlanTensorId {
-        let place = self.store(bytes);
+    fn constant(&mut self, dtype: DType, shape: &[usize], bytes: impl AsRef<[u8]>) -> PlanTensorId {
+        let place = self.store(bytes.as_ref());
         self.add(PlanTensor { dtype, shape: shape.to_vec(), scale: 1.0, zero_point: 0, place, advance: 0 })
     }
 
     /// A constant f32 operand.
     fn constant_f32(&mut self, values: &[f32]) -> PlanTensorId {
-        self.constant(DType::F32, &[values.len()], values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        self.constant(DType::F32, &[values.len()], values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
     }
 
     fn shape(&self, t: TensorId) -> &'a [usize] {

@@ -95,7 +95,7 @@ impl Lowerer<'_> {
                 let rows = params.outer as usize * count as usize;
                 let index = match self.value(index) {
                     Some(v) => {
-                        let bytes = v.ints().iter().flat_map(|&i| (i as i32).to_le_bytes()).collect();
+                        let bytes = v.ints().iter().flat_map(|&i| (i as i32).to_le_bytes()).collect::<Vec<_>>();
                         self.constant(DType::I32, &[count as usize], bytes)
                     }
                     None => self.operand(index),

@@ -304,7 +304,7 @@ impl Lowerer<'_> {
             let sum: i64 = taps.map(|(i, tap)| weight(g, o, i, tap) - i64::from(zero)).sum();
             given[c] - if depthwise { 0 } else { i64::from(zx) * sum }
         };
-        let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect();
+        let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect::<Vec<_>>();
         let bias = self.constant(DType::I32, &[out_c], bias);
         let y = &self.graph.tensors[node.output];
         let mid = p.post.mid.as_ref().map(|m| (m.dtype, m.scale, m.zero_point));

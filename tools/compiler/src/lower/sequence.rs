@@ -80,17 +80,12 @@ impl<'a> Lowerer<'a> {
 
     /// Writes the first value of something carried.
     fn start(&mut self, node: &Node, t: TensorId, memory: PlanTensorId) -> Result<()> {
-        let first = |bytes: &[u8], size: usize| bytes[..size].to_vec();
-        let constant = self.value(t).filter(|v| v.len() > 1).map(|v| (v.to_bytes(), v.dtype));
-        if let Some((bytes, dtype)) = constant {
-            let one = first(&bytes, dtype.size());
-            if bytes.chunks(dtype.size()).all(|e| e == one) {
-                // Zeros, as a rule: one is stored and spread.
-                let x = self.constant(dtype, &[1], one);
-                let shape = self.shape(t).to_vec();
-                let stub = Node::new(Op::Expand, vec![Some(t)], node.output, node.source.clone());
-                return self.emit_copy(&stub, x, memory, &Block::into_all(&shape, 0, vec![0; shape.len()]));
-            }
+        if let Some(value) = self.value(t).filter(|v| v.len() > 1 && v.is_uniform()) {
+            // Zeros, as a rule: one is stored and spread.
+            let x = self.constant(value.dtype, &[1], &value.to_bytes()[..value.dtype.size()]);
+            let shape = self.shape(t).to_vec();
+            let stub = Node::new(Op::Expand, vec![Some(t)], node.output, node.source.clone());
+            return self.emit_copy(&stub, x, memory, &Block::into_all(&shape, 0, vec![0; shape.len()]));
         }
         let x = self.operand(t);
         let stub = Node::new(Op::Reshape, vec![Some(t)], node.output, node.source.clone());

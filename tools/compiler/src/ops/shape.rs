@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kinglet::DType;
 
-use crate::array::{Array, Numbers};
+use crate::array::Array;
 use crate::import::{Context, Failure, Value, fits};
 
 /// `Identity`, `Dropout` in inference.
@@ -74,11 +74,7 @@ pub fn constant_of_shape(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if fill.len() != 1 {
         return Err(Failure::malformed("the value is no single element"));
     }
-    let data = match &fill.data {
-        Numbers::F(v) => Numbers::F(vec![v[0]; n]),
-        Numbers::I(v) => Numbers::I(vec![v[0]; n]),
-    };
-    let y = c.add_constant(Array { dtype: fill.dtype, shape, data });
+    let y = c.add_constant(fill.filled(&shape));
     c.output(0, y);
     Ok(())
 }
@@ -146,7 +142,11 @@ pub fn scatter_nd(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if updates.len() != count * slice {
         return Err(Failure::malformed(format!("{} updates for {count} slices of {slice}", updates.len())));
     }
-    let mut out = Array::clone(&x);
+    if x.dtype != updates.dtype {
+        return Err(Failure::malformed("data and updates have different types"));
+    }
+    let (mut out, updates) = (x.to_bytes().into_owned(), updates.to_bytes());
+    let bytes = slice * x.dtype.size();
     for (k, position) in index.ints().chunks(depth).enumerate() {
         let mut at = 0;
         for (&p, &n) in position.iter().zip(&x.shape) {
@@ -157,13 +157,9 @@ pub fn scatter_nd(c: &mut Context<'_, '_>) -> Result<(), Failure> {
                 .ok_or_else(|| Failure::malformed("an index is out of range"))?;
             at = at * n + p;
         }
-        let (to, from) = (at * slice..(at + 1) * slice, k * slice..(k + 1) * slice);
-        match (&mut out.data, &updates.data) {
-            (Numbers::F(o), Numbers::F(u)) => o[to].copy_from_slice(&u[from]),
-            (Numbers::I(o), Numbers::I(u)) => o[to].copy_from_slice(&u[from]),
-            _ => return Err(Failure::malformed("data and updates have different types")),
-        }
+        out[at * bytes..][..bytes].copy_from_slice(&updates[k * bytes..][..bytes]);
     }
+    let out = Array::from_shared(x.dtype, &x.shape, out.into()).expect("as long as it was");
     let y = c.add_constant(out);
     c.output(0, y);
     Ok(())

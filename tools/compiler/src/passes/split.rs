@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::util::merged_sources;
-use crate::array::{Array, Numbers};
 use crate::graph::{Graph, Node, Op, TensorId};
 
 /// Splits every such product with constant weights.
@@ -65,18 +64,6 @@ fn cut(graph: &mut Graph, t: TensorId, columns: &Range<usize>, rows: bool) -> Te
     let tensor = &graph.tensors[t];
     let name = tensor.name.clone();
     let axis = if rows { 0 } else { tensor.shape.len() - 1 };
-    // Elements of one position of the axis lie together; those of all positions make a chunk.
-    let run: usize = tensor.shape[axis + 1..].iter().product();
-    let (n, columns) = (tensor.shape[axis] * run, columns.start * run..columns.end * run);
     let value = tensor.value.clone().expect("it is constant");
-    fn of<T: Copy>(v: &[T], n: usize, columns: &Range<usize>) -> Vec<T> {
-        v.chunks(n).flat_map(|row| row[columns.clone()].iter().copied()).collect()
-    }
-    let data = match &value.data {
-        Numbers::F(v) => Numbers::F(of(v, n, &columns)),
-        Numbers::I(v) => Numbers::I(of(v, n, &columns)),
-    };
-    let mut shape = value.shape.clone();
-    shape[axis] = columns.len() / run;
-    graph.add_constant(format!("{name}:{}", columns.start), Array { dtype: value.dtype, shape, data })
+    graph.add_constant(format!("{name}:{}", columns.start), value.cut(axis, columns.clone()))
 }
