@@ -16,6 +16,9 @@ const ENOUGH_DB: f64 = 35.0;
 /// The arena over the most bytes alive during one step.
 const ARENA_BOUND: f64 = 1.05;
 
+/// Share of the budget of a compilation that an export may take.
+const BUDGET_SHARE: f64 = 0.01;
+
 /// One export: its inputs, and everything recorded beside it by name.
 struct Export {
     name: String,
@@ -74,6 +77,13 @@ impl Export {
             recorded.extend(graph.output_names.iter().cloned().zip(outputs));
         }
         (inputs, recorded)
+    }
+
+    /// An honest model comes nowhere near the budget of its compilation.
+    fn check_cost(&self, compiled: &Compiled) {
+        let (spent, refused) = (compiled.report.budget_spent, compiled.report.budget_refused);
+        println!("{}: {:.4} % of the budget", self.name, 100.0 * spent);
+        assert!(spent <= BUDGET_SHARE && refused == 0, "{}: {spent} of the budget, {refused} refusals", self.name);
     }
 
     fn is_quantised(&self) -> bool {
@@ -140,10 +150,11 @@ fn products_between_quantised_tensors_run_in_integers() {
 }
 
 #[test]
-fn arenas_are_close_to_the_lower_bound() {
+fn arenas_are_close_to_the_lower_bound_and_budgets_are_hardly_touched() {
     let Some(exports) = exports() else { return };
     for e in &exports {
         let compiled = e.compile();
+        e.check_cost(&compiled);
         let (arena, bound) = (compiled.report.arena_bytes as f64, compiled.report.lower_bound_bytes as f64);
         println!("{}: {arena} bytes, bound {bound}, ratio {:.3}", e.name, arena / bound);
         assert!(arena <= ARENA_BOUND * bound, "{}: {arena} bytes, bound {bound}", e.name);

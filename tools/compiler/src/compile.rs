@@ -66,5 +66,7 @@ pub fn compile_with(
     let computed = layout.order.iter().map(|&i| lowered.steps[i].computes).collect();
     progress("write");
     let (kgl, report) = plan::write(&graph, lowered, &layout, options.target)?;
-    Ok(Compiled { kgl, report: Report { unordered, ..report }, graph, computed })
+    let report =
+        Report { unordered, budget_spent: graph.budget.spent(), budget_refused: graph.budget.refused(), ..report };
+    Ok(Compiled { kgl, report, graph, computed })
 }

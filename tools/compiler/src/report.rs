@@ -51,4 +51,8 @@ pub struct Report {
     pub macs: u64,
     /// Nodes of the ONNX graph.
     pub onnx_nodes: usize,
+    /// Share of the budget of a compilation that was spent; see [`crate::Budget`].
+    pub budget_spent: f64,
+    /// How often something was left to the runtime for want of budget.
+    pub budget_refused: u64,
 }

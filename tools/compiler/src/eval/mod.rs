@@ -29,6 +29,7 @@ use kinglet::DType;
 use crate::array::{Array, Numbers};
 use crate::graph::{Graph, Node, Op, Quant, Tensor, TensorId};
 
+pub(crate) use quant::cut;
 pub use quant::{dequantize, quantize, quantize_unrounded};
 
 /// Evaluates a node and gives its first output; see [`outputs`].

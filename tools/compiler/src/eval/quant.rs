@@ -70,7 +70,7 @@ fn range(dtype: DType) -> (i64, i64) {
 }
 
 /// A real cut towards zero and saturated; for bool, whether it is not zero.
-pub(super) fn cut(v: f64, dtype: DType) -> i64 {
+pub(crate) fn cut(v: f64, dtype: DType) -> i64 {
     let (lo, hi) = range(dtype);
     if dtype == DType::Bool { i64::from(v != 0.0) } else { (v as i64).clamp(lo, hi) }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use kinglet::DType;
 
 use crate::array::Array;
+use crate::budget::Budget;
 
 /// Number of a tensor in its graph.
 pub type TensorId = usize;
@@ -126,22 +127,27 @@ pub struct Graph {
     pub metadata: Vec<(String, String)>,
     /// Number of nodes in the file.
     pub onnx_nodes: usize,
-    /// Elements of the constants that the file holds; they bound what may be folded.
-    pub held: usize,
+    /// What its compilation may still cost.
+    pub budget: Budget,
 }
 
 impl Graph {
+    /// An empty graph that draws on `budget`.
+    pub fn within(budget: &Budget) -> Self {
+        Graph { budget: budget.clone(), ..Graph::default() }
+    }
+
     /// Adds a tensor.
     pub fn add_tensor(&mut self, tensor: Tensor) -> TensorId {
         self.tensors.push(tensor);
         self.tensors.len() - 1
     }
 
-    /// Adds a constant.
+    /// Adds a constant, its reals rounded to f32.
     pub fn add_constant(&mut self, name: impl Into<String>, value: impl Into<Arc<Array>>) -> TensorId {
-        let (name, value) = (name.into(), value.into());
+        let (name, value) = (name.into(), Arc::unwrap_or_clone(value.into()).stored());
         let (dtype, shape) = (value.dtype, value.shape.clone());
-        self.add_tensor(Tensor { name, dtype, shape, quant: None, value: Some(value) })
+        self.add_tensor(Tensor { name, dtype, shape, quant: None, value: Some(Arc::new(value)) })
     }
 
     /// Adds a tensor like `like` but with another shape and no value.

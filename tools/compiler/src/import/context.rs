@@ -6,13 +6,10 @@ use kinglet::DType;
 use kinglet_onnx::NodeProto;
 
 use super::scope::{Sequence, Value};
-use super::{Importer, MAX_FOLDED, fits, node_name};
+use super::{Importer, fits, node_name};
 use crate::array::Array;
-use crate::eval;
+use crate::fold;
 use crate::graph::{Node, Op, Quant, Tensor, TensorId};
-
-/// Most multiplications that a node may take to be folded; one that takes more is left to the runtime.
-pub(crate) const MAX_FOLD_COST: u64 = 1 << 31;
 
 /// Why a node cannot be imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,13 +175,9 @@ impl<'a, 'b> Context<'a, 'b> {
                 None
             } else {
                 let values: Vec<Option<&Array>> = values.iter().map(|v| v.and_then(|v| v.as_deref())).collect();
-                let n = self.importer.frame.graph.tensors[t].len();
-                let cheap = n <= self.importer.budget && eval::cost(&self.importer.frame.graph, &node) <= MAX_FOLD_COST;
-                cheap.then(|| Arc::new(eval::node(&self.importer.frame.graph, &node, &values)))
+                let graph = &self.importer.frame.graph;
+                fold::affordable(graph, &node).then(|| Arc::new(fold::node(graph, &node, &values)))
             };
-            if let Some(v) = &value {
-                self.importer.budget = self.importer.budget.saturating_sub(v.len());
-            }
             self.importer.frame.evaluated.insert(t, value);
         }
         self.importer.frame.evaluated.get(&t).cloned().flatten()
@@ -207,21 +200,18 @@ impl<'a, 'b> Context<'a, 'b> {
         graph.nodes.iter().rev().find(|n| n.output == t).map_or(Ok(None), |n| Err(Box::new(n.clone())))
     }
 
-    /// Takes `n` elements from what may be folded.
+    /// Takes a constant of `n` elements from the budget.
     ///
     /// # Errors
-    /// If the file describes more than [`MAX_FOLDED`] elements that it does not hold.
-    pub fn reserve(&mut self, n: usize) -> Result<(), Failure> {
-        match self.importer.budget.checked_sub(n) {
-            Some(left) => self.importer.budget = left,
-            None => {
-                return Err(Failure::unsupported(
-                    format!("its constant result of {n} elements, with what was folded before, is too large"),
-                    format!("constants that the file does not hold may have {MAX_FOLDED} elements"),
-                ));
-            }
+    /// If the file describes more of what it does not hold than its budget covers.
+    pub fn reserve(&mut self, n: usize, dtype: DType) -> Result<(), Failure> {
+        if self.importer.budget.take(n as u64, n.saturating_mul(dtype.size()) as u64) {
+            return Ok(());
         }
-        Ok(())
+        Err(Failure::unsupported(
+            format!("its constant result of {n} elements, with what was folded before, goes beyond the budget"),
+            "a file may describe 64 MiB of constants, and 16 times its own size, that it does not hold",
+        ))
     }
 
     /// Constant integers of input `i` (axes, a shape, …).
@@ -290,21 +280,18 @@ impl<'a, 'b> Context<'a, 'b> {
         let graph = &mut self.importer.frame.graph;
         let output = graph.add_tensor(Tensor { name, dtype, shape: shape.to_vec(), quant, value: None });
         let node = Node::new(op, inputs.clone(), output, vec![node_name(self.proto)]);
-        let fold = !matches!(node.op, Op::Dequantize)
+        let fold = n > 0
+            && !matches!(node.op, Op::Dequantize)
             && inputs.iter().flatten().all(|&t| graph.tensors[t].value.is_some())
             && inputs.iter().any(|i| i.is_some())
-            && eval::cost(graph, &node) <= MAX_FOLD_COST;
-        if fold && n > 0 {
-            self.reserve(n)?;
-        }
-        let graph = &mut self.importer.frame.graph;
+            && fold::affordable(graph, &node);
         if fold || n == 0 {
             let values: Vec<Option<Arc<Array>>> =
                 inputs.iter().map(|i| i.and_then(|t| graph.tensors[t].value.clone())).collect();
             let value = if n == 0 {
-                empty(dtype, shape)
+                Array::from_bytes(dtype, shape, &[]).expect("a shape without elements")
             } else {
-                eval::node(graph, &node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>())
+                fold::node(graph, &node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>())
             };
             graph.tensors[output].value = Some(Arc::new(value));
         } else {
@@ -370,9 +357,3 @@ impl<'a, 'b> Context<'a, 'b> {
     }
 }
 
-fn empty(dtype: DType, shape: &[usize]) -> Array {
-    match dtype {
-        DType::F32 => Array::f32(shape, Vec::new()),
-        int => Array::int(int, shape, Vec::new()),
-    }
-}

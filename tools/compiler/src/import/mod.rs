@@ -18,16 +18,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kinglet::DType;
-use kinglet_onnx::{Dimension, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use kinglet_onnx::{Bytes, Dimension, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 pub(crate) use adopt::real;
-pub(crate) use context::MAX_FOLD_COST;
 pub use context::{Context, Failure};
 pub use scope::{Sequence, Value};
 pub use subgraph::{MAX_UNROLLED, Recurrence, Results};
 pub use tensor::{array_from_proto, dtype_from_onnx, is_native};
 
 use crate::array::Array;
+use crate::budget::Budget;
 use crate::graph::{Graph, Tensor};
 use crate::{Error, Options, Unsupported, ops};
 use scope::Frame;
@@ -35,13 +35,6 @@ use scope::Frame;
 /// Most elements a single tensor of a graph may have: more than any device this is for can hold, and few enough that a
 /// malformed shape cannot make the compiler allocate without bound.
 pub const MAX_ELEMENTS: usize = 1 << 31;
-/// Most elements of constants that a file may describe instead of holding them (masks, ranges, what folds away), besides
-/// some for each element that it does hold: a small file cannot make the compiler allocate without bound.
-pub const MAX_FOLDED: usize = 1 << 25;
-
-/// Most nodes of subgraphs that are imported, each as often as it is written out: loops in loops cannot make the compiler
-/// work without bound.
-pub const MAX_WRITTEN: usize = 1 << 17;
 
 /// Whether a tensor of this shape stays within [`MAX_ELEMENTS`], its strides included where an extent is 0.
 pub fn fits(shape: &[usize]) -> bool {
@@ -75,7 +68,7 @@ pub struct InputInfo {
 /// [`Error::Io`] if it cannot be read, otherwise as [`import`].
 pub fn import_file(path: &Path, options: &Options) -> Result<Graph, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
-    import(&bytes, path.parent(), options)
+    import_shared(bytes.into(), path.parent(), options)
 }
 
 /// Reads an ONNX model into a graph.
@@ -85,9 +78,18 @@ pub fn import_file(path: &Path, options: &Options) -> Result<Graph, Error> {
 /// [`Error::UnboundDimension`] if a symbolic dimension has no value, [`Error::Unsupported`] with every node that has no
 /// counterpart here.
 pub fn import(bytes: &[u8], base_dir: Option<&Path>, options: &Options) -> Result<Graph, Error> {
+    import_shared(Bytes::copy_from_slice(bytes), base_dir, options)
+}
+
+/// As [`import`]; constants stay in the memory that the bytes lie in.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_shared(bytes: Bytes, base_dir: Option<&Path>, options: &Options) -> Result<Graph, Error> {
+    let size = bytes.len();
     let model = decode(bytes)?;
     let proto = model.graph.as_ref().expect("decode has checked it");
-    let mut importer = Importer::new(&model, base_dir, options);
+    let mut importer = Importer::new(&model, base_dir, options, Budget::for_file(size));
     importer.initializers(proto)?;
     importer.inputs(proto)?;
     importer.nodes(proto)?;
@@ -103,20 +105,20 @@ pub fn import(bytes: &[u8], base_dir: Option<&Path>, options: &Options) -> Resul
 /// # Errors
 /// [`Error::Decode`] or [`Error::Model`] if the file is malformed.
 pub fn shape_of_inputs(bytes: &[u8]) -> Result<Vec<InputInfo>, Error> {
-    let model = decode(bytes)?;
+    let model = decode(Bytes::copy_from_slice(bytes))?;
     let graph = model.graph.as_ref().expect("decode has checked it");
     let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     graph.input.iter().filter(|i| !constants.contains(i.name.as_str())).map(input_info).collect()
 }
 
-fn decode(bytes: &[u8]) -> Result<ModelProto, Error> {
+fn decode(bytes: Bytes) -> Result<ModelProto, Error> {
     if bytes.is_empty() {
         return Err(Error::Decode("the file is empty".into()));
     }
     if bytes.starts_with(&kinglet::format::MAGIC) {
         return Err(Error::Decode("it is a compiled Kinglet model (.kgl)".into()));
     }
-    let model = ModelProto::from_bytes(bytes).map_err(|e| Error::Decode(e.to_string()))?;
+    let model = ModelProto::from_shared(bytes).map_err(|e| Error::Decode(e.to_string()))?;
     if model.graph.is_none() {
         return Err(Error::Decode("it holds no graph (is it an ONNX file?)".into()));
     }
@@ -155,28 +157,24 @@ pub(crate) struct Importer<'a> {
     /// Version of each operator set by domain.
     opsets: HashMap<String, i64>,
     unsupported: Vec<Unsupported>,
-    /// Elements that may still be folded; see [`MAX_FOLDED`].
-    budget: usize,
-    /// Nodes of subgraphs that may still be imported; see [`MAX_WRITTEN`].
-    writable: usize,
+    pub(crate) budget: Budget,
     /// Constants of the file that were read, by their place in it: a body that is written out reads them in every trip.
     read: HashMap<*const TensorProto, Arc<Array>>,
 }
 
 impl<'a> Importer<'a> {
-    fn new(model: &ModelProto, base_dir: Option<&'a Path>, options: &'a Options) -> Self {
+    fn new(model: &ModelProto, base_dir: Option<&'a Path>, options: &'a Options, budget: Budget) -> Self {
         let opsets = model.opset_import.iter().map(|o| (o.domain.clone(), o.version));
         let mut opsets: HashMap<String, i64> = opsets.collect();
         opsets.insert(String::new(), model.opset(""));
         Importer {
-            frame: Frame::default(),
+            frame: Frame::within(&budget),
             outer: Vec::new(),
             options,
             base_dir,
             opsets,
             unsupported: Vec::new(),
-            budget: MAX_FOLDED,
-            writable: MAX_WRITTEN,
+            budget,
             read: HashMap::new(),
         }
     }
@@ -188,7 +186,9 @@ impl<'a> Importer<'a> {
             return Ok(value.clone());
         }
         let value = Arc::new(array_from_proto(t, self.base_dir)?);
-        self.budget = self.budget.saturating_add(value.len().saturating_mul(8));
+        if t.data_location == 1 {
+            self.budget.grant(value.len() * value.dtype.size());
+        }
         self.read.insert(place, value.clone());
         Ok(value)
     }
@@ -198,7 +198,6 @@ impl<'a> Importer<'a> {
             // A type the runtime lacks may still be an unused leftover, so it only fails where it is used.
             match self.read(t) {
                 Ok(value) => {
-                    self.frame.graph.held += value.len();
                     let id = self.frame.graph.add_constant(t.name.clone(), value);
                     self.frame.define(t.name.clone(), Value::Tensor(id));
                 }

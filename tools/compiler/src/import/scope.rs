@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Importer;
 use crate::array::Array;
+use crate::budget::Budget;
 use crate::graph::{Graph, Tensor, TensorId};
 
 /// What a name of the file stands for.
@@ -46,6 +47,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// An empty frame whose graph draws on `budget`.
+    pub(crate) fn within(budget: &Budget) -> Self {
+        Frame { graph: Graph::within(budget), ..Frame::default() }
+    }
+
     /// What a name stands for in this graph.
     pub(crate) fn find(&self, name: &str) -> Option<&Value> {
         self.scopes.iter().rev().find_map(|s| s.get(name))

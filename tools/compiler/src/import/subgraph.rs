@@ -3,13 +3,16 @@
 use kinglet_onnx::GraphProto;
 
 use super::scope::{Frame, Sequence, Value};
-use super::{Context, Failure, Importer, MAX_WRITTEN, node_name};
+use super::{Context, Failure, Importer, node_name};
 use crate::Error;
 use crate::array::Array;
 use crate::graph::{Body, Node, Op, Tensor, TensorId};
 
 /// Most trips of a loop that are written out one by one, where a loop has no body that every trip can share.
 pub const MAX_UNROLLED: usize = 1024;
+
+/// Operations that a node costs each time it is imported.
+const A_NODE: u64 = 1 << 14;
 
 /// A loop as its operator describes it.
 pub struct Recurrence<'p> {
@@ -72,7 +75,7 @@ impl<'a> Context<'a, '_> {
         }
         let carried = inputs.len();
         if loops.counted {
-            self.reserve(trips)?;
+            self.reserve(trips, kinglet::DType::I64)?;
             let counter = crate::array::Array::i64s(&(0..trips as i64).collect::<Vec<_>>());
             inputs.push(self.add_constant(counter));
         }
@@ -82,7 +85,8 @@ impl<'a> Context<'a, '_> {
         let scanned = inputs.len() - carried;
 
         let refused = self.importer.unsupported.len();
-        let outside = std::mem::take(&mut self.importer.frame);
+        let inside = Frame::within(&self.importer.budget);
+        let outside = std::mem::replace(&mut self.importer.frame, inside);
         self.importer.outer.push(outside);
         let result = self.importer.body(loops, &inputs, carried);
         let outside = self.importer.outer.pop().expect("pushed above");
@@ -253,12 +257,12 @@ impl Importer<'_> {
                 inputs.len()
             )));
         }
-        self.writable = self.writable.checked_sub(graph.node.len() + 1).ok_or_else(|| {
-            Failure::unsupported(
-                format!("its graph, with those that were written out before, has more than {MAX_WRITTEN} nodes"),
+        if !self.budget.take((graph.node.len() as u64 + 1) * A_NODE, 0) {
+            return Err(Failure::unsupported(
+                "its graph is written out so often that this goes beyond the budget of a compilation",
                 "export loops with a fixed number of trips, carrying tensors of fixed shapes",
-            )
-        })?;
+            ));
+        }
         for (formal, value) in graph.input.iter().zip(inputs) {
             self.frame.define(formal.name.clone(), value);
         }

@@ -92,7 +92,7 @@ impl Lowerer<'_> {
         let out = self.shape(node.output).to_vec();
         if after == Some(ReduceOp::Mean) {
             let n: usize = axes.iter().map(|&a| self.shape(t)[a]).product();
-            let n = self.constant(DType::I64, &[1], (n as i64).to_le_bytes().to_vec());
+            let n = self.constant(DType::I64, &[1], (n as i64).to_le_bytes());
             let y = self.buffer_tensor(node.output);
             self.emit_binary(node, BinaryOp::Div, (x, &out), (n, &[1]), (y, &out))?;
         } else if after == Some(ReduceOp::L2) {

@@ -39,7 +39,7 @@ pub fn dft(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         _ => (n, 2),
     };
     // Rows: (position, part) of the input; columns: (position, part) of the output.
-    c.reserve(given.saturating_mul(parts * m * out_parts))?;
+    c.reserve(given.saturating_mul(parts * m * out_parts), DType::F32)?;
     let mut matrix = vec![0f64; given * parts * m * out_parts];
     let scale = if inverse { 1.0 / n as f64 } else { 1.0 };
     let sign = if inverse { 1.0 } else { -1.0 };

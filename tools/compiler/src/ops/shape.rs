@@ -69,8 +69,8 @@ fn checked_shape(dims: &[i64]) -> Result<Vec<usize>, Failure> {
 pub fn constant_of_shape(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let shape = constant_shape(c, 0)?;
     let n = shape.iter().product::<usize>();
-    c.reserve(n)?;
     let fill = c.tensor("value")?.unwrap_or_else(|| Arc::new(Array::f32(&[1], vec![0.0])));
+    c.reserve(n, fill.dtype)?;
     if fill.len() != 1 {
         return Err(Failure::malformed("the value is no single element"));
     }
@@ -103,22 +103,30 @@ pub fn size(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 
 /// `Range`.
 pub fn range(c: &mut Context<'_, '_>) -> Result<(), Failure> {
-    let mut v = Vec::new();
+    let mut bounds = Vec::new();
     for (i, what) in ["the start", "the limit", "the step"].into_iter().enumerate() {
         let t = c.input(i)?;
         let value = c.constant(t, what)?;
-        v.push((value.as_scalar().ok_or_else(|| Failure::malformed("a bound is no scalar"))?, value.dtype));
+        if value.len() != 1 {
+            return Err(Failure::malformed("a bound is no scalar"));
+        }
+        bounds.push(value);
     }
-    let ((start, dtype), (limit, _), (step, _)) = (v[0], v[1], v[2]);
+    let dtype = bounds[0].dtype;
+    let v: Vec<f64> = bounds.iter().map(|b| b.reals()[0]).collect();
+    let (start, limit, step) = (v[0], v[1], v[2]);
     let n = ((limit - start) / step).ceil().max(0.0);
     if !n.is_finite() || n > 1e8 {
         return Err(Failure::malformed(format!("a range from {start} to {limit} by {step}")));
     }
-    c.reserve(n as usize)?;
-    let values = (0..n as usize).map(|i| start + i as f64 * step);
-    let array = match dtype {
-        DType::F32 => Array::f32(&[n as usize], values.collect()),
-        int => Array::int(int, &[n as usize], values.map(|v| v as i64).collect()),
+    let n = n as usize;
+    c.reserve(n, dtype)?;
+    let array = if dtype == DType::F32 {
+        let (start, step) = (start as f32, step as f32);
+        Array::f32(&[n], (0..n).map(|i| f64::from(start + i as f32 * step)).collect())
+    } else {
+        let (start, step) = (bounds[0].ints()[0], bounds[2].ints()[0]);
+        Array::int(dtype, &[n], (0..n as i64).map(|i| start.wrapping_add(i.wrapping_mul(step))).collect())
     };
     let y = c.add_constant(array);
     c.output(0, y);

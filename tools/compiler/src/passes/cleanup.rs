@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::eval;
+use crate::fold;
 use crate::graph::moves_nothing;
 use crate::graph::{Graph, Op, TensorId};
-use crate::import::{MAX_FOLD_COST, MAX_FOLDED};
 
 /// Folds constants except dequantised ones, and tidies up.
 pub fn cleanup(graph: &mut Graph) {
@@ -19,7 +18,7 @@ pub fn fold_all(graph: &mut Graph) {
 }
 
 fn run(graph: &mut Graph, dequantize: bool) {
-    fold(graph, dequantize);
+    fold_constants(graph, dequantize);
     loop {
         simplify(graph);
         let before = graph.nodes.len();
@@ -30,23 +29,19 @@ fn run(graph: &mut Graph, dequantize: bool) {
     }
 }
 
-fn fold(graph: &mut Graph, dequantize: bool) {
-    // What would be larger, with all constants there already are, or takes long is left to the runtime.
-    let there: usize = graph.tensors.iter().filter_map(|t| t.value.as_ref()).map(|v| v.len()).sum();
-    let mut budget = MAX_FOLDED.saturating_add(graph.held.saturating_mul(16)).saturating_sub(there);
+fn fold_constants(graph: &mut Graph, dequantize: bool) {
     for i in 0..graph.nodes.len() {
         let node = &graph.nodes[i];
         let foldable = dequantize || !matches!(node.op, Op::Dequantize);
         if !foldable || node.inputs.iter().flatten().any(|&t| graph.tensors[t].value.is_none()) {
             continue;
         }
-        let n: usize = node.outputs().map(|t| graph.tensors[t].len()).sum();
-        if graph.tensors[node.output].value.is_some() || n > budget || eval::cost(graph, node) > MAX_FOLD_COST {
+        // What the budget does not cover is left to the runtime.
+        if graph.tensors[node.output].value.is_some() || !fold::affordable(graph, node) {
             continue;
         }
-        budget -= n;
         let values: Vec<_> = node.inputs.iter().map(|t| t.and_then(|t| graph.tensors[t].value.clone())).collect();
-        let results = eval::outputs(graph, node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>());
+        let results = fold::outputs(graph, node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>());
         let computed: Vec<TensorId> = node.outputs().collect();
         for (t, value) in computed.into_iter().zip(results) {
             graph.tensors[t].value = Some(Arc::new(value));

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::eval;
+use crate::fold;
 use crate::graph::{Graph, Layout, Node, Op, TensorId};
 
 /// Rewrites windowed operators to channels-last form and sinks transposes.
@@ -106,7 +106,7 @@ impl State<'_> {
         }
         let node = Node::new(Op::Transpose { perm: perm.clone() }, vec![Some(source)], new, vec![]);
         if let Some(value) = self.graph.tensors[source].value.clone() {
-            self.graph.tensors[new].value = Some(Arc::new(eval::node(self.graph, &node, &[Some(&value)])));
+            self.graph.tensors[new].value = Some(Arc::new(fold::node(self.graph, &node, &[Some(&value)])));
         } else {
             self.graph.nodes.push(node);
         }

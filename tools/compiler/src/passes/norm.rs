@@ -145,7 +145,7 @@ fn combine(graph: &mut Graph, op: BinaryOp, a: TensorId, b: TensorId) -> TensorI
     let shape = broadcast(&va.shape, &vb.shape).expect("both broadcast to the same shape");
     let output = graph.add_like(a, &shape, ":combined");
     let node = Node::new(Op::Binary(op), vec![Some(a), Some(b)], output, Vec::new());
-    let value = crate::eval::node(graph, &node, &[Some(&va), Some(&vb)]);
+    let value = crate::fold::node(graph, &node, &[Some(&va), Some(&vb)]);
     graph.tensors[output].value = Some(std::sync::Arc::new(value));
     output
 }

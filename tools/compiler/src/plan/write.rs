@@ -210,14 +210,7 @@ fn explained<'a>(e: kinglet::Error, mut steps: impl Iterator<Item = &'a PlanStep
 
 /// Loads the file the way the runtime does, from aligned memory.
 fn verify(kgl: &[u8]) -> Result<(), kinglet::Error> {
-    // A cache line is 64-byte aligned by its type, and plain data.
-    #[repr(C, align(64))]
-    #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-    struct Line([u8; 64]);
-    let mut lines = vec![Line([0; 64]); kgl.len().div_ceil(64)];
-    let flat: &mut [u8] = bytemuck::cast_slice_mut(&mut lines);
-    flat[..kgl.len()].copy_from_slice(kgl);
-    Model::load(&flat[..kgl.len()]).map(|_| ())
+    Model::load(crate::fold::Lines::default().holding(kgl)).map(|_| ())
 }
 
 fn report(l: &Lowered, layout: &Layout) -> Report {

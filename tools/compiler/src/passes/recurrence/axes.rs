@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::array::Array;
-use crate::eval;
+use crate::fold;
 use crate::graph::{Graph, Node, Op, Tensor, TensorId};
 
 /// What an axis stands for: time, or one of the names that a search gives out.
@@ -100,7 +100,7 @@ fn append(graph: &mut Graph, op: Op, t: TensorId, shape: &[usize]) -> TensorId {
     let new = graph.add_like(t, shape, ":arranged");
     let node = Node::new(op, vec![Some(t)], new, Vec::new());
     match graph.tensors[t].value.clone() {
-        Some(value) => graph.tensors[new].value = Some(Arc::new(eval::node(graph, &node, &[Some(&value)]))),
+        Some(value) => graph.tensors[new].value = Some(Arc::new(fold::node(graph, &node, &[Some(&value)]))),
         None => graph.nodes.push(node),
     }
     new

@@ -43,7 +43,7 @@ fn find(graph: &Graph, links: &Links, i: usize) -> Option<(Node, TensorId, Scan)
     let reads = |n: &&Node| matches!(n.op, Op::Reduce { op: ReduceOp::Sum, .. }) && n.inputs[0] == Some(product.output);
     let readout = graph.nodes.iter().find(reads)?;
 
-    let mut inner = Graph::default();
+    let mut inner = Graph::within(&graph.budget);
     let operands = [h, factor, added, c];
     let [h_in, e_in, added_in, c_in] = operands.map(|t| inner.add_tensor(graph.tensors[t].clone()));
     inner.inputs = vec![h_in, e_in, added_in, c_in];

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::array::Array;
-use crate::eval;
+use crate::fold;
 use crate::graph::{Body, Graph, Node, Op, Tensor, TensorId};
 
 /// Fewest results worth a loop.
@@ -193,7 +193,7 @@ impl<'a> Search<'a> {
         }
         let mut values = values.iter();
         let operands: Vec<Option<&Array>> = model.inputs.iter().map(|t| t.and_then(|_| values.next())).collect();
-        let same = !carried.is_empty() && eval::node(self.graph, model, &operands) == *self.graph.value(here)?;
+        let same = !carried.is_empty() && fold::node(self.graph, model, &operands) == *self.graph.value(here)?;
         same.then_some(carried)
     }
 
@@ -313,7 +313,7 @@ impl Template<'_, '_> {
 impl Rolled {
     /// Writes the loop in place of the stack.
     fn write(self, graph: &mut Graph) {
-        let mut inner = Graph::default();
+        let mut inner = Graph::within(&graph.budget);
         let mut ids: HashMap<TensorId, TensorId> = HashMap::new();
         let add = |inner: &mut Graph, tensor: Tensor| inner.add_tensor(Tensor { value: None, ..tensor });
         let mut inputs = Vec::new();

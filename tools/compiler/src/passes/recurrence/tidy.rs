@@ -55,7 +55,7 @@ fn scan_what_is_counted(graph: &mut Graph, node: &mut Node, body: &mut Body) {
                 let transpose = Node::new(Op::Transpose { perm }, vec![Some(outer)], whole, reader.source.clone());
                 match graph.tensors[outer].value.clone() {
                     Some(v) => {
-                        let value = crate::eval::node(graph, &transpose, &[Some(&v)]);
+                        let value = crate::fold::node(graph, &transpose, &[Some(&v)]);
                         graph.tensors[whole].value = Some(Arc::new(value));
                     }
                     None => graph.nodes.push(transpose),
