@@ -191,6 +191,20 @@ impl Array {
         Array { dtype: self.dtype, shape: shape.to_vec(), data }
     }
 
+    /// Whether all positions of an axis hold the same bits.
+    pub fn repeats(&self, axis: usize) -> bool {
+        fn all<T: PartialEq>(v: &[T], run: usize, whole: usize) -> bool {
+            v.chunks(whole.max(1)).all(|v| v[run..] == v[..v.len() - run])
+        }
+        let run: usize = self.shape[axis + 1..].iter().product();
+        let whole = self.shape[axis] * run;
+        match &self.data {
+            _ if self.is_empty() => true,
+            Data::Reals(v) => all(&v.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), run, whole),
+            Data::Stored(bytes) => all(bytes, run * self.dtype.size(), whole * self.dtype.size()),
+        }
+    }
+
     /// Whether all elements have the same bits.
     pub fn is_uniform(&self) -> bool {
         match &self.data {

@@ -356,4 +356,3 @@ impl<'a, 'b> Context<'a, 'b> {
         !self.importer.outer.is_empty()
     }
 }
-

@@ -55,7 +55,7 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
     }
     let n = shape.iter().product::<usize>();
     let raw = if t.data_location == 1 {
-        Some(external_data(t, base_dir).map_err(bad)?)
+        Some(external_data(t, base_dir, n.checked_mul(width(onnx, dtype))).map_err(bad)?)
     } else {
         (!t.raw_data.is_empty()).then(|| t.raw_data.clone())
     };
@@ -94,6 +94,15 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
     array.ok_or_else(|| mismatch(found))
 }
 
+/// Bytes of an element in the file.
+fn width(onnx: DataType, dtype: DType) -> usize {
+    match onnx {
+        DataType::Double | DataType::Uint64 => 8,
+        DataType::Uint32 => 4,
+        _ => dtype.size(),
+    }
+}
+
 /// Whether a type can hold this integer.
 fn stores(dtype: DType, v: i32) -> bool {
     match dtype {
@@ -102,27 +111,48 @@ fn stores(dtype: DType, v: i32) -> bool {
     }
 }
 
-fn external_data(t: &TensorProto, base_dir: Option<&Path>) -> Result<Bytes, String> {
+/// The `wanted` bytes of a tensor from the file that it names, which must be a plain file in the model's folder.
+fn external_data(t: &TensorProto, base_dir: Option<&Path>, wanted: Option<usize>) -> Result<Bytes, String> {
     use std::io::{Read, Seek, SeekFrom};
     let get = |key: &str| t.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
     let location = get("location").ok_or("external data without a location")?;
-    // The file names its own data: it must not reach outside its folder.
+    // The file names its own data: it must not reach outside its folder, by its name or by a link.
     let inside = Path::new(location).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    let outside = || format!("external data `{location}` lies outside the model's folder");
     if !inside {
-        return Err(format!("external data `{location}` lies outside the model's folder"));
+        return Err(outside());
     }
-    let path = base_dir.ok_or("external data needs the model's folder")?.join(location);
+    // An empty parent is the folder the process is in.
+    let folder = base_dir.ok_or("external data needs the model's folder")?;
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let path = folder.join(location);
     let number = |key: &str| get(key).map(|v| v.parse::<u64>().map_err(|_| format!("external data: bad {key} `{v}`")));
     let offset = number("offset").transpose()?.unwrap_or(0);
     let fail = |e: std::io::Error| format!("external data {}: {e}", path.display());
-    let mut file = std::fs::File::open(&path).map_err(fail)?;
+    let real = path.canonicalize().map_err(fail)?;
+    if !real.starts_with(folder.canonicalize().map_err(fail)?) {
+        return Err(outside());
+    }
+    // Opening a pipe would wait for whoever writes to it.
+    if !std::fs::metadata(&real).map_err(fail)?.is_file() {
+        return Err(format!("external data {} is no plain file", path.display()));
+    }
+    let mut file = std::fs::File::open(&real).map_err(fail)?;
     let size = file.metadata().map_err(fail)?.len();
     let length = number("length").transpose()?.unwrap_or(size.saturating_sub(offset));
     if offset.checked_add(length).is_none_or(|end| end > size) {
         return Err(format!("external data {}: {length} bytes at {offset} go beyond its {size}", path.display()));
     }
+    // Only what the shape has room for is read, however long the file is.
+    let length = usize::try_from(length).ok().filter(|&n| Some(n) == wanted).ok_or_else(|| {
+        format!("external data {}: {length} bytes for a tensor of shape {:?}", path.display(), t.dims)
+    })?;
+    let mut data = Vec::new();
+    data.try_reserve_exact(length).map_err(|_| format!("no memory for {length} bytes of external data"))?;
     file.seek(SeekFrom::Start(offset)).map_err(fail)?;
-    let mut data = vec![0; length as usize];
-    file.read_exact(&mut data).map_err(fail)?;
+    file.take(length as u64).read_to_end(&mut data).map_err(fail)?;
+    if data.len() < length {
+        return Err(format!("external data {} ends while it is read", path.display()));
+    }
     Ok(data.into())
 }

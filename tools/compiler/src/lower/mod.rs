@@ -8,7 +8,7 @@ mod reduce;
 mod sequence;
 mod strides;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kinglet::format::words::Record;
 use kinglet::{DType, StepKind, Target};
@@ -128,11 +128,10 @@ pub fn lower(graph: &Graph, target: Target) -> std::result::Result<Lowered, Erro
         l.out.inputs.push(p);
     }
     l.nodes();
-    if !l.unsupported.is_empty() {
-        return Err(Error::Unsupported(l.unsupported));
+    if l.unsupported.is_empty() {
+        l.outputs();
     }
-    l.outputs();
-    Ok(l.out)
+    if l.unsupported.is_empty() { Ok(l.out) } else { Err(Error::Unsupported(l.unsupported)) }
 }
 
 /// The name of the last ONNX node that a node came from, or of its output.
@@ -152,6 +151,8 @@ pub(crate) struct Lowerer<'a> {
     unsupported: Vec<Unsupported>,
     /// Where constants are, by a hash of their content, so that equal ones are stored once.
     packed: HashMap<u64, Vec<usize>>,
+    /// Hashes of the constants that are tables of look-ups.
+    tables: HashSet<u64>,
 }
 
 /// What a step needs besides kind, parameters and operands.
@@ -173,7 +174,10 @@ impl Extra {
 
 impl<'a> Lowerer<'a> {
     fn new(graph: &'a Graph, target: Target) -> Self {
+        let tables = graph.nodes.iter().filter(|n| matches!(n.op, Op::Gather { .. })).filter_map(|n| n.inputs[0]);
+        let hash = |t: TensorId| Some(kinglet::format::checksum(&graph.value(t)?.to_bytes(), 0));
         Lowerer {
+            tables: tables.filter_map(hash).collect(),
             graph,
             target,
             out: Lowered::default(),
@@ -187,18 +191,21 @@ impl<'a> Lowerer<'a> {
 
     fn nodes(&mut self) {
         for node in &self.graph.nodes {
-            if let Err(e) = self.node(node) {
-                self.unsupported.push(Unsupported {
-                    node: name_of(self.graph, node),
-                    op: node.op.name(),
-                    reason: e.reason,
-                    remedy: e.remedy,
-                });
+            let lowered = self.node(node);
+            if !self.note(node, lowered) {
                 for t in node.outputs() {
                     self.buffer_tensor(t);
                 }
             }
         }
+    }
+
+    /// Keeps the reason why a node has no kernel; `true` if it has one.
+    fn note(&mut self, node: &Node, lowered: Result<()>) -> bool {
+        let Err(NoKernel { reason, remedy }) = lowered else { return true };
+        let (name, op) = (name_of(self.graph, node), node.op.name());
+        self.unsupported.push(Unsupported { node: name, op, reason, remedy });
+        false
     }
 
     fn node(&mut self, node: &'a Node) -> Result<()> {
@@ -419,17 +426,21 @@ impl<'a> Lowerer<'a> {
         let mut taken: Vec<Place> = self.out.inputs.iter().map(|&p| self.out.tensors[p].place.clone()).collect();
         for i in 0..self.graph.outputs.len() {
             let t = self.graph.outputs[i];
-            let mut p = self.operand(t);
-            let place = self.out.tensors[p].place.clone();
-            if taken.contains(&place) || matches!(place, Place::Weights(_)) {
-                let copy = self.out.tensors[p].clone();
-                let fresh = self.new_buffer();
-                let q = self.add(PlanTensor { place: fresh, ..copy });
+            let computed = self.value(t).is_none().then(|| self.operand(t));
+            let own = computed.filter(|&p| {
+                let place = &self.out.tensors[p].place;
+                !taken.contains(place) && !matches!(place, Place::Weights(_))
+            });
+            let p = own.unwrap_or_else(|| {
+                let place = self.new_buffer();
+                let copy = self.describe(t, place);
+                let p = self.add(copy);
                 let source = self.graph.tensors[t].name.clone();
                 let node = Node::new(Op::Reshape, vec![Some(t)], t, vec![source]);
-                self.copy_all(&node, p, q);
-                p = q;
-            }
+                let written = self.write_value(&node, t, p);
+                self.note(&node, written);
+                p
+            });
             taken.push(self.out.tensors[p].place.clone());
             self.out.outputs.push(p);
         }

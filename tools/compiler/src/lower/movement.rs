@@ -7,7 +7,7 @@ use super::strides::{contiguous, merge};
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::broadcast_strides;
 use crate::graph::moves_nothing;
-use crate::graph::{Layout, Node, Op, Tensor};
+use crate::graph::{Layout, Node, Op, Tensor, TensorId};
 
 /// A block of elements to be copied.
 pub(super) struct Block {
@@ -19,6 +19,21 @@ pub(super) struct Block {
 }
 
 impl Lowerer<'_> {
+    /// Writes the value of graph tensor `t` to other memory, as part of `node`.
+    pub(super) fn write_value(&mut self, node: &Node, t: TensorId, to: PlanTensorId) -> Result<()> {
+        if let Some(value) = self.value(t).filter(|v| v.len() > 1 && v.is_uniform()) {
+            // Zeros, as a rule: one is stored and spread.
+            let x = self.constant(value.dtype, &[1], &value.to_bytes()[..value.dtype.size()]);
+            let shape = self.shape(t).to_vec();
+            let stub = Node::new(Op::Expand, vec![Some(t)], node.output, node.source.clone());
+            return self.emit_copy(&stub, x, to, &Block::into_all(&shape, 0, vec![0; shape.len()]));
+        }
+        let x = self.operand(t);
+        let stub = Node::new(Op::Reshape, vec![Some(t)], node.output, node.source.clone());
+        self.copy_all(&stub, x, to);
+        Ok(())
+    }
+
     pub(super) fn movement(&mut self, node: &Node) -> Result<()> {
         let t = node.inputs[0].expect("has an input");
         let (tx, ty) = (&self.graph.tensors[t], &self.graph.tensors[node.output]);

@@ -40,6 +40,17 @@ impl Product<'_> {
     }
 }
 
+/// Operations that it takes to pack a weight.
+const PACKING: u64 = 16;
+
+/// The right side of a matrix product as the step reads it.
+struct Right {
+    shape: Vec<usize>,
+    transposed: bool,
+    /// Where it lies, if not where its tensor does.
+    place: Option<PlanTensorId>,
+}
+
 /// Weights and what goes with them, in the runtime's types.
 struct Constants {
     weights: PlanTensorId,
@@ -140,7 +151,12 @@ impl Lowerer<'_> {
         let (a, b) = (node.inputs[0].expect("a"), node.inputs[1].expect("b"));
         let (sa, sb) = (self.shape(a).to_vec(), self.shape(b).to_vec());
         let (bias, residual) = tail(node, post);
-        if self.value(b).is_some() && sb.len() == 2 && !transpose_a && self.value(a).is_none() {
+        if bias.is_none() && *post == Post::default() {
+            if let Some(table) = self.tied(b, *transpose_b) {
+                return self.dynamic(node, None, table);
+            }
+        }
+        if self.value(b).is_some() && sb.len() == 2 && !transpose_a {
             let (k, n) = if *transpose_b { (sb[1], sb[0]) } else { (sb[0], sb[1]) };
             let rows = sa.iter().product::<usize>() / k;
             let transpose_b = *transpose_b;
@@ -166,13 +182,40 @@ impl Lowerer<'_> {
         if *post != Post::default() {
             return Err(no_kernel("a product of two computed tensors with something fused into it", ""));
         }
-        self.dynamic(node, bias)
+        let right = Right { shape: sb, transposed: *transpose_b, place: None };
+        self.dynamic(node, bias, right)
     }
 
-    fn dynamic(&mut self, node: &Node, bias: Option<TensorId>) -> Result<()> {
-        let Op::MatMul { transpose_a, transpose_b, .. } = node.op else { unreachable!("a matrix product") };
+    /// A constant matrix that is also a table of look-ups (an embedding tied to the head of its model), as the table has it:
+    /// packed for the product it would be stored twice.
+    fn tied(&mut self, b: TensorId, transposed: bool) -> Option<Right> {
+        let value = self.value(b).filter(|v| v.shape.len() == 2 && !self.tables.is_empty())?;
+        let (n, k) = if transposed { (value.shape[0], value.shape[1]) } else { (value.shape[1], value.shape[0]) };
+        let (size, bytes) = (value.dtype.size(), value.to_bytes());
+        let turned = |bytes: &[u8]| -> Vec<u8> {
+            let (rows, columns) = (value.shape[0], value.shape[1]);
+            let element = |i: usize| (i % rows * columns + i / rows) * size;
+            (0..rows * columns).flat_map(|i| &bytes[element(i)..][..size]).copied().collect()
+        };
+        let is_table = |bytes: &[u8]| self.tables.contains(&kinglet::format::checksum(bytes, 0));
+        let (shape, transposed, bytes) = if is_table(&bytes) {
+            (value.shape.clone(), transposed, bytes)
+        } else {
+            let bytes = turned(&bytes);
+            let shape = if transposed { vec![k, n] } else { vec![n, k] };
+            is_table(&bytes).then(|| (shape, !transposed, bytes.into()))?
+        };
+        let place = self.store(&bytes);
+        let mut tensor = self.describe(b, place);
+        tensor.shape.clone_from(&shape);
+        Some(Right { shape, transposed, place: Some(self.add(tensor)) })
+    }
+
+    fn dynamic(&mut self, node: &Node, bias: Option<TensorId>, right: Right) -> Result<()> {
+        let Op::MatMul { transpose_a, .. } = node.op else { unreachable!("a matrix product") };
         let (a, b, y) = (node.inputs[0].expect("a"), node.inputs[1].expect("b"), node.output);
-        let (sa, sb, sy) = (self.shape(a).to_vec(), self.shape(b).to_vec(), self.shape(y).to_vec());
+        let Right { shape: sb, transposed: transpose_b, place } = right;
+        let (sa, sy) = (self.shape(a).to_vec(), self.shape(y).to_vec());
         let lead = &sy[..sy.len() - 2];
         let [m, n] = [sy[sy.len() - 2], sy[sy.len() - 1]];
         let k = if transpose_a { sa[sa.len() - 2] } else { sa[sa.len() - 1] };
@@ -216,7 +259,7 @@ impl Lowerer<'_> {
             q_hi,
         };
         let batch: usize = lead.iter().product();
-        let (pa, pb) = (self.operand(a), self.operand(b));
+        let (pa, pb) = (self.operand(a), place.unwrap_or_else(|| self.operand(b)));
         let extra = Extra { rows: batch * m, macs: (batch * m * n * k) as u64, in_place: 0 };
         let Some(bias) = bias else {
             let py = self.buffer_tensor(y);
@@ -241,6 +284,13 @@ impl Lowerer<'_> {
     fn constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
         if p.bias.is_some_and(|b| self.value(b).is_none()) {
             return Err(no_kernel("its bias is not constant", ""));
+        }
+        let packed = self.graph.tensors[p.weights].len() as u64;
+        if !self.graph.budget.take(PACKING * packed, 0) {
+            return Err(no_kernel(
+                "packing its weights goes beyond the budget of a compilation",
+                "share fewer constants",
+            ));
         }
         match self.single_quant(p.x) {
             Some(x) => self.int_constants(node, p, depthwise, x),

@@ -122,9 +122,12 @@ impl Lowerer<'_> {
         let x = self.operand(t);
         let mut operands = vec![Some(x), None, None];
         let mut period = 1;
+        let longest = parameters.iter().flatten().map(|&p| self.period(p, &shape)).max().unwrap_or(1);
+        // Written out over what lies behind their axis, parameters of channels that come first could take as much room as x.
+        let own: usize = parameters.iter().flatten().map(|&p| self.shape(p).iter().product::<usize>()).sum();
+        let constant = constant && longest <= 2 * own.max(1);
         if constant {
-            let lens = parameters.iter().flatten().map(|&p| self.period(p, &shape));
-            period = lens.max().unwrap_or(1);
+            period = longest;
             for (slot, p) in operands[1..].iter_mut().zip(&parameters) {
                 *slot = p.map(|p| self.repeated(p, &shape, period));
             }

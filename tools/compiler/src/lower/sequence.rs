@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use kinglet::kernels::{LegendreMemory, MAX_ORDER, MAX_STATE, MEMORY_LANES, SelectiveScan};
 use kinglet::{DType, StepKind};
 
-use super::movement::Block;
 use super::{Extra, Lowerer, PlanTensor, PlanTensorId, Result, no_kernel};
 use crate::graph::moves_nothing;
 use crate::graph::{Body, Graph, Node, Op, TensorId};
@@ -22,7 +21,7 @@ impl<'a> Lowerer<'a> {
         let uses = body.graph.use_counts();
         for (k, &m) in memory.iter().enumerate() {
             if uses[body.graph.inputs[k]] > 0 {
-                self.start(node, operands[k], m)?;
+                self.write_value(node, operands[k], m)?;
             }
         }
         let mut inputs = Vec::new();
@@ -76,21 +75,6 @@ impl<'a> Lowerer<'a> {
         let (place, advance) = (self.out.tensors[p].place.clone(), self.out.tensors[p].advance);
         let tensor = PlanTensor { advance, ..self.describe(t, place) };
         self.add(tensor)
-    }
-
-    /// Writes the first value of something carried.
-    fn start(&mut self, node: &Node, t: TensorId, memory: PlanTensorId) -> Result<()> {
-        if let Some(value) = self.value(t).filter(|v| v.len() > 1 && v.is_uniform()) {
-            // Zeros, as a rule: one is stored and spread.
-            let x = self.constant(value.dtype, &[1], &value.to_bytes()[..value.dtype.size()]);
-            let shape = self.shape(t).to_vec();
-            let stub = Node::new(Op::Expand, vec![Some(t)], node.output, node.source.clone());
-            return self.emit_copy(&stub, x, memory, &Block::into_all(&shape, 0, vec![0; shape.len()]));
-        }
-        let x = self.operand(t);
-        let stub = Node::new(Op::Reshape, vec![Some(t)], node.output, node.source.clone());
-        self.copy_all(&stub, x, memory);
-        Ok(())
     }
 
     /// Lets the nodes of a body compute straight into what is carried and into the slices, where nothing is in the way.

@@ -6,12 +6,14 @@ mod cleanup;
 mod crop;
 mod gelu;
 pub mod layout;
+mod lookup;
 mod lut;
 mod norm;
 mod post;
 pub mod quant;
 pub mod recurrence;
 mod scale;
+mod shrink;
 mod split;
 mod util;
 
@@ -35,10 +37,12 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("split products", split::split),
     ("recognise normalisations", norm::recognise),
     ("merge biases", bias::merge),
+    ("look up bytes", lookup::look_up_bytes),
     ("absorb quantisation", quant::absorb),
     ("fold dequantised constants", cleanup::fold_all),
     ("recognise quantised normalisations", norm::recognise),
     ("fold scales", scale::fold),
+    ("shrink constants", shrink::shrink),
     ("channels last", layout::channels_last),
     ("tabulate", lut::tabulate),
     ("fuse activations and residuals", post::fuse),
