@@ -71,7 +71,8 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
         (Section::Metadata, strings(&metadata)),
         (Section::Weights, lowered.weights),
     ];
-    let kgl = assemble(&sections, layout, target)?;
+    // The sections go with it: the weights are there twice at most, here and when the file is checked.
+    let kgl = assemble(sections, layout, target)?;
     verify(&kgl).map_err(|e| explained(e, steps()))?;
     Ok((kgl, Report { onnx_nodes: graph.onnx_nodes, ..report }))
 }
@@ -160,11 +161,12 @@ fn strings(list: &[String]) -> Vec<u8> {
     out
 }
 
-fn assemble(sections: &[(Section, Vec<u8>)], layout: &Layout, target: Target) -> Result<Vec<u8>, Error> {
-    let mut out = vec![0u8; HEADER_BYTES + sections.len() * SECTION_ENTRY_BYTES];
-    let table_end = out.len();
+fn assemble(sections: Vec<(Section, Vec<u8>)>, layout: &Layout, target: Target) -> Result<Vec<u8>, Error> {
+    let table_end = HEADER_BYTES + sections.len() * SECTION_ENTRY_BYTES;
+    let mut out = Vec::with_capacity(table_end + sections.iter().map(|(_, data)| data.len() + ALIGN).sum::<usize>());
+    out.resize(table_end, 0u8);
     let mut table = Vec::new();
-    for (id, data) in sections {
+    for (id, data) in &sections {
         out.resize(out.len().next_multiple_of(ALIGN), 0);
         table.extend([*id as u32, out.len() as u32, data.len() as u32, 0]);
         out.extend_from_slice(data);
@@ -187,7 +189,7 @@ fn assemble(sections: &[(Section, Vec<u8>)], layout: &Layout, target: Target) ->
     out[6..8].copy_from_slice(&(target as u16).to_le_bytes());
     out[CHECKED_FROM..CHECKED_FROM + head.len() * 4].copy_from_slice(&bytes(&head));
     let mut sum = checksum(&out[CHECKED_FROM..table_end], u64::from(VERSION) | u64::from(target as u16) << 16);
-    for (id, data) in sections {
+    for (id, data) in &sections {
         if *id != Section::Weights {
             sum = checksum(data, sum);
         }
