@@ -1,6 +1,6 @@
 //! What can go wrong around a model on this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kinglet::DType;
 
@@ -16,6 +16,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A model could not be read from where it comes from.
+    #[error("cannot read the model: {0}")]
+    Read(std::io::Error),
     /// The file is no model that this runtime executes.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -63,4 +66,15 @@ pub enum Error {
         /// The type it has.
         dtype: DType,
     },
+}
+
+impl Error {
+    /// The same of the model at `path`.
+    pub(crate) fn of_file(self, path: &Path) -> Error {
+        match self {
+            Error::Read(source) => Error::Io { path: path.to_path_buf(), source },
+            Error::Runtime(source) => Error::File { path: path.to_path_buf(), source },
+            other => other,
+        }
+    }
 }

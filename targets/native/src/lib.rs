@@ -4,7 +4,7 @@
 //! model.kgl ── ModelFile (mapped, checked) ──► OwnedSession (file + arena + kernels + Pool) ── run ──► outputs
 //! ```
 //!
-//! * [`ModelFile`] maps a file and checks it once; several sessions share one.
+//! * [`ModelFile`] maps a file and checks plan and weights once ([`Open`] says otherwise); several sessions share one.
 //! * [`OwnedSession`] is a self-contained [`kinglet::Session`]: it can be stored, sent to another thread and dropped like
 //!   any other value.
 //! * [`Pool`] implements [`kinglet::Workers`] with threads that spin briefly, then park.
@@ -31,7 +31,7 @@ mod testing;
 
 pub use clock::Nanos;
 pub use error::Error;
-pub use model_file::ModelFile;
+pub use model_file::{ModelFile, Open};
 pub use pool::Pool;
 pub use session::OwnedSession;
 

@@ -27,6 +27,11 @@ fn strings(list: &[&str]) -> Vec<u8> {
 
 /// A model of one step, `y = max(x, 0)`, over `n` rows of one f32 each.
 pub(crate) fn relu_model(n: u32) -> Vec<u8> {
+    relu_model_with_weights(n, &[])
+}
+
+/// The same model with constant data that no step reads.
+pub(crate) fn relu_model_with_weights(n: u32, weights: &[u8]) -> Vec<u8> {
     let bytes = n * 4;
     let second = bytes.next_multiple_of(ALIGN as u32);
     let mut dims = [0; MAX_RANK];
@@ -74,7 +79,7 @@ pub(crate) fn relu_model(n: u32) -> Vec<u8> {
             (Section::Steps, steps),
             (Section::Bands, Vec::new()),
             (Section::Io, io),
-            (Section::Weights, Vec::new()),
+            (Section::Weights, weights.to_vec()),
             (Section::Names, strings(&["x", "y", "relu", "relu"])),
         ],
     )
@@ -91,7 +96,10 @@ fn assemble(arena: u32, sections: &[(Section, Vec<u8>)]) -> Vec<u8> {
     }
     let mut file = MAGIC.to_vec();
     let total = (start + data.len()) as u32;
-    let header = [u32::from(VERSION), 0, 0, 0, 0, total, arena, 0, arena, sections.len() as u32];
+    let weights = sections.iter().find(|(id, _)| *id == Section::Weights).map_or(&[][..], |(_, w)| w);
+    let weights = checksum(weights, 0);
+    let (low, high) = (weights as u32, (weights >> 32) as u32);
+    let header = [u32::from(VERSION), 0, 0, low, high, total, arena, 0, arena, sections.len() as u32];
     header.iter().for_each(|w| words(w, &mut file));
     file.resize(HEADER_BYTES, 0);
     file.extend(table);
