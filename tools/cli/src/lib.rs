@@ -4,8 +4,8 @@
 //! `commands/` holds one command: its arguments and what it does with the compiler (`kinglet-compiler`) and the runtime
 //! (`kinglet-native`). What several commands need is a module here.
 //!
-//! Exit status: 0 ok, 1 the work failed, 2 wrong usage. Results go to standard output, everything else (errors, notes,
-//! progress) to standard error.
+//! Exit status: 0 ok, 1 the work failed, 2 wrong usage (`error.rs` has the rule). Results go to standard output, everything
+//! else (errors, notes, progress) to standard error.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -24,6 +24,7 @@ mod oracle;
 mod progress;
 mod random;
 mod table;
+mod terminal;
 #[cfg(test)]
 mod testing;
 mod values;
@@ -37,6 +38,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{bench, convert, inspect, profile, run as run_command, verify, zoo};
 use crate::error::Error;
 use crate::io::{PipeSafe, Streams};
+use crate::terminal::{LONGEST, Printable};
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,7 @@ pub fn run<A: Into<OsString> + Clone>(
     err: &mut dyn Write,
 ) -> Status {
     let (mut out, mut err) = (PipeSafe::new(out), PipeSafe::new(err));
+    let (mut out, mut err) = (Printable(&mut out), Printable(&mut err));
     let mut streams = Streams { out: &mut out, err: &mut err };
     let result = dispatch(args, &mut streams).and_then(|status| {
         streams.out.flush()?;
@@ -99,12 +102,19 @@ fn dispatch<A: Into<OsString> + Clone>(
     args: impl IntoIterator<Item = A>,
     streams: &mut Streams<'_>,
 ) -> Result<Status, Error> {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(message) => {
-            let to: &mut dyn Write = if message.use_stderr() { streams.err } else { streams.out };
-            write!(to, "{}", message.render())?;
-            return Ok(if message.use_stderr() { Status::Usage } else { Status::Ok });
+        Err(message) if message.use_stderr() => {
+            // The message repeats arguments, which may be names of files; they have no line breaks in it either.
+            let tame = args.iter().map(|a| terminal::line(&a.to_string_lossy(), LONGEST).into_owned());
+            let message = Cli::try_parse_from(tame).err().unwrap_or(message);
+            write!(streams.err, "{}", message.render())?;
+            return Ok(Status::Usage);
+        }
+        Err(help) => {
+            write!(streams.out, "{}", help.render())?;
+            return Ok(Status::Ok);
         }
     };
     match cli.command {

@@ -2,9 +2,13 @@
 
 use std::io::Write;
 
+use crate::terminal;
+
 /// Widest cell that is printed whole. Exporters join names of several layers into one of hundreds of letters; the end tells
 /// them apart, so that is what stays.
 const WIDEST: usize = 48;
+/// Longest cell in a column that is not cut. Names of inputs are met in full, unless they are no names.
+const LONGEST: usize = 200;
 
 /// A table whose columns are as wide as their widest cell. Cells of columns whose title begins with `>` stand right; those
 /// of columns whose title begins with `<` lose their beginning where they are too wide (`--json` has everything).
@@ -28,7 +32,9 @@ impl Table {
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let cells = cells.into_iter().zip(&self.cut).map(|(cell, &cut)| if cut { shortened(cell) } else { cell });
+        let shown =
+            |cell: String, cut: bool| terminal::line(&if cut { shortened(cell) } else { cell }, LONGEST).into_owned();
+        let cells = cells.into_iter().zip(&self.cut).map(|(cell, &cut)| shown(cell, cut));
         self.rows.push(cells.collect());
     }
 
@@ -116,6 +122,18 @@ mod tests {
         let long = "x".repeat(300) + "/end";
         let cell = shortened(long);
         assert!(cell.starts_with('…') && cell.ends_with("/end") && cell.chars().count() == WIDEST);
+    }
+
+    #[test]
+    fn a_cell_stays_in_its_line() {
+        let mut t = Table::new(&["name", "<from"]);
+        t.row(["a\nb".to_string(), "\u{1b}[2J".to_string()]);
+        t.row(["x".repeat(1 << 20), "y".repeat(1 << 20)]);
+        let mut out = Vec::new();
+        t.print(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().count() == 3 && text.len() < 2000, "{text}");
+        assert!(text.contains("a\\u000ab") && text.contains("\\u001b[2J"), "{text}");
     }
 
     #[test]

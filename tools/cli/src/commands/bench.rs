@@ -17,6 +17,7 @@ use crate::io::Streams;
 use crate::model::Source;
 use crate::progress::Progress;
 use crate::table::{Table, bytes, nanos};
+use crate::terminal::{LONGEST, line};
 
 /// Measure how long a run takes
 #[derive(clap::Args)]
@@ -128,7 +129,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     row("load", time(work.load_ns));
     row("arena", bytes(arena as u64));
     row("weights", bytes(weights as u64));
-    writeln!(streams.out, "{}", args.model.display())?;
+    writeln!(streams.out, "{}", line(&args.model.display().to_string(), LONGEST))?;
     table.print(streams.out)?;
     Ok(Status::Ok)
 }

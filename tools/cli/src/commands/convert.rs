@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::io::Streams;
 use crate::model::Onnx;
 use crate::table::{Table, bytes, grouped};
+use crate::terminal::{LONGEST, line};
 use crate::{Status, atomic_write};
 
 /// Compile an ONNX model into a .kgl file
@@ -123,7 +124,7 @@ impl Summary<'_> {
         row("arena", format!("{}, {:.3} x the lower bound of {bound}", bytes(r.arena_bytes as u64), self.ratio()));
         row("MACs", grouped(r.macs));
         row("file size", bytes(self.file_bytes as u64));
-        writeln!(out, "{}", self.args.output.display())?;
+        writeln!(out, "{}", line(&self.args.output.display().to_string(), LONGEST))?;
         table.print(out)
     }
 }

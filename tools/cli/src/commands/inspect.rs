@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::io::Streams;
 use crate::model::Source;
 use crate::table::{Table, bytes, grouped, shape};
+use crate::terminal::{LONGEST, line};
 
 /// Longest piece of a metadata value that the table shows.
 const SHOWN: usize = 80;
@@ -38,7 +39,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     if args.json {
         writeln!(streams.out, "{:#}", to_json(&model, file.bytes().len()))?;
     } else {
-        writeln!(streams.out, "{}", args.model.display())?;
+        writeln!(streams.out, "{}", line(&args.model.display().to_string(), LONGEST))?;
         print(&model, file.bytes().len(), streams.out)?;
     }
     Ok(Status::Ok)
@@ -127,11 +128,12 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
         writeln!(out, "\nmetadata")?;
     }
     for (key, value) in model.metadata() {
-        let mut line: String = value.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // Labels stand one on a line: a space between them reads better than what a line break is written as.
+        let mut text: String = value.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
         if value.chars().nth(SHOWN).is_some() {
-            line += " …";
+            text += " …";
         }
-        writeln!(out, "  {key} = {line}")?;
+        writeln!(out, "  {} = {}", line(key, SHOWN), line(&text, LONGEST))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::io::Streams;
 use crate::progress::Progress;
 use crate::table::{Table, grouped, nanos, shape};
+use crate::terminal::{LONGEST, line};
 use crate::{Status, atomic_write};
 
 /// Measure the time each step takes
@@ -190,7 +191,8 @@ impl Profile<'_> {
         }
         let (run, runs) = (nanos(self.run_ns as f64), self.args.repeat.runs);
         let plural = if self.threads == 1 { "" } else { "s" };
-        let model = self.args.model.display();
+        let model = self.args.model.display().to_string();
+        let model = line(&model, LONGEST);
         writeln!(out, "{model}: {run} a run, median of {runs} on {} thread{plural}", self.threads)?;
         table.print(out)
     }

@@ -16,6 +16,7 @@ use crate::inputs::{self, fill_all_but, options, require_all};
 use crate::io::{Streams, npz};
 use crate::model::{Source, input_name};
 use crate::table::shape;
+use crate::terminal::{LONGEST, line};
 use crate::values;
 
 /// Values a summary shows of each output.
@@ -168,7 +169,7 @@ fn print_summary(session: &OwnedSession, out: &mut dyn Write) -> Result<()> {
     for (i, Port { name, tensor }) in outputs(&session.model()).into_iter().enumerate() {
         let raw = values::numbers(tensor.dtype(), session.output_bytes(i)?);
         let number = |v| number(tensor.dtype(), v);
-        write!(out, "{name}: {} {}", tensor.dtype().name(), shape(tensor.shape()))?;
+        write!(out, "{}: {} {}", line(&name, LONGEST), tensor.dtype().name(), shape(tensor.shape()))?;
         if let Some((scale, zero_point)) = tensor.quantization().filter(|&q| q != (1.0, 0)) {
             write!(out, ", scale {scale}, zero point {zero_point}")?;
         }
@@ -208,7 +209,7 @@ fn print_top(session: &OwnedSession, k: usize, out: &mut dyn Write) -> Result<()
         let probabilities = if given { values.to_vec() } else { values::softmax(values) };
         let what = if given { "probabilities as the model gives them" } else { "softmax of the model's values" };
         let place = if classes < reals.len() { format!(" [{row}]") } else { String::new() };
-        writeln!(out, "top {} of {}{place} ({what})", k.min(values.len()), port.name)?;
+        writeln!(out, "top {} of {}{place} ({what})", k.min(values.len()), line(&port.name, LONGEST))?;
         let mut table = crate::table::Table::new(&[">", ">probability", ">value", ">class", "label"]);
         for (rank, class) in values::largest(values, k).into_iter().enumerate() {
             let probability = format!("{:.2} %", 100.0 * probabilities[class]);

@@ -99,7 +99,7 @@ fn build(args: &Build, streams: &mut Streams<'_>) -> Result<()> {
         zoo::Error::UnknownModel { .. } | zoo::Error::Size { .. } | zoo::Error::Choice { .. } => {
             Error::usage(e.to_string())
         }
-        _ => Error::failed(e.to_string()),
+        _ => Error::lines(&e.to_string()),
     };
     let architecture = zoo::find(&args.name).map_err(usage)?.architecture;
     let size = args.size.map(|(height, width)| (height, width.unwrap_or_else(|| architecture.width_of(height))));

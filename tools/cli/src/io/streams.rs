@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Result, Write};
 
+use crate::terminal::{LONGEST, line};
+
 /// Standard output and standard error, or what a test has in their place.
 pub struct Streams<'a> {
     /// Results.
@@ -14,12 +16,12 @@ impl Streams<'_> {
     /// Tells the user something that does not stop the work.
     pub fn note(&mut self, text: impl std::fmt::Display) {
         // A note that nobody can read is no reason to stop either.
-        let _ = writeln!(self.err, "note: {text}");
+        let _ = writeln!(self.err, "note: {}", line(&text.to_string(), LONGEST));
     }
 
     /// Warns the user of something that is probably not meant.
     pub fn warn(&mut self, text: impl std::fmt::Display) {
-        let _ = writeln!(self.err, "warning: {text}");
+        let _ = writeln!(self.err, "warning: {}", line(&text.to_string(), LONGEST));
     }
 }
 
