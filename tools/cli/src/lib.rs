@@ -17,6 +17,8 @@ mod describe;
 mod error;
 mod image;
 mod inputs;
+#[cfg(unix)]
+mod interrupt;
 mod io;
 mod model;
 #[cfg(feature = "oracle")]
@@ -39,6 +41,9 @@ use crate::commands::{bench, convert, inspect, profile, run as run_command, veri
 use crate::error::Error;
 use crate::io::{PipeSafe, Streams};
 use crate::terminal::{LONGEST, Printable};
+
+#[cfg(unix)]
+pub use crate::interrupt::end_on_signals;
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,6 +40,14 @@ impl Source {
         if kgl { Ok(Source::Kgl(Arc::new(ModelFile::open(path)?))) } else { Ok(Source::Onnx(Onnx::open(path)?)) }
     }
 
+    /// The files that the model lies in: the model at `path`, and those that an ONNX file refers to.
+    pub fn files(&self, path: &Path) -> Vec<PathBuf> {
+        match self {
+            Source::Kgl(_) => vec![path.to_path_buf()],
+            Source::Onnx(onnx) => onnx.files(),
+        }
+    }
+
     /// The inputs as the file declares them.
     pub fn inputs(&self) -> Vec<InputInfo> {
         match self {
@@ -100,6 +108,26 @@ impl Onnx {
         let bytes = read_file(path)?;
         let inputs = kinglet_compiler::shape_of_inputs(&bytes).map_err(|e| Error::compiler(path, &e))?;
         Ok(Onnx { path: path.to_path_buf(), bytes, inputs })
+    }
+
+    /// The file and those that it keeps tensors in.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.path.clone()];
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        // It was decoded before; what does not decode refers to nothing.
+        let mut graphs: Vec<_> = ModelProto::from_bytes(&self.bytes).ok().and_then(|m| m.graph).into_iter().collect();
+        while let Some(graph) = graphs.pop() {
+            let mut tensors = graph.initializer;
+            for attribute in graph.node.into_iter().flat_map(|n| n.attribute) {
+                graphs.extend(attribute.g);
+                tensors.extend(attribute.t);
+            }
+            let locations = tensors.into_iter().flat_map(|t| t.external_data).filter(|e| e.key == "location");
+            files.extend(locations.map(|e| folder.join(e.value)));
+        }
+        files.sort();
+        files.dedup();
+        files
     }
 
     /// The inputs as the file declares them.

@@ -53,6 +53,8 @@ pub struct Repeat {
 pub struct Workload {
     /// The session.
     pub session: OwnedSession,
+    /// The file as it was opened.
+    source: Source,
     /// Time to map and check the model; for an `.onnx`, to check what was compiled.
     pub load_ns: u64,
     inputs: Vec<Vec<u8>>,
@@ -73,7 +75,12 @@ impl Workload {
         });
         let session = OwnedSession::new(file?, repeat.threads.count())?;
         let inputs = random_bytes(&session.model(), repeat.seed);
-        Ok(Workload { session, load_ns, inputs })
+        Ok(Workload { session, source, load_ns, inputs })
+    }
+
+    /// The files that the model lies in.
+    pub fn files(&self, model: &Path) -> Vec<PathBuf> {
+        self.source.files(model)
     }
 
     /// Writes the inputs and runs once; returns how long the run alone took.

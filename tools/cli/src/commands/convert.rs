@@ -1,19 +1,20 @@
 //! `kinglet convert`: an ONNX file becomes a `.kgl`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kinglet::Target;
 use kinglet_compiler::{Options, Report};
 use serde_json::{Value, json};
 
+use crate::Status;
 use crate::args::Dims;
-use crate::error::{Error, Result};
+use crate::atomic_write::Output;
+use crate::error::Result;
 use crate::io::Streams;
 use crate::model::Onnx;
 use crate::table::{Table, bytes, grouped};
 use crate::terminal::{LONGEST, line};
-use crate::{Status, atomic_write};
 
 /// Compile an ONNX model into a .kgl file
 #[derive(clap::Args)]
@@ -21,7 +22,7 @@ pub struct Args {
     /// The ONNX model
     #[arg(value_name = "IN.onnx")]
     model: PathBuf,
-    /// The file to write
+    /// The file to write; it must be none that is read
     #[arg(short, long, value_name = "OUT.kgl")]
     output: PathBuf,
     /// What to compile for
@@ -47,12 +48,9 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let onnx = Onnx::open(&args.model)?;
     onnx.check_dims(&args.dims, streams)?;
     let target = Target::from_name(&args.target).unwrap_or_default();
-    let same = |a: &Path, b: &Path| a.canonicalize().ok().is_some_and(|a| b.canonicalize().ok() == Some(a));
-    if same(&args.model, &args.output) {
-        return Err(Error::usage(format!("{} is the model itself: give the plan another name", args.output.display())));
-    }
+    let file = Output::new(&args.output, || onnx.files())?;
     let compiled = onnx.compile(&Options { target, ..args.dims.options() })?;
-    atomic_write::write(&args.output, |file| file.write_all(&compiled.kgl))?;
+    file.write(|sink| sink.write_all(&compiled.kgl))?;
     let summary = Summary { args, target, report: &compiled.report, file_bytes: compiled.kgl.len() };
     if args.json {
         writeln!(streams.out, "{:#}", summary.json())?

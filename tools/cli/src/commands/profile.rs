@@ -10,13 +10,14 @@ use kinglet_native::Nanos;
 use serde_json::{Value, json};
 
 use super::bench::{Repeat, Workload, percentile};
+use crate::Status;
+use crate::atomic_write::Output;
 use crate::describe::{self, StepInfo};
 use crate::error::Result;
 use crate::io::Streams;
 use crate::progress::Progress;
 use crate::table::{Table, grouped, nanos, shape};
 use crate::terminal::{LONGEST, line};
-use crate::{Status, atomic_write};
 
 /// Measure the time each step takes
 #[derive(clap::Args)]
@@ -93,6 +94,7 @@ impl Observer for Recorder {
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let mut work = Workload::open(&args.model, &args.repeat, streams)?;
+    let file = args.trace.as_deref().map(|path| Output::new(path, || work.files(&args.model))).transpose()?;
     let steps = describe::steps(&work.session.model());
     for _ in 0..args.repeat.warmup {
         work.run(&mut Quiet)?;
@@ -107,9 +109,9 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
         progress.tick();
     }
     drop(progress);
-    if let Some(path) = &args.trace {
+    if let Some(file) = &file {
         let trace = trace(&steps, &recorder.spans);
-        atomic_write::write(path, |file| write!(file, "{trace}"))?;
+        file.write(|sink| write!(sink, "{trace}"))?;
     }
     runs.sort_unstable();
     let profile = Profile::new(args, steps, &recorder.medians(), percentile(&runs, 50), work.session.threads());

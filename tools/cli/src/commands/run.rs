@@ -8,6 +8,7 @@ use kinglet_native::OwnedSession;
 
 use crate::Status;
 use crate::args::{Dims, InputFiles, Threads};
+use crate::atomic_write::Output;
 use crate::audio::{self, AudioFlags, Sound};
 use crate::describe::{Port, outputs};
 use crate::error::{Error, Result};
@@ -29,7 +30,7 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     files: InputFiles,
-    /// Write every output under its name, type and shape
+    /// Write every output under its name, type and shape; the file must be none that is read
     #[arg(long, value_name = "FILE.npz")]
     outputs: Option<PathBuf>,
     #[command(flatten)]
@@ -45,9 +46,19 @@ pub struct Args {
     dims: Dims,
 }
 
+impl Args {
+    /// Every file that the command reads.
+    fn files(&self, source: &Source) -> Vec<PathBuf> {
+        let named = self.files.input.iter().map(|(_, path)| path);
+        let others = named.chain(&self.files.inputs).chain(&self.image.image).chain(&self.audio.audio);
+        source.files(&self.model).into_iter().chain(others.cloned()).collect()
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let source = Source::open(&args.model)?;
+    let file = args.outputs.as_deref().map(|path| Output::new(path, || args.files(&source))).transpose()?;
     source.check_dims(&args.dims, streams)?;
     let declared = source.inputs();
     let arrays = inputs::read(&args.files, &declared, streams)?;
@@ -75,7 +86,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     require_all(|name| arrays.contains_key(name) || of_media == Some(name), &declared, &args.files)?;
 
     let mut session = OwnedSession::new(source.ready(&options)?, args.threads.count())?;
-    let mut collected = args.outputs.as_ref().map(|_| Vec::new());
+    let mut collected = file.as_ref().map(|_| Vec::new());
     let runs = media.as_ref().map_or(1, Media::runs);
     for run in 0..runs {
         fill_all_but(of_media, &mut session, &arrays)?;
@@ -102,7 +113,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
         }
     }
 
-    if let (Some(path), Some(collected)) = (&args.outputs, &collected) {
+    if let (Some(file), Some(collected)) = (&file, &collected) {
         let ports = outputs(&session.model());
         let mut entries: Vec<npz::Entry<'_>> = Vec::new();
         for (port, bytes) in ports.iter().zip(collected) {
@@ -110,7 +121,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
             let windows = (runs > 1).then_some(runs as u32);
             entries.push((port.name.clone(), t.dtype(), windows.iter().chain(t.shape()).copied().collect(), bytes));
         }
-        npz::write(path, &entries)?;
+        npz::write(file, &entries)?;
     }
     Ok(Status::Ok)
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use kinglet_models::zoo::{self, Checkpoint, Form, MODELS, Options, Source};
 
+use crate::Status;
+use crate::atomic_write::Output;
 use crate::error::{Error, Result};
 use crate::io::Streams;
 use crate::progress::Progress;
 use crate::table::{Table, bytes, grouped, shape};
-use crate::{Status, atomic_write};
 
 /// Write a published architecture as an ONNX model, with weights of a checkpoint or random ones
 #[derive(clap::Args)]
@@ -106,6 +107,7 @@ fn build(args: &Build, streams: &mut Streams<'_>) -> Result<()> {
     let options = Options { size, causal: args.causal, form: args.form };
     // What is wrong with the arguments is said before a file is read.
     zoo::summary(&args.name, &options).map_err(usage)?;
+    let output = Output::new(&args.output, || args.weights.iter().cloned().collect())?;
     let progress = Progress::spinner();
     progress.stage("building");
     let source = match &args.weights {
@@ -116,7 +118,7 @@ fn build(args: &Build, streams: &mut Streams<'_>) -> Result<()> {
     drop(source);
     let file = built.model.to_bytes();
     progress.stage("writing");
-    atomic_write::write(&args.output, |out| out.write_all(&file))?;
+    output.write(|out| out.write_all(&file))?;
     drop(progress);
     let mut table = Table::new(&["", ""]);
     let mut row = |name: &str, value: String| table.row([name.to_string(), value]);

@@ -10,7 +10,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::npy;
-use crate::atomic_write;
+use crate::atomic_write::Output;
 use crate::error::{Error, Result};
 
 /// An open `.npz` file.
@@ -50,8 +50,8 @@ impl Npz {
 pub type Entry<'a> = (String, DType, Vec<u32>, &'a [u8]);
 
 /// Writes an `.npz` file.
-pub fn write(path: &Path, entries: &[Entry<'_>]) -> Result<()> {
-    atomic_write::write(path, |sink| {
+pub fn write(file: &Output<'_>, entries: &[Entry<'_>]) -> Result<()> {
+    file.write(|sink| {
         let mut zip = ZipWriter::new(sink);
         for (i, (name, dtype, shape, bytes)) in entries.iter().enumerate() {
             // A graph may list an output twice; an archive holds a name once.
@@ -80,7 +80,8 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.path().join("t.npz");
         let floats: Vec<u8> = [1f32, f32::NAN].iter().flat_map(|v| v.to_le_bytes()).collect();
-        write(&path, &[("a/b:0".into(), DType::F32, vec![2], &floats), ("c".into(), DType::I8, vec![1, 1], &[0xff])])
+        let file = Output::new(&path, Vec::new).unwrap();
+        write(&file, &[("a/b:0".into(), DType::F32, vec![2], &floats), ("c".into(), DType::I8, vec![1, 1], &[0xff])])
             .unwrap();
         let mut npz = Npz::open(&path).unwrap();
         assert_eq!(npz.names(), ["a/b:0", "c"]);
