@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kinglet_compiler::Options;
+use kinglet_native::Open;
 
 /// How an ONNX model is to be read.
 #[derive(Args, Debug)]
@@ -49,9 +50,24 @@ pub struct InputFiles {
     /// An input from a .npy file or an ONNX tensor (.pb); may be given several times
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = named_file)]
     pub input: Vec<(String, PathBuf)>,
-    /// Inputs from the entries of an .npz file that are named like them; others are ignored
+    /// Inputs from the entries of an .npz file that are named like them; what --input gives goes before its entry
     #[arg(long, value_name = "FILE.npz")]
     pub inputs: Option<PathBuf>,
+}
+
+/// How a compiled model is opened.
+#[derive(Args, Debug)]
+pub struct Opening {
+    /// Do not compare the weights of a .kgl with their checksum: opens large files faster, and damaged ones
+    #[arg(long)]
+    no_check_weights: bool,
+}
+
+impl Opening {
+    /// What it says to the runtime.
+    pub fn how(&self) -> Open {
+        Open { check_weights: !self.no_check_weights, ..Open::default() }
+    }
 }
 
 /// How many threads to work with.

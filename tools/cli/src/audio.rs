@@ -10,11 +10,14 @@ use kinglet_compiler::{DimInfo, InputInfo};
 
 use crate::error::{Error, Result};
 use crate::inputs::describe;
+use crate::memory::{self, room};
 use crate::model::Source;
 use crate::values;
 
-/// Most samples that a sound and the silence after it may have: 18 hours at 16 kHz.
-const MAX_SAMPLES: usize = 1 << 30;
+/// Most samples that a sound and the silence after it may have: two hours at 16 kHz.
+const MAX_SAMPLES: usize = 1 << 27;
+/// Most values that its frames may have.
+const MAX_VALUES: usize = 1 << 27;
 
 /// The sound.
 #[derive(Args, Debug)]
@@ -62,21 +65,29 @@ pub fn read(path: &Path, input: &InputInfo, source: &Source) -> Result<Sound> {
     let (fixed, mels) = place(input)?;
     let settings = Settings::of(source, mels)?;
     let config = settings.config;
-    let mut memory = vec![0.0; config.memory()];
-    let mut log_mel = LogMel::new(config, &mut memory)
-        .map_err(|e| Error::failed(format!("metadata kinglet.audio: no frames for input {}: {e}", describe(input))))?;
+    let no_frames = |e: &dyn std::fmt::Display| {
+        Error::failed(format!("metadata kinglet.audio: no frames for input {}: {e}", describe(input)))
+    };
+    let mut block = room(config.memory()).map_err(|e| no_frames(&e))?;
+    block.resize(config.memory(), 0.0);
+    let mut log_mel = LogMel::new(config, &mut block).map_err(|e| no_frames(&e))?;
     let mut samples = decode(path, &config)?;
     let there = config.frames(samples.len());
     // An input whose number of frames is free takes the whole sound.
     let frames = fixed.unwrap_or(there.max(1));
     let step = (frames / 2).max(1);
     let windows = 1 + there.saturating_sub(frames).div_ceil(step);
-    let needed = config.samples(frames + (windows - 1) * step);
-    if needed.max(samples.len()) > MAX_SAMPLES {
-        return Err(Error::failed(format!("{needed} samples are too many for input {}", describe(input))));
+    let all = frames.saturating_add((windows - 1).saturating_mul(step));
+    let needed = config.samples(all).max(samples.len());
+    let count = all.max(config.frames(needed)).saturating_mul(mels);
+    if needed > MAX_SAMPLES || count > MAX_VALUES {
+        let text = format!("{needed} samples, {count} values in frames are too many for input {}", describe(input));
+        return Err(Error::failed(text));
     }
-    samples.resize(needed.max(samples.len()), 0.0);
-    let mut values = Vec::new();
+    let more = needed - samples.len();
+    memory::reserve(&mut samples, more).map_err(|e| Error::file(path, e))?;
+    samples.resize(needed, 0.0);
+    let mut values = room(count).map_err(|e| Error::file(path, e))?;
     log_mel.push(&samples, |frame| values.extend(frame.iter().map(|v| (v - settings.mean) / settings.std)));
     let seconds = |samples: usize| samples as f64 / f64::from(config.sample_rate);
     let window = |i: usize| {
@@ -150,6 +161,12 @@ fn decode(path: &Path, config: &LogMelConfig) -> Result<Vec<f32>> {
         return Err(Error::file(path, text));
     }
     let channels = usize::from(spec.channels).max(1);
+    if reader.len() as usize > MAX_SAMPLES {
+        return Err(Error::file(
+            path,
+            format_args!("{} samples are too many, at most {MAX_SAMPLES} are read", reader.len()),
+        ));
+    }
     let samples: std::result::Result<Vec<f32>, hound::Error> = match spec.sample_format {
         SampleFormat::Float => reader.into_samples().collect(),
         SampleFormat::Int => {

@@ -4,17 +4,18 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageReader};
 use kinglet::{DType, Tensor};
 use kinglet_compiler::{DimInfo, InputInfo};
 
 use crate::error::{Error, Result};
 use crate::inputs::describe;
+use crate::memory::room;
 use crate::model::Source;
 use crate::values;
 
-/// Most pixels a picture is resized to.
-const MAX_AREA: usize = 1 << 28;
+/// Most pixels of a picture, in its file and resized: 8192 by 8192. In f32, as which they are resized, they take 800 MB.
+const MAX_AREA: usize = 1 << 26;
 
 /// How pixels become numbers. What is not given comes from the model's metadata.
 #[derive(Args, Debug)]
@@ -63,17 +64,22 @@ pub fn read(path: &Path, flags: &ImageFlags, input: &InputInfo, source: &Source)
             Some(text) => (format!("--image-{name}"), Some(text.clone())),
             None => (format!("metadata kinglet.image.{name}"), source.metadata(&format!("kinglet.image.{name}"))),
         };
-        text.map_or_else(|| Ok(vec![default; channels]), |t| numbers(&t, channels, &origin))
+        text.map_or_else(
+            || Ok(vec![default; channels]),
+            |t| numbers(&t, channels, &origin).map_err(|text| said(flag.is_some(), text)),
+        )
     };
     let mean = setting(&flags.image_mean, "mean", 0.0)?;
     let std = setting(&flags.image_std, "std", 1.0)?;
     if std.contains(&0.0) {
-        return Err(Error::usage("the standard deviation of an image channel cannot be 0"));
+        let text = "the standard deviation of an image channel cannot be 0";
+        return Err(said(flags.image_std.is_some(), text.into()));
     }
     let mode = mode(flags, channels, source)?;
     if (mode == Mode::Gray) != (channels == 1) {
-        let text = format!("image mode {mode:?} does not fit the {channels} channels of input {}", describe(input));
-        return Err(Error::usage(text.to_lowercase()));
+        let name = if mode == Mode::Gray { "gray" } else { "rgb" };
+        let text = format!("image mode {name} does not fit the {channels} channels of input {}", describe(input));
+        return Err(said(flags.image_mode.is_some(), text));
     }
     let picture = decode(path)?;
     let (height, width) =
@@ -82,7 +88,7 @@ pub fn read(path: &Path, flags: &ImageFlags, input: &InputInfo, source: &Source)
         return Err(Error::failed(format!("{width}x{height} pixels are too many for input {}", describe(input))));
     }
     let pixels = pixels(picture, mode, height, width);
-    let mut values = Vec::with_capacity(pixels.len());
+    let mut values = room(pixels.len()).map_err(|e| Error::file(path, e))?;
     let area = height * width;
     for i in 0..pixels.len() {
         let (at, c) = if place.channels_last { (i, i % channels) } else { (i % area * channels + i / area, i / area) };
@@ -106,13 +112,18 @@ fn mode(flags: &ImageFlags, channels: usize, source: &Source) -> Result<Mode> {
 }
 
 /// One number for each channel, or one for all.
-fn numbers(text: &str, channels: usize, origin: &str) -> Result<Vec<f32>> {
+fn numbers(text: &str, channels: usize, origin: &str) -> std::result::Result<Vec<f32>, String> {
     let list: std::result::Result<Vec<f32>, _> = text.split(',').map(|n| n.trim().parse()).collect();
     match list {
         Ok(list) if list.iter().all(|v| v.is_finite()) && list.len() == channels => Ok(list),
         Ok(list) if list.len() == 1 && list[0].is_finite() => Ok(vec![list[0]; channels]),
-        _ => Err(Error::usage(format!("{origin}: `{text}` is not one number, nor {channels} separated by commas"))),
+        _ => Err(format!("{origin}: `{text}` is not one number, nor {channels} separated by commas")),
     }
+}
+
+/// What is wrong with a setting: wrong usage if a flag gave it, and else found in the model.
+fn said(by_flag: bool, text: String) -> Error {
+    if by_flag { Error::Usage(text) } else { Error::Failed(text) }
 }
 
 /// Where an image lies in an input.
@@ -148,7 +159,15 @@ impl Place {
 fn decode(path: &Path) -> Result<DynamicImage> {
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
     let reader = reader.map_err(|e| Error::file(path, e))?;
-    reader.decode().map_err(|e| Error::file(path, format_args!("cannot read it as a PNG or JPEG picture: {e}")))
+    let fail = |e| Error::file(path, format_args!("cannot read it as a PNG or JPEG picture: {e}"));
+    let decoder = reader.into_decoder().map_err(fail)?;
+    // The file says how large the picture is: a few kilobytes may promise gigabytes.
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_AREA as u64 {
+        let text = format!("{width}x{height} pixels are too many, at most {MAX_AREA} are read: make it smaller");
+        return Err(Error::file(path, text));
+    }
+    DynamicImage::from_decoder(decoder).map_err(fail)
 }
 
 /// The pixels in 0..1, row by row, channels innermost.
@@ -256,8 +275,13 @@ mod tests {
         for (mean, std) in [(Some("a"), None), (Some("1,2"), None), (None, Some("0")), (Some("nan"), None)] {
             assert!(matches!(read(&path, &flags(mean, std), &x, &source(&[])), Err(Error::Usage(_))));
         }
-        let gray = source(&[("kinglet.image.mode", "gray")]);
-        assert!(matches!(read(&path, &flags(None, None), &x, &gray), Err(Error::Usage(_))));
+        // The same mistakes in the model are no wrong usage.
+        for (key, value) in [("mode", "gray"), ("mode", "cmyk"), ("mean", "a"), ("std", "0"), ("std", "1,2")] {
+            let said = source(&[(&format!("kinglet.image.{key}"), value)]);
+            assert!(matches!(read(&path, &flags(None, None), &x, &said), Err(Error::Failed(_))), "{key} {value}");
+        }
+        let gray = ImageFlags { image_mode: Some(Mode::Gray), ..flags(None, None) };
+        assert!(matches!(read(&path, &gray, &x, &source(&[])), Err(Error::Usage(_))));
     }
 
     #[test]
@@ -281,9 +305,23 @@ mod tests {
         let x = input(DType::F32, &[1, 3, 8, 8]);
         let error = read(&path, &flags(None, None), &x, &source(&[])).unwrap_err();
         assert!(matches!(error, Error::Failed(_)) && error.to_string().contains("x.png"), "{error}");
+        // A picture of 2^40 pixels in 45 bytes: its header is read, and no more.
+        let mut bomb = std::fs::read(two_pixels(&dir)).unwrap();
+        bomb[16..24].copy_from_slice(&[0, 16, 0, 0, 0, 16, 0, 0]);
+        let crc = crc32(&bomb[12..29]);
+        bomb[29..33].copy_from_slice(&crc.to_be_bytes());
+        std::fs::write(&path, bomb).unwrap();
+        let error = read(&path, &flags(None, None), &x, &source(&[])).unwrap_err().to_string();
+        assert!(error.contains("x.png: 1048576x1048576 pixels are too many"), "{error}");
         for dims in [&[1, 2, 8, 8][..], &[3, 8, 8], &[2, 3, 8, 8]] {
             let error = read(&two_pixels(&dir), &flags(None, None), &input(DType::F32, dims), &source(&[]));
             assert!(matches!(error, Err(Error::Usage(_))), "{dims:?}");
         }
+    }
+
+    /// The checksum of a chunk of a PNG file.
+    fn crc32(bytes: &[u8]) -> u32 {
+        let bit = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+        !bytes.iter().fold(!0, |crc, &b| (0..8).fold(crc ^ u32::from(b), |crc, _| bit(crc)))
     }
 }

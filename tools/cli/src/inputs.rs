@@ -1,6 +1,6 @@
 //! Arrays for the inputs of a model: from files, checked against what the model declares, or random.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kinglet::{DType, Model};
 use kinglet_compiler::array::Array;
@@ -10,12 +10,16 @@ use kinglet_native::OwnedSession;
 use crate::args::{Dims, InputFiles};
 use crate::error::{Error, Result};
 use crate::io::npz::Npz;
-use crate::io::{Streams, read_tensor};
+use crate::io::{Streams, Wanted, read_tensor};
 use crate::model::input_name;
 use crate::random::Rng;
 
 /// Arrays by the name of their input, of the type it declares.
 pub type Arrays = BTreeMap<String, Array>;
+
+/// Most elements of an array for an input whose shape is not fixed: what is read is held as 8 bytes an element, so that this is
+/// a gigabyte.
+const MOST_ELEMENTS: usize = 1 << 27;
 
 /// Reads the arrays that `files` name for the `declared` inputs.
 pub fn read(files: &InputFiles, declared: &[InputInfo], streams: &mut Streams<'_>) -> Result<Arrays> {
@@ -28,18 +32,23 @@ pub fn read(files: &InputFiles, declared: &[InputInfo], streams: &mut Streams<'_
                 listed(declared)
             ))
         })?;
-        let array = accept(read_tensor(path)?, info, &path.display().to_string(), streams)?;
-        if arrays.insert(name.clone(), array).is_some() {
+        if arrays.contains_key(name) {
             return Err(Error::usage(format!("--input {name} is given twice")));
         }
+        let array = with_wanted(info, |wanted| read_tensor(path, wanted))?;
+        arrays.insert(name.clone(), accept(array, info, &path.display().to_string(), streams)?);
     }
     if let Some(path) = &files.inputs {
         let mut npz = Npz::open(path)?;
-        for info in declared {
-            if arrays.contains_key(&info.name) {
-                continue;
-            }
-            if let Some(array) = npz.get(&info.name)? {
+        let known: HashSet<&str> = declared.iter().map(|i| i.name.as_str()).collect();
+        let strange: Vec<String> = npz.names().into_iter().filter(|n| !known.contains(n.as_str())).collect();
+        if let Some(first) = strange.first() {
+            let more = if strange.len() > 1 { format!(" (nor do {} more)", strange.len() - 1) } else { String::new() };
+            let text = format!("entry `{first}` names no input of the model{more}; {}", listed(declared));
+            return Err(Error::file(path, text));
+        }
+        for info in declared.iter().filter(|i| !files.input.iter().any(|(name, _)| *name == i.name)) {
+            if let Some(array) = with_wanted(info, |wanted| npz.get(&info.name, wanted))? {
                 let origin = format!("{}: entry `{}`", path.display(), info.name);
                 arrays.insert(info.name.clone(), accept(array, info, &origin, streams)?);
             }
@@ -53,29 +62,41 @@ pub fn require_all<'a>(given: impl Fn(&str) -> bool, declared: &'a [InputInfo], 
     let missing: Vec<&'a InputInfo> = declared.iter().filter(|i| !given(&i.name)).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let list: Vec<String> = missing.iter().map(|i| describe(i)).collect();
-    let mut text = format!("nothing is given for {}: use --input {}=FILE", list.join(", "), first.name);
-    if let Some(path) = &files.inputs {
-        let names = Npz::open(path)?.names();
-        text += &format!(" ({} has the entries {})", path.display(), names.join(", "));
-    } else {
-        text += " or --inputs FILE.npz";
+    let text = format!("nothing is given for {}: use --input {}=FILE", list.join(", "), first.name);
+    match &files.inputs {
+        // The flag is there; that the archive lacks an entry is found inside a file.
+        Some(path) => {
+            let names = Npz::open(path)?.names();
+            Err(Error::failed(format!("{text} ({} has the entries {})", path.display(), names.join(", "))))
+        }
+        None => Err(Error::usage(text + " or --inputs FILE.npz")),
     }
-    Err(Error::usage(text))
 }
 
-/// Checks type and shape of an array against an input, and converts it where nothing is lost.
+/// Reads an array as the input wants it: the shape in the file's header decides whether its elements are read.
+fn with_wanted<T>(info: &InputInfo, read: impl FnOnce(&Wanted<'_>) -> Result<T>) -> Result<T> {
+    let size = |d: &DimInfo| match d {
+        DimInfo::Fixed(n) => Some(*n),
+        DimInfo::Symbol(_) => None,
+    };
+    // What a fixed shape promises is bounded by what a plan can hold.
+    let fixed = info.dims.iter().map(size).try_fold(1usize, |n, d| Some(n.saturating_mul(d?)));
+    let most = fixed.map_or(MOST_ELEMENTS, |n| n.min(u32::MAX as usize / info.dtype.size()));
+    let check = |shape: &[usize]| {
+        let fits = shape.len() == info.dims.len()
+            && shape.iter().zip(&info.dims).all(|(&n, d)| size(d).map_or(n > 0, |want| n == want));
+        let shape = crate::table::shape(shape);
+        if fits { Ok(()) } else { Err(format!("input {}: the array has shape {shape}", describe(info))) }
+    };
+    read(&Wanted { most, check: &check })
+}
+
+/// Checks the type of an array against an input, and converts it where nothing is lost.
 fn accept(array: Array, info: &InputInfo, origin: &str, streams: &mut Streams<'_>) -> Result<Array> {
-    let fail = |reason: String| Error::failed(format!("{origin}: input {}: {reason}", describe(info)));
-    let fits = array.shape.len() == info.dims.len()
-        && array.shape.iter().zip(&info.dims).all(|(&n, d)| match d {
-            DimInfo::Fixed(want) => n == *want,
-            DimInfo::Symbol(_) => n > 0,
-        });
-    if !fits {
-        return Err(fail(format!("the array has shape {}", crate::table::shape(&array.shape))));
-    }
     let rounded = array.dtype == DType::F32 && array.reals().iter().any(|&v| !v.is_nan() && f64::from(v as f32) != v);
-    let array = convert(array, info.dtype).map_err(fail)?.stored();
+    let array = convert(array, info.dtype)
+        .map_err(|reason| Error::failed(format!("{origin}: input {}: {reason}", describe(info))))?
+        .stored();
     if rounded {
         streams.note(format_args!("{origin}: f64 values are rounded to f32"));
     }
@@ -169,16 +190,14 @@ pub fn write(session: &mut OwnedSession, i: usize, bytes: &[u8]) -> Result<()> {
 }
 
 /// Random bytes for every input of a model.
-pub fn random_bytes(model: &Model<'_>, seed: u64) -> Vec<Vec<u8>> {
+pub fn random_bytes(model: &Model<'_>, seed: u64) -> Result<Vec<Vec<u8>>> {
     let mut rng = Rng::new(seed);
-    let inputs = (0..model.input_count()).filter_map(|i| model.input_tensor(i));
-    inputs
-        .map(|t| {
-            let t = model.tensor(t);
-            let shape: Vec<usize> = t.shape().iter().map(|&d| d as usize).collect();
-            rng.array(t.dtype(), &shape).to_bytes().into_owned()
-        })
-        .collect()
+    let mut one = |i: usize| {
+        let t = model.tensor(model.input_tensor(i)?);
+        let fail = |reason| Error::failed(format!("random values for input `{}`: {reason}", input_name(model, i)));
+        Some(rng.bytes(t.dtype(), t.len()).map_err(fail))
+    };
+    (0..model.input_count()).filter_map(&mut one).collect()
 }
 
 /// Random arrays for every declared input, whose symbolic dimensions `dims` must bind.
@@ -193,9 +212,9 @@ pub fn random_arrays(declared: &[InputInfo], dims: &Dims, seed: u64) -> Result<A
     let mut arrays = Arrays::new();
     for info in declared {
         let shape = info.dims.iter().map(|d| size(info, d)).collect::<Result<Vec<_>>>()?;
-        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n < 1 << 31);
-        elements.ok_or_else(|| Error::usage(format!("input {} is too large", describe(info))))?;
-        arrays.insert(info.name.clone(), rng.array(info.dtype, &shape));
+        let array = rng.array(info.dtype, &shape);
+        let fail = |reason| Error::failed(format!("random values for input {}: {reason}", describe(info)));
+        arrays.insert(info.name.clone(), array.map_err(fail)?);
     }
     Ok(arrays)
 }
@@ -209,9 +228,11 @@ mod tests {
         InputInfo { name: "x".into(), dtype, dims: dims.iter().map(dim).collect() }
     }
 
-    fn try_accept(array: Array, info: &InputInfo) -> (Result<Array>, String) {
+    /// What is said of an array for an input, and the notes.
+    fn offer(array: Array, info: &InputInfo) -> (Result<Array>, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let result = accept(array, info, "f.npy", &mut Streams { out: &mut out, err: &mut err });
+        let fits = with_wanted(info, |wanted| (wanted.check)(&array.shape).map_err(Error::failed));
+        let result = fits.and_then(|()| accept(array, info, "f.npy", &mut Streams { out: &mut out, err: &mut err }));
         (result, String::from_utf8(err).unwrap())
     }
 
@@ -245,13 +266,16 @@ mod tests {
 
     #[test]
     fn shapes_are_checked_and_rounding_is_told() {
-        let (result, notes) = try_accept(Array::f32(&[2], vec![0.5, 0.1]), &info(DType::F32, &[None]));
+        let (result, notes) = offer(Array::f32(&[2], vec![0.5, 0.1]), &info(DType::F32, &[None]));
         assert!(result.is_ok() && notes.contains("rounded"), "{notes}");
-        let (result, notes) = try_accept(Array::f32(&[2], vec![0.5, 0.25]), &info(DType::F32, &[Some(2)]));
+        let (result, notes) = offer(Array::f32(&[2], vec![0.5, 0.25]), &info(DType::F32, &[Some(2)]));
         assert!(result.is_ok() && notes.is_empty(), "{notes}");
-        let (result, _) = try_accept(Array::f32(&[2], vec![0.5, 0.25]), &info(DType::F32, &[Some(3)]));
+        let (result, _) = offer(Array::f32(&[2], vec![0.5, 0.25]), &info(DType::F32, &[Some(3)]));
         let text = result.unwrap_err().to_string();
-        assert!(text.contains("f.npy") && text.contains("`x` (f32 3)") && text.contains("shape 2"), "{text}");
+        assert!(text.contains("`x` (f32 3)") && text.contains("shape 2"), "{text}");
+        for dims in [&[][..], &[Some(2), None], &[Some(1)]] {
+            assert!(offer(Array::f32(&[2], vec![0.5, 0.25]), &info(DType::F32, dims)).0.is_err(), "{dims:?}");
+        }
     }
 
     #[test]
@@ -261,5 +285,13 @@ mod tests {
         let error = require_all(|_| false, &declared, &files).unwrap_err();
         assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("`x` (i8 1xn)"), "{error}");
         assert!(require_all(|_| true, &declared, &files).is_ok());
+    }
+
+    #[test]
+    fn what_is_read_is_bounded_by_what_is_declared() {
+        let most = |dtype, dims: &[Option<usize>]| with_wanted(&info(dtype, dims), |wanted| Ok(wanted.most)).unwrap();
+        assert_eq!(most(DType::F32, &[Some(2), Some(3)]), 6);
+        assert_eq!(most(DType::F32, &[Some(usize::MAX), Some(3)]), u32::MAX as usize / 4);
+        assert_eq!(most(DType::F32, &[Some(2), None]), MOST_ELEMENTS);
     }
 }

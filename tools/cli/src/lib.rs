@@ -20,6 +20,7 @@ mod inputs;
 #[cfg(unix)]
 mod interrupt;
 mod io;
+mod memory;
 mod model;
 #[cfg(feature = "oracle")]
 mod oracle;

@@ -1,17 +1,19 @@
 //! A model given on the command line: a `.kgl`, or an `.onnx` that is compiled in memory.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kinglet::format::MAGIC;
 use kinglet_compiler::graph::Graph;
 use kinglet_compiler::{Compiled, DimInfo, InputInfo, Options};
-use kinglet_native::ModelFile;
+use kinglet_native::{ModelFile, Open};
 use kinglet_onnx::ModelProto;
 
 use crate::args::Dims;
 use crate::error::{Error, Result};
-use crate::io::{Streams, extension, read_file};
+use crate::io::{MOST_BYTES, Streams, extension, read_file, read_rest};
 use crate::progress::Progress;
 
 /// A model before it is known what it is to be compiled for.
@@ -30,14 +32,28 @@ pub struct Onnx {
 }
 
 impl Source {
-    /// Opens a model of either kind. Its name decides; where that says nothing, the first bytes do.
-    pub fn open(path: &Path) -> Result<Source> {
-        let kgl = match extension(path).as_str() {
-            "kgl" => true,
-            "onnx" => false,
-            _ => read_file(path)?.starts_with(&MAGIC),
-        };
-        if kgl { Ok(Source::Kgl(Arc::new(ModelFile::open(path)?))) } else { Ok(Source::Onnx(Onnx::open(path)?)) }
+    /// Opens a model of either kind; a compiled one as `how` says. Its name decides; where that says nothing, the first bytes
+    /// do.
+    pub fn open(path: &Path, how: Open) -> Result<Source> {
+        match extension(path).as_str() {
+            "kgl" => return Ok(Source::Kgl(Arc::new(ModelFile::open_with(path, how)?))),
+            "onnx" => return Ok(Source::Onnx(Onnx::open(path)?)),
+            _ => {}
+        }
+        let fail = |e| Error::file(path, e);
+        let file = File::open(path).map_err(fail)?;
+        let mut begin = Vec::new();
+        (&file).take(MAGIC.len() as u64).read_to_end(&mut begin).map_err(fail)?;
+        if begin != MAGIC {
+            let bytes = read_rest(path, &begin, file, MOST_BYTES)?;
+            return Ok(Source::Onnx(Onnx::of(path, bytes)?));
+        }
+        if file.metadata().map_err(fail)?.is_file() {
+            return Ok(Source::Kgl(Arc::new(ModelFile::open_with(path, how)?)));
+        }
+        // A pipe gives its bytes once.
+        let model = ModelFile::read(&mut begin.as_slice().chain(&file), how).map_err(|e| Error::file(path, e))?;
+        Ok(Source::Kgl(Arc::new(model)))
     }
 
     /// The files that the model lies in: the model at `path`, and those that an ONNX file refers to.
@@ -105,7 +121,11 @@ impl Source {
 impl Onnx {
     /// Reads an ONNX file.
     pub fn open(path: &Path) -> Result<Onnx> {
-        let bytes = read_file(path)?;
+        Onnx::of(path, read_file(path)?)
+    }
+
+    /// Takes what was read of an ONNX file.
+    fn of(path: &Path, bytes: Vec<u8>) -> Result<Onnx> {
         let inputs = kinglet_compiler::shape_of_inputs(&bytes).map_err(|e| Error::compiler(path, &e))?;
         Ok(Onnx { path: path.to_path_buf(), bytes, inputs })
     }

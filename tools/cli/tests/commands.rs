@@ -1,126 +1,14 @@
 //! The commands from their arguments to their exit status, on a model of one node.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod common;
 
+use std::path::Path;
+
+use common::{Folder, floats, model, npy};
 use kinglet_cli::Status;
 use kinglet_onnx::prost::Message;
-use kinglet_onnx::{
-    DataType, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
-};
+use kinglet_onnx::{DataType, TensorProto};
 use serde_json::Value;
-
-/// A folder with the model `relu.onnx`: `y = relu(x)`, f32 `[batch, 4]`.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("kinglet-cli-test-{}-{n}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        let folder = Folder(path);
-        folder.write("relu.onnx", &model("Relu", "x", "y"));
-        folder
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn write(&self, name: &str, content: &[u8]) {
-        std::fs::write(self.at(name), content).unwrap();
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).unwrap();
-        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    /// Calls the program; words that name a file of the folder stand for its path.
-    fn call(&self, line: &str) -> (Status, String, String) {
-        let path = |word: &str| match word.split_once('=') {
-            Some((name, file)) if file.contains('.') => format!("{name}={}", self.at(file).display()),
-            None if word.contains('.') => self.at(word).display().to_string(),
-            _ => word.to_string(),
-        };
-        let args = std::iter::once("kinglet".to_string()).chain(line.split(' ').map(path));
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = kinglet_cli::run(args, &mut out, &mut err);
-        (status, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
-    }
-
-    fn ok(&self, line: &str) -> String {
-        let (status, out, err) = self.call(line);
-        assert_eq!(status, Status::Ok, "{line}: {err}");
-        out
-    }
-
-    fn json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.ok(line)).unwrap()
-    }
-
-    fn fails(&self, line: &str, status: Status, words: &[&str]) {
-        let (found, out, err) = self.call(line);
-        assert_eq!((found, &out[..]), (status, ""), "{line}: {err}");
-        assert!(err.starts_with("error: ") || err.contains("\nerror: "), "{line}: {err}");
-        for word in words {
-            assert!(err.contains(word), "{line}: no `{word}` in: {err}");
-        }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A model of one node: `output = op(input)`, f32 `[batch, 4]`.
-fn model(op: &str, input: &str, output: &str) -> Vec<u8> {
-    let dim = |value| DimensionProto { value: Some(value) };
-    let dims = vec![dim(Dimension::Param("batch".into())), dim(Dimension::Value(4))];
-    let shape = Some(TensorShapeProto { dim: dims });
-    let tensor = TensorTypeProto { elem_type: DataType::Float as i32, shape };
-    let value = |name: &str| ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto { tensor_type: Some(tensor.clone()) }),
-    };
-    let node = NodeProto {
-        input: vec![input.into()],
-        output: vec![output.into()],
-        name: "rectify".into(),
-        op_type: op.into(),
-        ..Default::default()
-    };
-    let graph =
-        GraphProto { node: vec![node], input: vec![value(input)], output: vec![value(output)], ..Default::default() };
-    let labels = StringStringEntryProto { key: "kinglet.labels".into(), value: "ant\nbee\ncat\ndog".into() };
-    ModelProto {
-        ir_version: 8,
-        graph: Some(graph),
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
-        metadata_props: vec![labels],
-        ..Default::default()
-    }
-    .to_bytes()
-}
-
-fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.bytes());
-    file.extend(data);
-    file
-}
-
-fn floats(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
 
 #[test]
 fn convert_then_run_then_read_the_outputs() {
@@ -220,6 +108,10 @@ fn wrong_usage_is_2_and_says_the_way_out() {
     usage("verify relu.onnx", &["--dim batch=N"]);
     usage("run relu.kgl --threads 0 --input x=x.npy", &["--threads"]);
     usage("run relu.kgl --image x.png", &["1xCxHxW"]);
+    usage("run relu.onnx --input x=x.txt", &[".npy", ".pb"]);
+    usage("run relu.onnx --input x=x.npy --input x=x.npy", &["twice"]);
+    usage("inspect relu.onnx --dim batch=1 --dim batch=2", &["twice"]);
+    usage("convert relu.onnx -o relu.onnx --dim batch=1", &["relu.onnx", "another name"]);
     let (_, _, err) = f.call("inspect relu.onnx --dim batch=1 --dim bacth=2");
     assert!(err.starts_with("warning: ") && err.contains("`bacth`") && err.contains("batch"), "{err}");
     assert!(!Path::new(&f.at("other.kgl")).exists());
@@ -239,10 +131,17 @@ fn failed_work_is_1_and_names_file_and_node() {
     damaged[100] ^= 1;
     f.write("damaged.kgl", &damaged);
     failed("inspect damaged.kgl", &["damaged.kgl"]);
+    f.write("x.npy", &npy("<f4", "(1, 4)", &floats(&[1.0; 4])));
     f.write("i8.npy", &npy("|i1", "(1, 4)", &[0; 4]));
     failed("run relu.kgl --input x=i8.npy", &["i8.npy", "`x` (f32 1x4)", "i8"]);
     f.write("long.npy", &npy("<f4", "(1, 5)", &floats(&[1.0; 5])));
     failed("run relu.kgl --input x=long.npy", &["long.npy", "1x5"]);
+    // What an archive lacks or has too much is found inside a file, whatever flags there are.
+    f.ok("run relu.kgl --input x=x.npy --outputs y.npz");
+    failed("run relu.kgl --inputs y.npz", &["y.npz: entry `y` names no input", "`x` (f32 1x4)"]);
+    failed("run relu.kgl --inputs y.npz --input x=x.npy", &["entry `y`"]);
+    f.write("empty.npz", b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    failed("run relu.kgl --inputs empty.npz", &["nothing is given for `x`", "empty.npz"]);
     failed("convert relu.onnx -o nowhere/out.kgl --dim batch=1", &["nowhere/out.kgl"]);
     assert!(f.names().iter().all(|n| !n.starts_with('.') && n != "out.kgl"), "{:?}", f.names());
 }

@@ -9,7 +9,7 @@ use kinglet_native::{ModelFile, OwnedSession};
 use serde_json::json;
 
 use crate::Status;
-use crate::args::{Dims, Threads};
+use crate::args::{Dims, Opening, Threads};
 use crate::describe;
 use crate::error::Result;
 use crate::inputs::{random_bytes, write};
@@ -46,6 +46,8 @@ pub struct Repeat {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
+    opening: Opening,
+    #[command(flatten)]
     dims: Dims,
 }
 
@@ -55,7 +57,8 @@ pub struct Workload {
     pub session: OwnedSession,
     /// The file as it was opened.
     source: Source,
-    /// Time to map and check the model; for an `.onnx`, to check what was compiled.
+    /// Time to map and check the model, weights included unless the user has it otherwise; for an `.onnx`, and for what can be
+    /// read only once, to check the plan.
     pub load_ns: u64,
     inputs: Vec<Vec<u8>>,
 }
@@ -63,18 +66,19 @@ pub struct Workload {
 impl Workload {
     /// Opens the model.
     pub fn open(model: &Path, repeat: &Repeat, streams: &mut Streams<'_>) -> Result<Workload> {
-        let source = Source::open(model)?;
+        let source = Source::open(model, repeat.opening.how())?;
         source.check_dims(&repeat.dims, streams)?;
         let ready = source.ready(&repeat.dims.options())?;
-        let (file, load_ns) = timed(|| match &source {
-            Source::Kgl(_) => ModelFile::open(model).map(Arc::new),
-            Source::Onnx(_) => {
-                Model::load(ready.bytes())?;
-                Ok(Arc::clone(&ready))
+        let again = matches!(source, Source::Kgl(_)) && std::fs::metadata(model).is_ok_and(|m| m.is_file());
+        let (file, load_ns) = timed(|| {
+            if again {
+                return ModelFile::open_with(model, repeat.opening.how()).map(Arc::new);
             }
+            Model::load(ready.bytes())?;
+            Ok(Arc::clone(&ready))
         });
         let session = OwnedSession::new(file?, repeat.threads.count())?;
-        let inputs = random_bytes(&session.model(), repeat.seed);
+        let inputs = random_bytes(&session.model(), repeat.seed)?;
         Ok(Workload { session, source, load_ns, inputs })
     }
 
@@ -106,7 +110,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
         work.run(&mut Quiet)?;
     }
     let progress = Progress::bar(args.repeat.runs.into(), "runs");
-    let mut times = Vec::new();
+    let mut times = Vec::with_capacity(args.repeat.runs as usize);
     for _ in 0..args.repeat.runs {
         times.push(work.run(&mut Quiet)?);
         progress.tick();

@@ -7,7 +7,7 @@ use kinglet::Model;
 use serde_json::{Map, Value, json};
 
 use crate::Status;
-use crate::args::Dims;
+use crate::args::{Dims, Opening};
 use crate::describe::{self, Port};
 use crate::error::Result;
 use crate::io::Streams;
@@ -24,6 +24,8 @@ pub struct Args {
     /// A .kgl, or an .onnx that is compiled in memory
     model: PathBuf,
     #[command(flatten)]
+    opening: Opening,
+    #[command(flatten)]
     dims: Dims,
     /// Print JSON
     #[arg(long)]
@@ -32,7 +34,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
-    let source = Source::open(&args.model)?;
+    let source = Source::open(&args.model, args.opening.how())?;
     source.check_dims(&args.dims, streams)?;
     let file = source.ready(&args.dims.options())?;
     let model = file.model();

@@ -13,8 +13,9 @@ use super::bench::{Repeat, Workload, percentile};
 use crate::Status;
 use crate::atomic_write::Output;
 use crate::describe::{self, StepInfo};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::io::Streams;
+use crate::memory::room;
 use crate::progress::Progress;
 use crate::table::{Table, grouped, nanos, shape};
 use crate::terminal::{LONGEST, line};
@@ -47,10 +48,10 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(steps: usize, runs: usize) -> Self {
+    fn new(steps: usize, runs: usize) -> Result<Self> {
         // Room for everything, so that nothing is allocated between two steps.
-        let lengths = (0..steps).map(|_| Vec::with_capacity(runs)).collect();
-        Recorder { clock: Nanos::new(), spans: vec![(0, 0); steps], lengths, began: 0 }
+        let lengths = (0..steps).map(|_| room(runs)).collect::<std::result::Result<_, _>>().map_err(Error::failed)?;
+        Ok(Recorder { clock: Nanos::new(), spans: vec![(0, 0); steps], lengths, began: 0 })
     }
 
     /// Begins another run.
@@ -99,7 +100,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     for _ in 0..args.repeat.warmup {
         work.run(&mut Quiet)?;
     }
-    let mut recorder = Recorder::new(steps.len(), args.repeat.runs as usize);
+    let mut recorder = Recorder::new(steps.len(), args.repeat.runs as usize)?;
     let progress = Progress::bar(args.repeat.runs.into(), "runs");
     let mut runs = Vec::new();
     for _ in 0..args.repeat.runs {

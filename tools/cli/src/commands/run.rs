@@ -7,7 +7,7 @@ use kinglet::DType;
 use kinglet_native::OwnedSession;
 
 use crate::Status;
-use crate::args::{Dims, InputFiles, Threads};
+use crate::args::{Dims, InputFiles, Opening, Threads};
 use crate::atomic_write::Output;
 use crate::audio::{self, AudioFlags, Sound};
 use crate::describe::{Port, outputs};
@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::image::{self, ImageFlags, Picture};
 use crate::inputs::{self, fill_all_but, options, require_all};
 use crate::io::{Streams, npz};
+use crate::memory::room;
 use crate::model::{Source, input_name};
 use crate::table::shape;
 use crate::terminal::{LONGEST, line};
@@ -43,6 +44,8 @@ pub struct Args {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    opening: Opening,
+    #[command(flatten)]
     dims: Dims,
 }
 
@@ -57,7 +60,7 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
-    let source = Source::open(&args.model)?;
+    let source = Source::open(&args.model, args.opening.how())?;
     let file = args.outputs.as_deref().map(|path| Output::new(path, || args.files(&source))).transpose()?;
     source.check_dims(&args.dims, streams)?;
     let declared = source.inputs();
@@ -97,10 +100,11 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
 
         if let Some(collected) = &mut collected {
             for i in 0..outputs(&session.model()).len() {
+                let bytes = session.output_bytes(i)?;
                 if run == 0 {
-                    collected.push(Vec::new());
+                    collected.push(room(bytes.len().saturating_mul(runs)).map_err(Error::failed)?);
                 }
-                collected[i].extend_from_slice(session.output_bytes(i)?);
+                collected[i].extend_from_slice(bytes);
             }
         }
         if runs > 1 && (args.top.is_some() || collected.is_none()) {

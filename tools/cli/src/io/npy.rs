@@ -1,33 +1,55 @@
 //! NumPy's `.npy` format: a magic number, a header that is a Python dictionary, and the elements.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 
 use kinglet::DType;
 use kinglet_compiler::array::{Array, Numbers, strides};
 
-use super::{elements, f16};
+use super::{Wanted, f16};
+use crate::memory::room;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Reads an array. f64 and f16 become reals, unsigned 32- and 64-bit integers i64.
-pub fn read(bytes: &[u8]) -> Result<Array, String> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or("not a .npy file")?;
-    let (length, rest) = match rest {
-        [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
-        [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
-        _ => return Err("the .npy file is cut off or of an unknown version".into()),
+/// Longest header that is read. NumPy itself reads no more than 10,000 characters unless it is told to.
+const LONGEST_HEADER: usize = 1 << 16;
+
+/// Reads an array if it is as wanted; its header tells before an element is read. f64 and f16 become reals, unsigned 32- and
+/// 64-bit integers i64.
+pub fn read(file: &mut dyn Read, wanted: &Wanted<'_>) -> Result<Array, String> {
+    let mut begin = [0; 8];
+    file.read_exact(&mut begin).map_err(|e| cut_off(e, "not a .npy file"))?;
+    let version = begin.strip_prefix(MAGIC).ok_or("not a .npy file")?[0];
+    let mut length = [0; 4];
+    let digits = match version {
+        1 => 2,
+        2 | 3 => 4,
+        _ => return Err(format!("version {version} of .npy is not known")),
     };
-    let (header, data) = rest.split_at_checked(length).ok_or("the .npy header is cut off")?;
-    let header = std::str::from_utf8(header).map_err(|_| "the .npy header is not text")?;
+    file.read_exact(&mut length[..digits]).map_err(|e| cut_off(e, "the .npy header is cut off"))?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > LONGEST_HEADER {
+        return Err(format!("the .npy header is {length} bytes long, at most {LONGEST_HEADER} are read"));
+    }
+    let mut header = vec![0; length];
+    file.read_exact(&mut header).map_err(|e| cut_off(e, "the .npy header is cut off"))?;
+    let header = std::str::from_utf8(&header).map_err(|_| "the .npy header is not text")?;
     let Header { descr, fortran, shape } = Header::parse(header)?;
-    let n = elements(&shape, data.len())?;
-    let (dtype, data) = numbers(&descr, n, data)?;
+    let n = wanted.elements(&shape)?;
+    let (dtype, data) = numbers(&descr, n, file)?;
+    if file.read(&mut [0]).map_err(|e| e.to_string())? > 0 {
+        return Err(format!("there is more data than {n} elements of type {descr}"));
+    }
     let data = match data {
-        Numbers::F(v) if fortran => Numbers::F(from_fortran(&v, &shape)),
-        Numbers::I(v) if fortran => Numbers::I(from_fortran(&v, &shape)),
+        Numbers::F(v) if fortran => Numbers::F(from_fortran(&v, &shape)?),
+        Numbers::I(v) if fortran => Numbers::I(from_fortran(&v, &shape)?),
         data => data,
     };
     Ok(Array::new(dtype, shape, data))
+}
+
+/// What to say of a failed read: `at_end` if the file ends too early.
+fn cut_off(error: std::io::Error, at_end: &str) -> String {
+    if error.kind() == ErrorKind::UnexpectedEof { at_end.to_string() } else { error.to_string() }
 }
 
 /// What the dictionary says.
@@ -87,16 +109,24 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
 }
 
 /// The `n` elements of the type that `descr` names: byte order, kind, size.
-fn numbers(descr: &str, n: usize, bytes: &[u8]) -> Result<(DType, Numbers), String> {
+fn numbers(descr: &str, n: usize, file: &mut dyn Read) -> Result<(DType, Numbers), String> {
     let big = descr.starts_with('>');
     macro_rules! read {
         ($t:ty, $f:expr) => {{
-            if n.checked_mul(size_of::<$t>()) != Some(bytes.len()) {
-                return Err(format!("{n} elements of type {descr} do not fit the {} bytes of data", bytes.len()));
+            const SIZE: usize = size_of::<$t>();
+            let mut list = room(n)?;
+            // A piece at a time, converted at once: memory is that of the list.
+            let mut piece = [0; 8 << 10];
+            while list.len() < n {
+                let piece = &mut piece[..(SIZE * (n - list.len())).min(8 << 10)];
+                let short = || format!("the data ends before {n} elements of type {descr}");
+                file.read_exact(piece).map_err(|e| cut_off(e, &short()))?;
+                for c in piece.as_chunks::<SIZE>().0 {
+                    let v = if big { <$t>::from_be_bytes(*c) } else { <$t>::from_le_bytes(*c) };
+                    list.push($f(v));
+                }
             }
-            let one =
-                |c: &[u8; size_of::<$t>()]| $f(if big { <$t>::from_be_bytes(*c) } else { <$t>::from_le_bytes(*c) });
-            bytes.as_chunks().0.iter().map(one).collect()
+            list
         }};
     }
     Ok(match descr.trim_start_matches(['<', '>', '|', '=']) {
@@ -111,9 +141,11 @@ fn numbers(descr: &str, n: usize, bytes: &[u8]) -> Result<(DType, Numbers), Stri
         "u2" => (DType::U16, Numbers::I(read!(u16, i64::from))),
         "u4" => (DType::I64, Numbers::I(read!(u32, i64::from))),
         "u8" => {
-            let wide: Vec<u64> = read!(u64, |v| v);
-            let narrow: Result<Vec<i64>, _> = wide.into_iter().map(i64::try_from).collect();
-            (DType::I64, Numbers::I(narrow.map_err(|_| "a value of type u64 is too large for i64")?))
+            let list = read!(u64, |v: u64| v as i64);
+            if list.iter().any(|&v| v < 0) {
+                return Err("a value of type u64 is too large for i64".into());
+            }
+            (DType::I64, Numbers::I(list))
         }
         "b1" => (DType::Bool, Numbers::I(read!(u8, |v| i64::from(v != 0)))),
         _ => {
@@ -124,14 +156,16 @@ fn numbers(descr: &str, n: usize, bytes: &[u8]) -> Result<(DType, Numbers), Stri
 }
 
 /// Elements that vary fastest along the first axis, brought into the order of the last.
-fn from_fortran<T: Copy>(data: &[T], shape: &[usize]) -> Vec<T> {
+fn from_fortran<T: Copy>(data: &[T], shape: &[usize]) -> Result<Vec<T>, String> {
     let mut fortran = vec![1; shape.len()];
     for d in 1..shape.len() {
         fortran[d] = fortran[d - 1] * shape[d - 1];
     }
     let own = strides(shape);
     let source = |i: usize| (0..shape.len()).map(|d| i / own[d] % shape[d] * fortran[d]).sum::<usize>();
-    (0..data.len()).map(|i| data[source(i)]).collect()
+    let mut list = room(data.len())?;
+    list.extend((0..data.len()).map(|i| data[source(i)]));
+    Ok(list)
 }
 
 /// Writes little-endian elements of `dtype` as a `.npy` file.
@@ -165,6 +199,10 @@ pub fn write(out: &mut dyn Write, dtype: DType, shape: &[u32], bytes: &[u8]) -> 
 mod tests {
     use super::*;
 
+    fn read(bytes: &[u8]) -> Result<Array, String> {
+        super::read(&mut &bytes[..], &Wanted::up_to(1000))
+    }
+
     fn file(header: &str, data: &[u8]) -> Vec<u8> {
         let mut f = b"\x93NUMPY\x01\x00".to_vec();
         f.extend((header.len() as u16).to_le_bytes());
@@ -182,7 +220,7 @@ mod tests {
         for dtype in DType::ALL {
             for shape in [&[][..], &[3], &[2, 0, 3], &[2, 3, 4]] {
                 let dims: Vec<usize> = shape.iter().map(|&d: &u32| d as usize).collect();
-                let array = crate::random::Rng::new(1).array(dtype, &dims);
+                let array = crate::random::Rng::new(1).array(dtype, &dims).unwrap();
                 let mut bytes = Vec::new();
                 write(&mut bytes, dtype, shape, &array.to_bytes()).unwrap();
                 assert_eq!(bytes.len() % 64, array.len() * dtype.size() % 64, "NumPy aligns the data");
@@ -224,6 +262,7 @@ mod tests {
             file("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }\n", &[0; 8]),
             file(&"(".repeat(60_000), &[]),
             b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec(),
+            b"\x93NUMPY\x04\x00\x00\x00\x00\x00".to_vec(),
             b"PK\x03\x04".to_vec(),
             file("{'descr': '<f4', 'shape': (0,), }\n", &[]),
             file("{'descr': '<f4, 'shape': (0,), }\n", &[]),
@@ -233,5 +272,32 @@ mod tests {
             let error = read(&f).unwrap_err();
             assert!(error.len() < 1000, "{error}");
         }
+    }
+
+    #[test]
+    fn no_element_is_read_that_is_not_wanted() {
+        /// Counts what is read, and goes on for ever.
+        struct Endless<'a>(&'a [u8], usize);
+        impl Read for Endless<'_> {
+            fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+                self.1 += out.len();
+                let n = self.0.read(out)?;
+                out[n..].fill(0);
+                Ok(out.len())
+            }
+        }
+        let long = file(&header("<f4", "False", "(1000, 1000, 1000)"), &[]);
+        let shape = |shape: &[usize]| if shape == [2] { Ok(()) } else { Err("not [2]".into()) };
+        for (wanted, words) in
+            [(Wanted::up_to(1000), "too many"), (Wanted { most: usize::MAX, check: &shape }, "not [2]")]
+        {
+            let mut endless = Endless(&long, 0);
+            let error = super::read(&mut endless, &wanted).unwrap_err();
+            assert!(error.contains(words) && endless.1 == long.len(), "{error}: {} bytes read", endless.1);
+        }
+        let two = file(&header("<f4", "False", "(2,)"), &[]);
+        let mut endless = Endless(&two, 0);
+        let error = super::read(&mut endless, &Wanted::up_to(2)).unwrap_err();
+        assert!(error.contains("more data") && endless.1 == two.len() + 9, "{error}: {} bytes read", endless.1);
     }
 }

@@ -4,9 +4,19 @@ use kinglet_compiler::array::Array;
 use kinglet_compiler::array_from_proto;
 use kinglet_onnx::TensorProto;
 
+use super::Wanted;
+
+/// Bytes of the longest file that a tensor as wanted can be in: an element takes ten where it is a negative integer, and name
+/// and documentation take some.
+pub fn most_bytes(wanted: &Wanted<'_>) -> u64 {
+    10 * wanted.most as u64 + (1 << 20)
+}
+
 /// Reads a tensor.
-pub fn read(bytes: &[u8]) -> Result<Array, String> {
+pub fn read(bytes: &[u8], wanted: &Wanted<'_>) -> Result<Array, String> {
     let tensor = TensorProto::from_bytes(bytes).map_err(|e| format!("not an ONNX tensor: {e}"))?;
+    let shape: Vec<usize> = tensor.dims.iter().map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
+    wanted.elements(&shape)?;
     array_from_proto(&tensor, None).map_err(|e| e.text)
 }
 
@@ -25,13 +35,13 @@ mod tests {
     fn typed_and_raw_data() {
         let mut t = tensor(DataType::Float, &[2]);
         t.float_data = vec![1.5, -2.0];
-        assert_eq!(read(&t.encode_to_vec()).unwrap(), Array::f32(&[2], vec![1.5, -2.0]));
+        assert_eq!(read(&t.encode_to_vec(), &Wanted::up_to(9)).unwrap(), Array::f32(&[2], vec![1.5, -2.0]));
         let mut t = tensor(DataType::Int8, &[1, 2]);
         t.raw_data = vec![1, 0xff].into();
-        assert_eq!(read(&t.encode_to_vec()).unwrap(), Array::int(DType::I8, &[1, 2], vec![1, -1]));
+        assert_eq!(read(&t.encode_to_vec(), &Wanted::up_to(9)).unwrap(), Array::int(DType::I8, &[1, 2], vec![1, -1]));
         let mut t = tensor(DataType::Double, &[]);
         t.raw_data = 0.1f64.to_le_bytes().to_vec().into();
-        assert_eq!(read(&t.encode_to_vec()).unwrap(), Array::f32(&[], vec![0.1]));
+        assert_eq!(read(&t.encode_to_vec(), &Wanted::up_to(9)).unwrap(), Array::f32(&[], vec![0.1]));
     }
 
     #[test]
@@ -43,9 +53,11 @@ mod tests {
         let mut outside = tensor(DataType::Float, &[1]);
         outside.data_location = 1;
         let strings = tensor(DataType::String, &[0]);
-        for t in [short, huge, outside, strings] {
-            assert!(read(&t.encode_to_vec()).is_err(), "{t:?}");
+        let mut many = tensor(DataType::Int8, &[10]);
+        many.raw_data = vec![1; 10].into();
+        for t in [short, huge, outside, strings, many] {
+            assert!(read(&t.encode_to_vec(), &Wanted::up_to(9)).is_err(), "{t:?}");
         }
-        assert!(read(&[0xff; 20]).is_err());
+        assert!(read(&[0xff; 20], &Wanted::up_to(9)).is_err());
     }
 }
