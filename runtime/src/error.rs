@@ -84,6 +84,22 @@ pub enum Error {
     WrongType,
     /// The slice given has another length than the tensor.
     WrongLength,
+    /// An index in the data lies outside the axis that it selects from. The run went on with NaN (floats) or 0 (everything
+    /// else) for what the index should have selected.
+    IndexOutOfRange {
+        /// The first step that met one.
+        step: u32,
+    },
+    /// An integer in the data was divided by 0. The run went on with 0 for the result.
+    DivisionByZero {
+        /// The first step that met one.
+        step: u32,
+    },
+    /// The observer stopped the run. Outputs and state are unspecified; `Session::reset` makes the state good again.
+    Interrupted {
+        /// The step that would have run next.
+        step: u32,
+    },
 }
 
 impl Error {
@@ -107,6 +123,9 @@ impl Error {
             Error::NoSuchTensor => 1400,
             Error::WrongType => 1500,
             Error::WrongLength => 1600,
+            Error::IndexOutOfRange { .. } => 1700,
+            Error::DivisionByZero { .. } => 1800,
+            Error::Interrupted { .. } => 1900,
         }
     }
 }
@@ -136,6 +155,16 @@ impl fmt::Display for Error {
             Error::NoSuchTensor => f.write_str("no input or output of that name or index"),
             Error::WrongType => f.write_str("the tensor has another element type"),
             Error::WrongLength => f.write_str("the tensor has another length"),
+            Error::IndexOutOfRange { step } => {
+                write!(
+                    f,
+                    "step {step} was given an index outside the axis that it selects from: check the model's inputs"
+                )
+            }
+            Error::DivisionByZero { step } => {
+                write!(f, "step {step} divided an integer by 0: check the model's inputs")
+            }
+            Error::Interrupted { step } => write!(f, "the run was interrupted before step {step}"),
         }
     }
 }

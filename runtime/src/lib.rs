@@ -8,7 +8,8 @@
 //! * [`Model`] is a checked, zero-copy view of the file: everything a plan says is verified once, in
 //!   [`Model::load`], in time linear in the number of steps. After that no accessor fails and kernels trust it.
 //! * [`Session`] walks the plan's steps over one *arena*. Inputs and outputs live in the arena too, so that
-//!   nobody is forced to copy: write into [`Session::input_mut`], call [`Session::run`], read [`Session::output`].
+//!   nobody is forced to copy: write into [`Session::input_mut`], call [`Session::run`], read [`Session::output`]. A run
+//!   fails only where the data has no answer (an index out of range, an integer divided by 0) or an observer stops it.
 //! * [`Kernels`] is the table of step kinds. [`Reference`] is the portable scalar implementation, the definition
 //!   that every other kernel set must equal bit for bit in integers.
 //! * [`Workers`] cuts a step into ranges of rows; [`Observer`] watches steps go by (profiling, tests).
@@ -25,6 +26,7 @@ extern crate std;
 
 pub mod dtype;
 pub mod error;
+pub mod faults;
 pub mod format;
 pub mod kernels;
 pub mod math;
@@ -37,6 +39,7 @@ pub mod workers;
 
 pub use dtype::{DType, Element};
 pub use error::{Error, Fault};
+pub use faults::DataFault;
 pub use format::{Model, Region, Step, Tensor};
 pub use kernels::{Kernels, Reference, StepKind};
 pub use observe::{Clock, Observer, Profile, Quiet};

@@ -1,5 +1,7 @@
 //! Watching a run from outside: profiling on any device, and tests that look at every step's result.
 
+use core::ops::ControlFlow;
+
 use crate::session::ArenaView;
 
 /// A source of time. Ticks are whatever the device counts: nanoseconds, cycles, SysTick reloads.
@@ -8,11 +10,13 @@ pub trait Clock {
     fn ticks(&self) -> u64;
 }
 
-/// Called around every step of a run.
+/// Called around every step of a run; a step of a band once a slice.
 pub trait Observer {
-    /// Step `step` is about to run.
-    fn before(&mut self, step: usize) {
+    /// Step `step` is about to run. `Break` ends the run here: it gives
+    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    fn before(&mut self, step: usize) -> ControlFlow<()> {
         let _ = step;
+        ControlFlow::Continue(())
     }
 
     /// Step `step` is done; `arena` shows every tensor as it is now.
@@ -42,8 +46,9 @@ impl<'a, C: Clock> Profile<'a, C> {
 }
 
 impl<C: Clock> Observer for Profile<'_, C> {
-    fn before(&mut self, _step: usize) {
+    fn before(&mut self, _step: usize) -> ControlFlow<()> {
         self.started = self.clock.ticks();
+        ControlFlow::Continue(())
     }
 
     fn after(&mut self, step: usize, _arena: &ArenaView<'_>) {

@@ -9,9 +9,11 @@
 //! once more all the same (one comparison a row, not an element), and yields an empty slice if it were not.
 #![allow(unsafe_code)]
 
+use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::Range;
 
+use crate::faults::{DataFault, FaultWord};
 use crate::format::TensorRecord;
 use crate::quant;
 use crate::{DType, Element, Region, Step};
@@ -58,21 +60,56 @@ impl<'a> Memory<'a> {
 
     pub(crate) fn view(&self, t: &TensorRecord, slice: u32) -> View<'a> {
         let (base, bytes) = self.locate(t, slice);
-        View { base, bytes, dtype: t.dtype, scale: t.scale, zero_point: t.zero_point, _data: PhantomData }
+        View {
+            base,
+            bytes,
+            width: t.dtype.size(),
+            dtype: t.dtype,
+            scale: t.scale,
+            zero_point: t.zero_point,
+            _data: PhantomData,
+        }
     }
 }
 
 /// Operands of a step as its kernel sees them, and the scratch of the worker that runs it.
+///
+/// Each output, and the scratch, is handed over once: two writable views of the same memory would be undefined behaviour.
 pub struct Operands<'a> {
-    pub(crate) memory: Memory<'a>,
-    pub(crate) step: &'a Step<'a>,
-    pub(crate) model: &'a crate::Model<'a>,
+    memory: Memory<'a>,
+    step: &'a Step<'a>,
+    model: &'a crate::Model<'a>,
     /// Slice of the band.
-    pub(crate) slice: u32,
-    pub(crate) scratch: (usize, usize),
+    slice: u32,
+    /// First byte in the arena, and bytes.
+    scratch: (usize, usize),
+    faults: &'a FaultWord,
+    /// What was handed over: outputs by bit, and [`SCRATCH`].
+    taken: Cell<u32>,
 }
 
+/// The bit of the scratch in [`Operands::taken`].
+const SCRATCH: usize = 31;
+
 impl<'a> Operands<'a> {
+    /// The operands of a tile of `step` in slice `slice` of its band, whose worker has the `scratch` bytes (first, number) of
+    /// the arena for itself.
+    pub(crate) fn new(
+        memory: Memory<'a>,
+        model: &'a crate::Model<'a>,
+        step: &'a Step<'a>,
+        slice: u32,
+        scratch: (usize, usize),
+        faults: &'a FaultWord,
+    ) -> Self {
+        Operands { memory, step, model, slice, scratch, faults, taken: Cell::new(0) }
+    }
+
+    /// The step's parameters, if they are a valid `P`.
+    pub(crate) fn params<P: crate::format::words::Record>(&self) -> Option<P> {
+        self.step.params()
+    }
+
     /// Input `i`. An absent one is empty; [`Operands::has_input`] tells.
     pub fn input(&self, i: usize) -> View<'a> {
         self.step.input(i).map_or_else(View::empty, |t| self.view(t))
@@ -86,31 +123,46 @@ impl<'a> Operands<'a> {
     /// Constant input `i` as a slice of `T`; empty if it is absent.
     pub fn constant<T: Element>(&self, i: usize) -> &'a [T] {
         let view = self.input(i);
-        view.slice(0, view.bytes / size_of::<T>())
+        view.slice(0, view.bytes.checked_div(size_of::<T>()).unwrap_or(0))
     }
 
-    /// The first output, to be written.
+    /// The first output, to be written; empty if it was taken before.
     pub fn output(&self) -> ViewMut<'a> {
         self.output_at(0)
     }
 
-    /// Output `i`, to be written. Outputs of a step do not overlap (verified).
+    /// Output `i`, to be written; empty if it was taken before. Outputs of a step do not overlap (verified).
     pub fn output_at(&self, i: usize) -> ViewMut<'a> {
-        ViewMut(self.step.output(i).map_or_else(View::empty, |t| self.view(t)))
+        let tensor = self.step.output(i).filter(|_| i < SCRATCH && self.take(i));
+        ViewMut(tensor.map_or_else(View::empty, |t| self.view(t)))
+    }
+
+    /// Marks an output or the scratch as taken; false if it was already.
+    fn take(&self, bit: usize) -> bool {
+        let before = self.taken.get();
+        self.taken.set(before | 1 << bit);
+        before & 1 << bit == 0
     }
 
     fn view(&self, t: usize) -> View<'a> {
         self.memory.view(&self.model.tensor(t).0, self.slice)
     }
 
-    /// The running worker's scratch memory: 64-byte aligned, as long as the step's record says, of unknown content.
-    pub fn scratch(&mut self) -> &mut [u8] {
+    /// Notes that the data has something that the step has no answer for. The kernel goes on all the same, with the result
+    /// that its parameters document.
+    pub fn note(&self, fault: DataFault) {
+        self.faults.note(fault);
+    }
+
+    /// The running worker's scratch memory: 64-byte aligned, as long as the step's record says, of unknown content. Empty if
+    /// it was taken before.
+    pub fn scratch(&self) -> &'a mut [u8] {
         let (start, len) = self.scratch;
-        if start.checked_add(len).is_none_or(|end| end > self.memory.arena_len) {
+        if start.checked_add(len).is_none_or(|end| end > self.memory.arena_len) || !self.take(SCRATCH) {
             return &mut [];
         }
-        // SAFETY: in bounds by the check above; the session gives each worker a part of its own behind all tensors, and
-        // `&mut self` of a type that cannot be copied keeps a kernel from taking it twice.
+        // SAFETY: in bounds by the check above; the session gives each worker a part of its own behind all tensors, and `take`
+        // keeps a kernel from having it twice.
         unsafe { core::slice::from_raw_parts_mut(self.memory.arena.add(start), len) }
     }
 }
@@ -120,6 +172,8 @@ impl<'a> Operands<'a> {
 pub struct View<'a> {
     base: *const u8,
     bytes: usize,
+    /// Bytes of an element as verified, of which the tensor's place is a multiple. (The public fields may be changed.)
+    width: usize,
     /// Element type.
     pub dtype: DType,
     /// Scale, 1 if not quantised.
@@ -132,7 +186,7 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     fn empty() -> Self {
         let base = core::ptr::NonNull::<u64>::dangling().as_ptr().cast_const().cast();
-        View { base, bytes: 0, dtype: DType::U8, scale: 1.0, zero_point: 0, _data: PhantomData }
+        View { base, bytes: 0, width: 1, dtype: DType::U8, scale: 1.0, zero_point: 0, _data: PhantomData }
     }
 
     /// A view of a slice.
@@ -141,6 +195,7 @@ impl<'a> View<'a> {
         View {
             base: data.as_ptr().cast(),
             bytes: size_of_val(data),
+            width: size_of::<T>(),
             dtype: if T::matches(dtype) { dtype } else { DType::U8 },
             scale,
             zero_point,
@@ -153,10 +208,13 @@ impl<'a> View<'a> {
         (View { scale: 1.0, ..self }, self.scale)
     }
 
-    /// Where the elements `start .. start + len` lie, by the addressing rule; `None` if they are not there or straddle
-    /// the end of the ring.
+    /// Where the elements `start .. start + len` lie, by the addressing rule; `None` if they are not there, straddle the end
+    /// of the ring, or are wider than those of the tensor.
     #[inline(always)]
     fn locate(&self, start: usize, len: usize, size: usize) -> Option<usize> {
+        if size > self.width {
+            return None;
+        }
         let mut at = start.checked_mul(size)?;
         if at >= self.bytes {
             at = at.checked_rem(self.bytes)?;
@@ -164,14 +222,16 @@ impl<'a> View<'a> {
         (len.checked_mul(size)? <= self.bytes - at).then_some(at)
     }
 
-    /// Elements `start .. start + len` of the tensor.
+    /// Elements `start .. start + len` of the tensor, which may be read as a narrower `T` than its own (bytes of anything) and
+    /// never as a wider one. Empty if they are not there or `T` is too wide.
     ///
     /// The caller must not hold the slice while it writes the same elements in place.
     #[inline(always)]
     pub fn slice<T: Element>(&self, start: usize, len: usize) -> &'a [T] {
         match self.locate(start, len, size_of::<T>()) {
-            // SAFETY: `locate` has checked the bounds; tensors start at multiples of 16 and move by multiples of the element
-            // size (verified), and `at` is one, so the pointer is aligned; any bits are a valid `T` (`Pod`).
+            // SAFETY: `locate` has checked the bounds. Tensors start at multiples of 16 and move by multiples of their element's
+            // size (verified), which is a power of two and no less than that of `T` (`locate`), hence a multiple of `T`'s
+            // alignment; `at` is a multiple of `T`'s size. So the pointer is aligned. Any bits are a valid `T` (`Pod`).
             Some(at) => unsafe { core::slice::from_raw_parts(self.base.add(at).cast(), len) },
             None => &[],
         }
@@ -212,6 +272,20 @@ impl<'a> View<'a> {
                 }
             }
         }
+    }
+
+    /// Elements `start .. start + buffer.len()` as reals: where they lie if they are f32, else loaded into `buffer`. As with
+    /// [`View::slice`], they must not be held while they are written in place.
+    #[inline(always)]
+    pub fn reals<'b>(&self, start: usize, buffer: &'b mut [f32]) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        if self.dtype == DType::F32 {
+            return self.slice::<f32>(start, buffer.len());
+        }
+        self.load(start, buffer);
+        buffer
     }
 
     /// Loads elements `start .. start + out.len()` as stored integers; floats are cut towards zero.
@@ -261,12 +335,12 @@ impl<'a> ViewMut<'a> {
         self.0.zero_point
     }
 
-    /// Elements `start .. start + len` of the tensor, to be written.
+    /// Elements `start .. start + len` of the tensor, to be written; empty as [`View::slice`] is.
     #[inline(always)]
     pub fn slice<T: Element>(&mut self, start: usize, len: usize) -> &mut [T] {
         match self.0.locate(start, len, size_of::<T>()) {
             // SAFETY: bounds and alignment as in `View::slice`. The memory is writable: outputs never lie in the weights
-            // (verified), and the arena was borrowed mutably. A kernel holds one `ViewMut` at a time and other workers write
+            // (verified), and the arena was borrowed mutably. `Operands` hands an output over once, and other workers write
             // other rows (the contract of `Kernels`); `&mut self` keeps slices of this one from overlapping.
             Some(at) => unsafe { core::slice::from_raw_parts_mut(self.0.base.cast_mut().add(at).cast(), len) },
             None => &mut [],
@@ -399,6 +473,17 @@ mod tests {
         assert!(v.slice::<f32>(2, 3).is_empty());
         assert!(v.slice::<f32>(usize::MAX, 2).is_empty());
         assert!(View::empty().slice::<f32>(0, 1).is_empty());
+    }
+
+    #[test]
+    fn elements_wider_than_the_tensors_are_not_there() {
+        // A tensor of bytes may move by one byte from slice to slice: read as words it would not be aligned.
+        let data = [1u8; 16];
+        let mut v = View::of(&data, DType::U8, 1.0, 0);
+        assert!(v.slice::<i64>(0, 1).is_empty() && v.slice::<u16>(0, 1).is_empty());
+        v.dtype = DType::I64;
+        assert!(v.slice::<i64>(0, 1).is_empty(), "what the public fields say does not count");
+        assert_eq!(View::of(&[1u16; 4], DType::U16, 1.0, 0).slice::<u8>(2, 2), [1, 0]);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! A session: one model at work in one arena.
 
+use core::ops::ControlFlow;
+
+use crate::faults::{DataFault, FaultWord};
 use crate::format::ALIGN;
 use crate::kernels::{self, Kernels};
 use crate::observe::{Observer, Quiet};
@@ -38,21 +41,31 @@ pub struct Session<'a, K: Kernels + ?Sized> {
 }
 
 impl<'a, K: Kernels + ?Sized> Session<'a, K> {
-    /// Sets up a session in `arena`, whose content is lost. It needs [`Model::arena_bytes`] bytes for one worker,
+    /// Sets up a session in `arena`, whose state is cleared. It needs [`Model::arena_bytes`] bytes for one worker,
     /// [`Model::arena_bytes_for`] for several, and an alignment of 64.
     ///
     /// # Errors
     /// [`Error::ArenaSize`] or [`Error::ArenaAlignment`].
     pub fn new(model: Model<'a>, arena: &'a mut [u8], kernels: &'a K) -> Result<Self, Error> {
+        let mut session = Session::resume(model, arena, kernels)?;
+        session.reset();
+        Ok(session)
+    }
+
+    /// As [`Session::new`], but goes on from what is in `arena`: the state, inputs and outputs that an earlier session on the
+    /// same model left there. So a session need not live as long as the memory it works in. (Another content is not unsafe:
+    /// it is another state.)
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn resume(model: Model<'a>, arena: &'a mut [u8], kernels: &'a K) -> Result<Self, Error> {
         if arena.len() < model.arena_bytes() {
             return Err(Error::ArenaSize { needed: model.arena_bytes() as u32 });
         }
         if arena.as_ptr().align_offset(ALIGN) != 0 && !arena.is_empty() {
             return Err(Error::ArenaAlignment);
         }
-        let mut session = Session { model, arena, kernels };
-        session.reset();
-        Ok(session)
+        Ok(Session { model, arena, kernels })
     }
 
     /// The model.
@@ -87,8 +100,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     /// # Errors
     /// [`Error::NoSuchTensor`].
     pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], Error> {
-        let t = self.io(self.model.input_tensor(i))?.0;
-        self.arena.get_mut(t.offset as usize..(t.offset + t.bytes) as usize).ok_or(Error::NoSuchTensor)
+        self.model.input_bytes(self.arena, i)
     }
 
     /// The input of that name, to be written as elements of type `T`.
@@ -117,8 +129,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     /// # Errors
     /// [`Error::NoSuchTensor`].
     pub fn output_bytes(&self, i: usize) -> Result<&[u8], Error> {
-        let t = self.model.output_tensor(i).ok_or(Error::NoSuchTensor)?;
-        ArenaView { model: &self.model, arena: self.arena }.tensor(t).ok_or(Error::NoSuchTensor)
+        self.model.output_bytes(self.arena, i)
     }
 
     /// The output of that name, after a run.
@@ -131,13 +142,26 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     }
 
     /// Runs the plan once on the calling thread.
-    pub fn run(&mut self) {
-        self.run_with(&Inline, &mut Quiet);
+    ///
+    /// # Errors
+    /// As [`Session::run_with`].
+    pub fn run(&mut self) -> Result<(), Error> {
+        self.run_with(&Inline, &mut Quiet)
     }
 
-    /// Runs the plan once, its steps cut among `workers`, watched by `observer`. Allocates nothing, locks nothing and
-    /// cannot fail; the result does not depend on the number of workers.
-    pub fn run_with(&mut self, workers: &(impl Workers + ?Sized), observer: &mut (impl Observer + ?Sized)) {
+    /// Runs the plan once, its steps cut among `workers`, watched by `observer`. Allocates nothing and locks nothing; the
+    /// result does not depend on the number of workers.
+    ///
+    /// # Errors
+    /// [`Error::IndexOutOfRange`] and [`Error::DivisionByZero`] if the data has them: the run went through all the same, with
+    /// the documented values in their place, so that its time depends on no value; the error names the first such step.
+    /// [`Error::Interrupted`] if the observer stopped the run. What is in outputs and state then is unspecified (partly new,
+    /// partly old): call [`Session::reset`] and write the inputs again before the next run.
+    pub fn run_with(
+        &mut self,
+        workers: &(impl Workers + ?Sized),
+        observer: &mut (impl Observer + ?Sized),
+    ) -> Result<(), Error> {
         let model = self.model;
         let scratch = model.scratch_bytes();
         let slots = match scratch {
@@ -148,24 +172,23 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         let order = model.runs().flat_map(|(steps, slices)| {
             (0..slices).flat_map(move |slice| steps.clone().map(move |index| (index, slice)))
         });
+        let faults = FaultWord::default();
+        let mut result = Ok(());
         for (index, slice) in order {
             let step = model.step(index);
             let Some(kind) = step.kind() else { continue };
             let rows = step.rows();
             let out_bytes = step.output(0).map_or(0, |t| u64::from(model.tensor(t).0.bytes));
             let tiles = if step.macs().max(out_bytes) < WORTH_CUTTING { 1 } else { most.min(rows).max(1) };
-            observer.before(index);
+            if let ControlFlow::Break(()) = observer.before(index) {
+                return Err(Error::Interrupted { step: index as u32 });
+            }
             let memory = Memory::new(self.arena, model.weights());
             let tile = |t: usize| {
                 // A tile that does not exist has no rows.
                 let rows = if t < tiles { cut(rows, tiles, t) } else { 0..0 };
-                let operands = Operands {
-                    memory,
-                    step: &step,
-                    model: &model,
-                    slice,
-                    scratch: (model.scratch_start() + t * scratch, step.record().scratch as usize),
-                };
+                let scratch = (model.scratch_start() + t * scratch, step.record().scratch as usize);
+                let operands = Operands::new(memory, &model, &step, slice, scratch, &faults);
                 kernels::run(self.kernels, kind, &operands, rows);
             };
             if tiles == 1 {
@@ -173,9 +196,51 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
             } else {
                 workers.for_each_tile(tiles, &tile);
             }
+            if let (Some(fault), Ok(())) = (faults.get(), result) {
+                let step = index as u32;
+                result = Err(match fault {
+                    DataFault::Index => Error::IndexOutOfRange { step },
+                    DataFault::Division => Error::DivisionByZero { step },
+                });
+            }
             observer.after(index, &ArenaView { model: &model, arena: self.arena });
         }
+        result
     }
+}
+
+/// What a session's arena holds, for who keeps the arena and makes a [`Session`] only to run.
+impl<'a> Model<'a> {
+    /// Input `i` in an arena of this model, as bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`].
+    pub fn input_bytes<'m>(&self, arena: &'m mut [u8], i: usize) -> Result<&'m mut [u8], Error> {
+        let t = self.input_tensor(i).and_then(|t| self.tensor_record(t)).ok_or(Error::NoSuchTensor)?;
+        arena.get_mut(t.offset as usize..).and_then(|a| a.get_mut(..t.bytes as usize)).ok_or(Error::NoSuchTensor)
+    }
+
+    /// Output `i` in an arena of this model, after a run, as bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`].
+    pub fn output_bytes<'m>(&self, arena: &'m [u8], i: usize) -> Result<&'m [u8], Error>
+    where
+        'a: 'm,
+    {
+        let t = self.output_tensor(i).ok_or(Error::NoSuchTensor)?;
+        bytes_of(self, arena, t).ok_or(Error::NoSuchTensor)
+    }
+}
+
+/// The bytes of tensor `i` as they are now.
+fn bytes_of<'m>(model: &Model<'m>, arena: &'m [u8], i: usize) -> Option<&'m [u8]> {
+    let t = model.tensor_record(i)?;
+    let memory = match t.region {
+        Region::Weights => model.weights(),
+        Region::Arena | Region::State => arena,
+    };
+    memory.get(t.offset as usize..(t.offset as usize).checked_add(t.bytes as usize)?)
 }
 
 /// Read access to every tensor of a session, between steps.
@@ -187,11 +252,6 @@ pub struct ArenaView<'a> {
 impl<'a> ArenaView<'a> {
     /// The bytes of tensor `i` as they are now (another tensor may have taken their place).
     pub fn tensor(&self, i: usize) -> Option<&'a [u8]> {
-        let t = self.model.tensor_record(i)?;
-        let memory = match t.region {
-            Region::Weights => self.model.weights(),
-            Region::Arena | Region::State => self.arena,
-        };
-        memory.get(t.offset as usize..(t.offset as usize).checked_add(t.bytes as usize)?)
+        bytes_of(self.model, self.arena, i)
     }
 }

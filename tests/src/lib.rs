@@ -158,7 +158,7 @@ fn run_on(
         assert_eq!(tensor.dtype(), array.dtype, "type of input `{name}`");
         session.input_bytes_mut(i).expect("exists").copy_from_slice(&array.to_bytes());
     }
-    session.run_with(workers, observer);
+    session.run_with(workers, observer).expect("the data has an answer for every step");
     (0..model.output_count())
         .map(|i| {
             let tensor = model.tensor(model.output_tensor(i).expect("has a tensor"));

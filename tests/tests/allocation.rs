@@ -57,7 +57,7 @@ fn allocations_of_runs(kgl: &[u8]) -> usize {
         for i in 0..model.input_count() {
             session.input_bytes_mut(i).expect("exists").fill(1);
         }
-        session.run();
+        session.run().expect("the data is plain");
     }
     for i in 0..model.output_count() {
         assert!(!session.output_bytes(i).expect("exists").is_empty());

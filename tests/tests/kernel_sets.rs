@@ -23,7 +23,7 @@ fn outputs(
         let name = model.input_name(i).expect("compiled with names");
         session.input_bytes_mut(i).expect("exists").copy_from_slice(&inputs[name].to_bytes());
     }
-    session.run();
+    session.run().expect("the data is plain");
     (0..model.output_count()).map(|i| session.output_bytes(i).expect("exists").to_vec()).collect()
 }
 

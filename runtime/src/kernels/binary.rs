@@ -6,6 +6,7 @@ use super::Params;
 use super::walk::{DIMS, contiguous, reaches_only, walk};
 use crate::DType;
 use crate::error::Fault;
+use crate::faults::DataFault;
 use crate::format::TensorRecord;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
@@ -20,9 +21,9 @@ code! {
         Sub = 1,
         /// `a · b`
         Mul = 2,
-        /// `a / b`; integers are cut towards zero, and dividing by 0 gives 0.
+        /// `a / b`; integers are cut towards zero, and dividing by 0 gives 0 and is noted as [`DataFault::Division`].
         Div = 3,
-        /// `aᵇ`; integers wrap, and a negative power is cut towards zero (that of 0 is 0, as division by 0 is).
+        /// `aᵇ`; integers wrap, and a negative power is cut towards zero (that of 0 is a division by 0).
         Pow = 4,
         /// The smaller.
         Min = 5,
@@ -108,6 +109,9 @@ impl Params for Binary {
                     let (mut va, mut vb) = ([0i64; CHUNK], [0i64; CHUNK]);
                     load_int(&a, pa + start * sa, sa, &mut va[..n]);
                     load_int(&b, pb + start * sb, sb, &mut vb[..n]);
+                    if self.divides_by_zero(&va[..n], &vb) {
+                        o.note(DataFault::Division);
+                    }
                     for (x, &b) in va[..n].iter_mut().zip(&vb) {
                         *x = int(self.op, *x, b);
                     }
@@ -121,6 +125,18 @@ impl Params for Binary {
                 }
             });
         });
+    }
+}
+
+impl Binary {
+    /// Whether the integer function has no result for one of these pairs.
+    #[inline(always)]
+    fn divides_by_zero(&self, a: &[i64], b: &[i64]) -> bool {
+        match self.op {
+            BinaryOp::Div => b[..a.len()].contains(&0),
+            BinaryOp::Pow => a.iter().zip(b).any(|(&a, &b)| a == 0 && b < 0),
+            _ => false,
+        }
     }
 }
 

@@ -5,14 +5,16 @@ use core::ops::Range;
 use super::Params;
 use crate::DType;
 use crate::error::Fault;
+use crate::faults::DataFault;
 use crate::format::verify::{Check, Verdict, ensure, product};
 use crate::format::words::record;
-use crate::rows::{Operands, chunks};
+use crate::rows::{CHUNK, Operands, chunks};
 
 record! {
     /// Parameters of a gather (ONNX `Gather`). Inputs: 0 `x [outer, n, inner]`, 1 indices `[count]` (i32 or i64, computed or
     /// constant). Output: `[outer, count, inner]` of x's type. Rows: `outer · count`. Negative indices count from the
-    /// end; an index out of range, which ONNX forbids, takes the nearest valid slice.
+    /// end. An index out of range, which ONNX forbids, is noted as [`DataFault::Index`] and gives NaN for floats and 0 (the real)
+    /// for everything else.
     pub struct Gather {
         /// Slices gathered from separately.
         pub outer: u32,
@@ -40,12 +42,19 @@ impl Params for Gather {
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (x, index, mut out) = (o.input(0), o.input(1), o.output());
         let (n, count) = (self.n as usize, self.count as usize);
-        let bytes = self.inner as usize * x.dtype.size();
+        let (inner, size) = (self.inner as usize, x.dtype.size());
+        let bytes = inner * size;
         for row in rows {
             let mut at = [0i64];
             index.load_int(row % count, &mut at);
             let at = if at[0] < 0 { at[0].saturating_add(n as i64) } else { at[0] };
-            let from = (row / count * n + at.clamp(0, n as i64 - 1) as usize) * bytes;
+            let Some(at) = usize::try_from(at).ok().filter(|&at| at < n) else {
+                o.note(DataFault::Index);
+                let nothing = [if out.dtype() == DType::F32 { f32::NAN } else { 0.0 }; CHUNK];
+                chunks(0..inner, |at, n| out.store(row * inner + at, &nothing[..n]));
+                continue;
+            };
+            let from = (row / count * n + at) * bytes;
             chunks(0..bytes, |at, n| {
                 out.slice::<u8>(row * bytes + at, n).copy_from_slice(x.slice(from + at, n));
             });

@@ -127,7 +127,7 @@ macro_rules! kinds {
         ) {
             match kind {
                 $(StepKind::$kind => {
-                    if let Some(p) = operands.step.params::<$kind>() {
+                    if let Some(p) = operands.params::<$kind>() {
                         kernels.$method(&p, operands, rows);
                     }
                 })*

@@ -30,6 +30,14 @@ pub enum Error {
     /// Bytes in memory are no model that this runtime executes, or the runtime refused the session.
     #[error("{0}")]
     Runtime(#[from] kinglet::Error),
+    /// A run met data that it has no answer for, or its observer stopped it.
+    #[error("{source}{at}")]
+    Run {
+        /// What happened, and at which step.
+        source: kinglet::Error,
+        /// The step by name, to be read after the rest; empty if the model carries no names.
+        at: String,
+    },
     /// There is not enough memory.
     #[error("cannot allocate {bytes} bytes for {what}")]
     Memory {
@@ -76,5 +84,15 @@ impl Error {
             Error::Runtime(source) => Error::File { path: path.to_path_buf(), source },
             other => other,
         }
+    }
+
+    /// The error of a run, with the name of the step.
+    pub(crate) fn of_run(source: kinglet::Error, model: &kinglet::Model<'_>) -> Error {
+        use kinglet::Error::{DivisionByZero, IndexOutOfRange, Interrupted};
+        let (IndexOutOfRange { step } | DivisionByZero { step } | Interrupted { step }) = source else {
+            return Error::Runtime(source);
+        };
+        let at = model.step(step as usize).name().map_or_else(String::new, |name| format!(" (`{name}`)"));
+        Error::Run { source, at }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! let mut session = OwnedSession::open("model.kgl", 1)?;
 //! session.input_mut::<f32>(0)?.fill(0.5);
-//! session.run();
+//! session.run()?;
 //! println!("{:?}", session.output::<f32>(0)?);
 //! # Ok::<(), kinglet_native::Error>(())
 //! ```

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::path::Path;
 
 use kinglet::Model;
@@ -54,8 +55,9 @@ impl Default for Open {
 /// The plan is always checked, the weights unless [`Open`] says otherwise. As with every mapped file, nobody may change or
 /// shorten it while it is open ([`Open::map`]); replace a model by renaming another file over it.
 pub struct ModelFile {
-    // Before `bytes`, which it refers to; it has nothing to drop.
-    model: Model<'static>,
+    /// Always initialised; refers to `bytes`. Moving or dropping a struct with a reference in it claims that what the reference
+    /// refers to stays alive meanwhile, which it does not when this struct is dropped. Inside `MaybeUninit` nothing is claimed.
+    model: MaybeUninit<Model<'static>>,
     bytes: Bytes,
 }
 
@@ -107,26 +109,19 @@ impl ModelFile {
 
     fn check(bytes: Bytes, how: Open) -> Result<ModelFile, kinglet::Error> {
         let slice: *const [u8] = bytes.as_slice();
-        // SAFETY: the bytes stay at this address, unchanged, until `bytes` is dropped. The model lives beside it in this
-        // struct, and `model()` hands it out for the lifetime of a borrow only.
+        // SAFETY: the bytes stay at this address, unchanged, until `bytes` is dropped. The model lies beside it in this struct,
+        // and `model()` hands it out for the lifetime of a borrow only.
         let model = Model::load(unsafe { &*slice })?;
         if how.check_weights {
             model.check_weights()?;
         }
-        Ok(ModelFile { model, bytes })
+        Ok(ModelFile { model: MaybeUninit::new(model), bytes })
     }
 
     /// The checked model.
     pub fn model(&self) -> Model<'_> {
-        self.model
-    }
-
-    /// The model, for a session that keeps this file itself.
-    ///
-    /// # Safety
-    /// No copy of it may be used after this file is dropped.
-    pub(crate) unsafe fn model_unbound(&self) -> Model<'static> {
-        self.model
+        // SAFETY: `check`, which makes every value of this type, has initialised it.
+        unsafe { self.model.assume_init() }
     }
 
     /// The whole file.

@@ -13,9 +13,10 @@ use crate::{Error, ModelFile, Pool, best_kernels};
 /// An input's memory may be reused by later steps of a run: write every input before every run. Outputs keep their values
 /// until the next run.
 pub struct OwnedSession {
-    // First, so that it goes before what it refers to.
-    session: Session<'static, dyn Kernels>,
-    _arena: Aligned,
+    // No `Session` is kept: it would refer to the arena and the file beside it, and moving this struct would claim that the
+    // reference is the only way to them. Each call makes one for as long as it takes.
+    arena: Aligned,
+    kernels: &'static dyn Kernels,
     file: Arc<ModelFile>,
     pool: Pool,
 }
@@ -51,16 +52,8 @@ impl OwnedSession {
     /// As [`OwnedSession::new`].
     pub fn with_kernels(file: Arc<ModelFile>, threads: usize, kernels: &'static dyn Kernels) -> Result<Self, Error> {
         let pool = Pool::new(threads)?;
-        let mut arena = Aligned::zeroed(file.model().arena_bytes_for(pool.count()), "the arena")?;
-        let block: *mut [u8] = arena.as_mut_slice();
-        // SAFETY: the block stays at this address until `arena` is dropped. `arena` moves into the struct beside the session
-        // and is never touched again, so that the session has the only reference; accessors hand out parts of it for the
-        // lifetime of a borrow of the struct only.
-        let block: &'static mut [u8] = unsafe { &mut *block };
-        // SAFETY: the file is kept beside the session, which is dropped first.
-        let model = unsafe { file.model_unbound() };
-        let session = Session::new(model, block, kernels)?;
-        Ok(OwnedSession { session, _arena: arena, file, pool })
+        let arena = Aligned::zeroed(file.model().arena_bytes_for(pool.count()), "the arena")?;
+        Ok(OwnedSession { arena, kernels, file, pool })
     }
 
     /// The model.
@@ -89,7 +82,7 @@ impl OwnedSession {
     /// [`Error::NoSuchTensor`], [`Error::WrongType`].
     pub fn input_mut<T: Element>(&mut self, i: usize) -> Result<&mut [T], Error> {
         self.check::<T>(Side::Input, i)?;
-        Ok(self.session.input_mut(i)?)
+        Ok(bytemuck::try_cast_slice_mut(self.input_bytes_mut(i)?).map_err(|_| kinglet::Error::WrongLength)?)
     }
 
     /// The input of that name, to be written as elements of type `T`.
@@ -107,7 +100,7 @@ impl OwnedSession {
     /// [`Error::NoSuchTensor`].
     pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], Error> {
         self.tensor(Side::Input, i)?;
-        Ok(self.session.input_bytes_mut(i)?)
+        Ok(self.file.model().input_bytes(self.arena.as_mut_slice(), i)?)
     }
 
     /// Output `i` in the arena, after a run.
@@ -116,7 +109,7 @@ impl OwnedSession {
     /// [`Error::NoSuchTensor`], [`Error::WrongType`].
     pub fn output<T: Element>(&self, i: usize) -> Result<&[T], Error> {
         self.check::<T>(Side::Output, i)?;
-        Ok(self.session.output(i)?)
+        Ok(bytemuck::try_cast_slice(self.output_bytes(i)?).map_err(|_| kinglet::Error::WrongLength)?)
     }
 
     /// The output of that name, after a run.
@@ -134,22 +127,32 @@ impl OwnedSession {
     /// [`Error::NoSuchTensor`].
     pub fn output_bytes(&self, i: usize) -> Result<&[u8], Error> {
         self.tensor(Side::Output, i)?;
-        Ok(self.session.output_bytes(i)?)
+        Ok(self.file.model().output_bytes(self.arena.as_slice(), i)?)
     }
 
-    /// Runs the model once. Allocates nothing.
-    pub fn run(&mut self) {
-        self.run_observed(&mut Quiet);
+    /// Runs the model once. Allocates nothing, unless it fails.
+    ///
+    /// # Errors
+    /// [`Error::Run`] if the data has an index out of range or an integer division by 0.
+    pub fn run(&mut self) -> Result<(), Error> {
+        self.run_observed(&mut Quiet)
     }
 
     /// Runs the model once, watched by `observer`.
-    pub fn run_observed(&mut self, observer: &mut (impl Observer + ?Sized)) {
-        self.session.run_with(&self.pool, observer);
+    ///
+    /// # Errors
+    /// As [`OwnedSession::run`], and if the observer stopped the run: outputs and state are unspecified then, until
+    /// [`OwnedSession::reset`].
+    pub fn run_observed(&mut self, observer: &mut (impl Observer + ?Sized)) -> Result<(), Error> {
+        let mut session = Session::resume(self.file.model(), self.arena.as_mut_slice(), self.kernels)?;
+        session.run_with(&self.pool, observer).map_err(|source| Error::of_run(source, &self.file.model()))
     }
 
     /// Forgets all state: the next run is the first of a stream.
     pub fn reset(&mut self) {
-        self.session.reset();
+        if let Ok(mut session) = Session::resume(self.file.model(), self.arena.as_mut_slice(), self.kernels) {
+            session.reset();
+        }
     }
 
     fn tensor(&self, side: Side, i: usize) -> Result<Tensor, Error> {
@@ -225,7 +228,7 @@ mod tests {
         let mut session = OwnedSession::from_bytes(&relu_model(5), 1).unwrap();
         ramp(&mut session);
         let mut session = std::thread::spawn(move || {
-            session.run();
+            session.run().unwrap();
             session
         })
         .join()
@@ -245,7 +248,7 @@ mod tests {
         for session in [&mut one, &mut three] {
             for _ in 0..10 {
                 ramp(session);
-                session.run();
+                session.run().unwrap();
             }
         }
         assert_eq!(three.threads(), 3);

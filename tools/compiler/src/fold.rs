@@ -18,21 +18,31 @@ pub(crate) fn affordable(graph: &Graph, node: &Node) -> bool {
     graph.budget.take(eval::cost(graph, node), bytes as u64)
 }
 
-/// The first output of a node of constants; see [`outputs`].
+/// The first output of a node of constants whose operator has a result whatever they are.
 pub(crate) fn node(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Array {
-    outputs(graph, node, inputs).swap_remove(0)
+    first(graph, node, inputs).expect("no index and no divisor is among these operators' operands")
 }
 
-/// The outputs of a node whose inputs have these values, as the model holds them.
-pub(crate) fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Array> {
+/// The first output of any node of constants; see [`outputs`].
+pub(crate) fn first(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Array> {
+    Some(outputs(graph, node, inputs)?.swap_remove(0))
+}
+
+/// The outputs of a node whose inputs have these values, as the model holds them. `None` if the node has no result for them
+/// (see [`eval::fault`]): it stays for the lowering to refuse, or for a run to report.
+pub(crate) fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Vec<Array>> {
+    if eval::fault(graph, node, inputs).is_some() {
+        return None;
+    }
     let output = &graph.tensors[node.output];
     let quant = |i: usize| node.inputs[i].and_then(|t| graph.tensors[t].quant.as_ref());
     match (&node.op, inputs.first().copied().flatten()) {
-        (Op::Cast(to), Some(x)) if quant(0).is_none() && output.quant.is_none() => return vec![cast(x, *to)],
+        (Op::Cast(to), Some(x)) if quant(0).is_none() && output.quant.is_none() => return Some(vec![cast(x, *to)]),
         (Op::Quantize, Some(x)) => {
-            return vec![quantize(x, output.quant.as_ref().expect("its output is quantised"), output.dtype)];
+            let q = output.quant.as_ref().expect("its output is quantised");
+            return Some(vec![quantize(x, q, output.dtype)]);
         }
-        (Op::Dequantize, Some(x)) => return vec![dequantize(x, quant(0).expect("its input is quantised"))],
+        (Op::Dequantize, Some(x)) => return Some(vec![dequantize(x, quant(0).expect("its input is quantised"))]),
         _ => {}
     }
     let integers = node.outputs().all(|t| graph.tensors[t].dtype != DType::F32 && graph.tensors[t].quant.is_none());
@@ -41,10 +51,12 @@ pub(crate) fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> 
     let exact = matches!(node.op, Op::Reinterpret | Op::Lut { .. })
         || (moves && unscaled && output.quant.is_none())
         || (integers && unscaled && !matches!(node.op, Op::Loop(_)));
-    let computed = if exact { None } else { run(graph, node, inputs) };
-    // What the runtime cannot run, as a loop whose body has no kernel, is evaluated in f64 and rounded.
-    let computed = computed.unwrap_or_else(|| eval::outputs(graph, node, inputs));
-    computed.into_iter().map(Array::stored).collect()
+    let computed = match if exact { None } else { run(graph, node, inputs) } {
+        Some(result) => result.ok()?,
+        // What the runtime cannot run, as a loop whose body has no kernel, is evaluated in f64 and rounded.
+        None => eval::outputs(graph, node, inputs),
+    };
+    Some(computed.into_iter().map(Array::stored).collect())
 }
 
 /// `Cast` in one rounding: an i64 goes to f32 at once, not by way of f64.
@@ -88,8 +100,8 @@ fn dequantize(x: &Array, q: &Quant) -> Array {
 }
 
 /// Runs a node as a model of its own: its first input (of a recurrence every input) is the model's, the others are constants.
-/// `None` if the runtime has no kernel for it.
-fn run(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Vec<Array>> {
+/// `None` if the runtime has no kernel for it, the run's error if a step of it (of a loop's body) has no result.
+fn run(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Result<Vec<Array>, kinglet::Error>> {
     let mut small = Graph::within(&graph.budget);
     let mut own = node.clone();
     let mut given = Vec::new();
@@ -120,9 +132,11 @@ fn run(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Vec<Arra
         let place = session.input_bytes_mut(i).ok()?;
         (place.len() == bytes.len()).then(|| place.copy_from_slice(&bytes))?;
     }
-    session.run();
+    if let Err(e) = session.run() {
+        return Some(Err(e));
+    }
     let read = |(i, t): (usize, &Tensor)| Array::from_bytes(t.dtype, &t.shape, session.output_bytes(i).ok()?);
-    outputs.iter().enumerate().map(read).collect()
+    outputs.iter().enumerate().map(read).collect::<Option<_>>().map(Ok)
 }
 
 /// Memory in cache lines, which are aligned as the runtime wants it.

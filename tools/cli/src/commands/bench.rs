@@ -93,7 +93,9 @@ impl Workload {
             write(&mut self.session, i, bytes)?;
         }
         let session = &mut self.session;
-        Ok(timed(|| session.run_observed(observer)).1)
+        let (result, ns) = timed(|| session.run_observed(observer));
+        result?;
+        Ok(ns)
     }
 }
 

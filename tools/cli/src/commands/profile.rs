@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use kinglet::session::ArenaView;
@@ -77,8 +78,9 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
-    fn before(&mut self, _: usize) {
+    fn before(&mut self, _: usize) -> ControlFlow<()> {
         self.began = self.clock.ticks();
+        ControlFlow::Continue(())
     }
 
     fn after(&mut self, step: usize, _: &ArenaView<'_>) {

@@ -96,7 +96,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
         if let Some(media) = &media {
             media.write(run, &mut session)?;
         }
-        session.run();
+        session.run()?;
 
         if let Some(collected) = &mut collected {
             for i in 0..outputs(&session.model()).len() {

@@ -88,7 +88,7 @@ fn integer_operation(op: BinaryOp, a: i64, b: i64) -> i64 {
     }
 }
 
-/// `aᵇ`, wrapping. A negative power is the real one cut towards zero; that of 0 is 0, as division by 0 is.
+/// `aᵇ`, wrapping. A negative power is the real one cut towards zero; that of 0 is a division by 0 and gives 0 (see `fault`).
 fn integer_power(a: i64, b: i64) -> i64 {
     if b < 0 {
         return match a {

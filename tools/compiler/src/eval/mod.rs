@@ -9,6 +9,7 @@
 
 mod conv;
 mod elementwise;
+mod fault;
 mod matmul;
 mod movement;
 mod pool;
@@ -29,6 +30,7 @@ use kinglet::DType;
 use crate::array::{Array, Numbers};
 use crate::graph::{Graph, Node, Op, Quant, Tensor, TensorId};
 
+pub use fault::fault;
 pub(crate) use quant::cut;
 pub use quant::{dequantize, quantize, quantize_unrounded};
 
@@ -138,7 +140,8 @@ pub fn cost(graph: &Graph, node: &Node) -> u64 {
 /// Evaluates the graph for the given values of its inputs and returns its outputs, both in the graph's order.
 ///
 /// # Errors
-/// If the inputs do not fit those of the graph, or a tensor is read that has no value.
+/// If the inputs do not fit those of the graph, a tensor is read that has no value, or a node has no result (see [`fault`]; not
+/// looked for inside loops).
 pub fn run(graph: &Graph, inputs: &[Array]) -> Result<Vec<Array>, String> {
     run_with(graph, inputs, |_, _| {})
 }
@@ -147,9 +150,19 @@ pub fn run(graph: &Graph, inputs: &[Array]) -> Result<Vec<Array>, String> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_with(
+pub fn run_with(graph: &Graph, inputs: &[Array], watch: impl FnMut(TensorId, &Array)) -> Result<Vec<Array>, String> {
+    let check = |n: &Node, operands: &[Option<&Array>]| match fault(graph, n, operands) {
+        Some(text) => Err(format!("{} `{}`: {text}", n.op.name(), n.source.last().map_or("", |s| s))),
+        None => Ok(()),
+    };
+    interpret(graph, inputs, check, watch)
+}
+
+/// As [`run_with`], with `check` called before each node.
+fn interpret(
     graph: &Graph,
     inputs: &[Array],
+    mut check: impl FnMut(&Node, &[Option<&Array>]) -> Result<(), String>,
     mut watch: impl FnMut(TensorId, &Array),
 ) -> Result<Vec<Array>, String> {
     if inputs.len() != graph.inputs.len() {
@@ -182,6 +195,7 @@ pub fn run_with(
                 None => Ok(None),
             })
             .collect::<Result<_, _>>()?;
+        check(n, &operands)?;
         for (t, value) in n.outputs().zip(outputs(graph, n, &operands)) {
             watch(t, &value);
             values[t] = (uses[t] > 0).then_some(Cow::Owned(value));

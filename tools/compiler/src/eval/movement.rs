@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::walk::{around, broadcast, strides, view};
 use super::{Call, quant};
 use crate::array::{Array, Numbers};
-use crate::graph::{Layout, PadMode};
+use crate::graph::{Layout, PadMode, Tensor};
 use kinglet::DType;
 
 /// Elements on their way. A stored tensor's are bytes, so that moving them is exact and takes no more room than they do.
@@ -156,21 +156,51 @@ pub(super) fn concat<'a>(call: &Call<'a>, axis: usize) -> Elements<'a> {
     }
 }
 
-/// Negative indices count from the end. An index out of range, which ONNX forbids, takes the nearest slice.
+/// Negative indices count from the end. An index out of range, which ONNX forbids (see `fault`), gives what it gives in the
+/// runtime.
 pub(super) fn gather<'a>(call: &Call<'a>, axis: usize) -> Elements<'a> {
     let (shape, x) = moved(call);
     let (outer, n, inner) = around(shape, axis);
     let indices = call.array(1).ints();
-    assert!(n > 0 || indices.is_empty(), "a slice of no slices");
     let wrapped = |i: i64| if i < 0 { i.saturating_add(n as i64) } else { i };
-    let from: Vec<usize> = indices.iter().map(|&i| wrapped(i).max(0).min(n as i64 - 1) as usize).collect();
-    same_sort!(x, |v| {
-        let mut out = Vec::with_capacity(outer * from.len() * inner);
-        for o in 0..outer {
-            from.iter().for_each(|i| out.extend_from_slice(&v[(o * n + i) * inner..][..inner]));
+    let from: Vec<Option<usize>> =
+        indices.iter().map(|&i| usize::try_from(wrapped(i)).ok().filter(|&i| i < n)).collect();
+    let places: Vec<Option<usize>> =
+        (0..outer).flat_map(|o| from.iter().map(move |i| i.map(|i| (o * n + i) * inner))).collect();
+    let nothing = if call.output().dtype == DType::F32 { f64::NAN } else { 0.0 };
+    placed(x, &places, inner, nothing, call.output())
+}
+
+/// The `run` elements from each place on; the real `value` as often where there is no place.
+fn placed<'a>(x: Elements<'a>, places: &[Option<usize>], run: usize, value: f64, output: &Tensor) -> Elements<'a> {
+    let stored = match output.quant.as_ref().and_then(|q| q.single()) {
+        Some((scale, zero)) => {
+            let q = quant::quantize_one(value, scale.into(), zero.into(), output.dtype);
+            Array::int(output.dtype, &[], vec![q])
         }
-        out
-    })
+        None if output.dtype == DType::F32 => Array::scalar(value).stored(),
+        None => Array::int(output.dtype, &[], vec![quant::cut(value, output.dtype)]),
+    };
+    let bytes = stored.to_bytes();
+    macro_rules! placed {
+        ($v:expr, $value:expr) => {{
+            let (value, mut out) = ($value, Vec::with_capacity(places.len() * run));
+            for place in places {
+                match place {
+                    Some(at) => out.extend_from_slice(&$v[*at..][..run]),
+                    None => out.extend(std::iter::repeat_n(value, run)),
+                }
+            }
+            out
+        }};
+    }
+    match x {
+        Elements::Reals(v) => Elements::Reals(placed!(v, value).into()),
+        Elements::One(v) => Elements::One(placed!(v, bytes.as_chunks().0[0]).into()),
+        Elements::Two(v) => Elements::Two(placed!(v, bytes.as_chunks().0[0]).into()),
+        Elements::Four(v) => Elements::Four(placed!(v, bytes.as_chunks().0[0]).into()),
+        Elements::Eight(v) => Elements::Eight(placed!(v, bytes.as_chunks().0[0]).into()),
+    }
 }
 
 pub(super) fn pad<'a>(call: &Call<'a>, mode: PadMode, before: &[usize], after: &[usize], value: f64) -> Elements<'a> {
@@ -184,29 +214,7 @@ pub(super) fn pad<'a>(call: &Call<'a>, mode: PadMode, before: &[usize], after: &
         sources =
             sources.iter().flat_map(|base| along.iter().map(move |i| Some((*base)? * shape[d] + (*i)?))).collect();
     }
-    let output = call.output();
-    let stored = match output.quant.as_ref().and_then(|q| q.single()) {
-        Some((scale, zero)) => {
-            let q = quant::quantize_one(value, scale.into(), zero.into(), output.dtype);
-            Array::int(output.dtype, &[], vec![q])
-        }
-        None if output.dtype == DType::F32 => Array::scalar(value).stored(),
-        None => Array::int(output.dtype, &[], vec![quant::cut(value, output.dtype)]),
-    };
-    let bytes = stored.to_bytes();
-    macro_rules! padded {
-        ($v:expr, $value:expr) => {{
-            let value = $value;
-            sources.iter().map(|s| s.map_or(value, |s| $v[s])).collect::<Vec<_>>()
-        }};
-    }
-    match x {
-        Elements::Reals(v) => Elements::Reals(padded!(v, value).into()),
-        Elements::One(v) => Elements::One(padded!(v, bytes.as_chunks().0[0]).into()),
-        Elements::Two(v) => Elements::Two(padded!(v, bytes.as_chunks().0[0]).into()),
-        Elements::Four(v) => Elements::Four(padded!(v, bytes.as_chunks().0[0]).into()),
-        Elements::Eight(v) => Elements::Eight(padded!(v, bytes.as_chunks().0[0]).into()),
-    }
+    placed(x, &sources, 1, value, call.output())
 }
 
 /// The position in `0..n` that stands at position `i`.
@@ -312,7 +320,12 @@ mod tests {
         assert_eq!(y, [2.0, 0.0, 5.0, 3.0]);
         assert_eq!(reals(Op::Gather { axis: 0 }, &[iota(&[2, 2]), int(DType::I32, &[], &[1])], &[2]), [2.0, 3.0]);
         let x = int(DType::I64, &[3], &[7, 8, i64::MAX]);
-        assert_eq!(ints(Op::Gather { axis: 0 }, &[x, i], DType::I64, &[2, 1]), [i64::MAX, 7]);
+        assert_eq!(ints(Op::Gather { axis: 0 }, &[x.clone(), i], DType::I64, &[2, 1]), [i64::MAX, 7]);
+        // Outside the axis there is nothing.
+        let i = int(DType::I64, &[4], &[3, 2, -3, -4]);
+        assert_eq!(ints(Op::Gather { axis: 0 }, &[x, i.clone()], DType::I64, &[4]), [0, i64::MAX, 7, 0]);
+        let y = reals(Op::Gather { axis: 0 }, &[iota(&[3]), i], &[4]);
+        assert!(y[0].is_nan() && y[3].is_nan() && y[1..3] == [2.0, 0.0], "{y:?}");
     }
 
     #[test]

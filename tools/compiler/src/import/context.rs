@@ -8,8 +8,8 @@ use kinglet_onnx::NodeProto;
 use super::scope::{Sequence, Value};
 use super::{Importer, fits, node_name};
 use crate::array::Array;
-use crate::fold;
 use crate::graph::{Node, Op, Quant, Tensor, TensorId};
+use crate::{eval, fold};
 
 /// Why a node cannot be imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl<'a, 'b> Context<'a, 'b> {
             } else {
                 let values: Vec<Option<&Array>> = values.iter().map(|v| v.and_then(|v| v.as_deref())).collect();
                 let graph = &self.importer.frame.graph;
-                fold::affordable(graph, &node).then(|| Arc::new(fold::node(graph, &node, &values)))
+                fold::affordable(graph, &node).then(|| fold::first(graph, &node, &values)).flatten().map(Arc::new)
             };
             self.importer.frame.evaluated.insert(t, value);
         }
@@ -285,14 +285,18 @@ impl<'a, 'b> Context<'a, 'b> {
             && inputs.iter().flatten().all(|&t| graph.tensors[t].value.is_some())
             && inputs.iter().any(|i| i.is_some())
             && fold::affordable(graph, &node);
-        if fold || n == 0 {
-            let values: Vec<Option<Arc<Array>>> =
-                inputs.iter().map(|i| i.and_then(|t| graph.tensors[t].value.clone())).collect();
-            let value = if n == 0 {
-                Array::from_bytes(dtype, shape, &[]).expect("a shape without elements")
-            } else {
-                fold::node(graph, &node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>())
-            };
+        let values: Vec<Option<Arc<Array>>> =
+            inputs.iter().map(|i| i.and_then(|t| graph.tensors[t].value.clone())).collect();
+        let values: Vec<Option<&Array>> = values.iter().map(|v| v.as_deref()).collect();
+        if let (true, Some(text)) = (n > 0, eval::fault(graph, &node, &values)) {
+            return Err(Failure::malformed(text));
+        }
+        let value = match n {
+            0 => Some(Array::from_bytes(dtype, shape, &[]).expect("a shape without elements")),
+            _ if fold => fold::first(graph, &node, &values),
+            _ => None,
+        };
+        if let Some(value) = value {
             graph.tensors[output].value = Some(Arc::new(value));
         } else {
             graph.nodes.push(node);

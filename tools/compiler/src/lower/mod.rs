@@ -14,6 +14,7 @@ use kinglet::format::words::Record;
 use kinglet::{DType, StepKind, Target};
 
 use crate::array::Array;
+use crate::eval;
 use crate::graph::{Graph, Node, Op, TensorId};
 use crate::{Error, Unsupported};
 
@@ -209,6 +210,10 @@ impl<'a> Lowerer<'a> {
     }
 
     fn node(&mut self, node: &'a Node) -> Result<()> {
+        let constants: Vec<_> = node.inputs.iter().map(|t| t.and_then(|t| self.graph.value(t))).collect();
+        if let Some(text) = eval::fault(self.graph, node, &constants) {
+            return Err(no_kernel(text, "every run would fail there: mend the model"));
+        }
         match &node.op {
             Op::Conv { .. } | Op::ConvTranspose { .. } => self.conv(node),
             Op::MatMul { .. } => self.matmul(node),

@@ -41,7 +41,8 @@ fn fold_constants(graph: &mut Graph, dequantize: bool) {
             continue;
         }
         let values: Vec<_> = node.inputs.iter().map(|t| t.and_then(|t| graph.tensors[t].value.clone())).collect();
-        let results = fold::outputs(graph, node, &values.iter().map(|v| v.as_deref()).collect::<Vec<_>>());
+        let values: Vec<_> = values.iter().map(|v| v.as_deref()).collect();
+        let Some(results) = fold::outputs(graph, node, &values) else { continue };
         let computed: Vec<TensorId> = node.outputs().collect();
         for (t, value) in computed.into_iter().zip(results) {
             graph.tensors[t].value = Some(Arc::new(value));

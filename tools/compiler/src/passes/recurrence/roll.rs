@@ -193,7 +193,7 @@ impl<'a> Search<'a> {
         }
         let mut values = values.iter();
         let operands: Vec<Option<&Array>> = model.inputs.iter().map(|t| t.and_then(|_| values.next())).collect();
-        let same = !carried.is_empty() && fold::node(self.graph, model, &operands) == *self.graph.value(here)?;
+        let same = !carried.is_empty() && fold::first(self.graph, model, &operands)? == *self.graph.value(here)?;
         same.then_some(carried)
     }
 
