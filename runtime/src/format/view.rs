@@ -18,6 +18,7 @@ pub struct Model<'a> {
     state_bytes: u32,
     lower_bound_bytes: u32,
     scratch_bytes: u32,
+    work: u64,
     weights_sum: u64,
     tensors: Words<'a>,
     operands: Words<'a>,
@@ -115,6 +116,7 @@ impl<'a> Model<'a> {
             state_bytes: word(8),
             lower_bound_bytes: word(9),
             scratch_bytes: 0,
+            work: 0,
             weights_sum,
             tensors: words(Section::Tensors)?,
             operands: words(Section::Operands)?,
@@ -132,7 +134,7 @@ impl<'a> Model<'a> {
         let most = (0..model.step_count()).map(|i| model.step_record(i).scratch).max().unwrap_or(0);
         model.scratch_bytes =
             most.checked_next_multiple_of(ALIGN as u32).ok_or(Error::Section { section: Section::Steps as u16 })?;
-        verify::model(&model)?;
+        model.work = verify::model(&model)?;
         Ok(model)
     }
 
@@ -176,6 +178,14 @@ impl<'a> Model<'a> {
     /// The most bytes of tensors that are alive during any one step: no plan with this step order can do with less.
     pub fn lower_bound_bytes(&self) -> usize {
         self.lower_bound_bytes as usize
+    }
+
+    /// The work of one run: about how many elements it loads, combines or stores and how many products it adds, over all
+    /// steps and slices. It is computed from what loading verifies (a file cannot report less than it costs), and bounds the
+    /// time of a run: a unit takes from a tenth of a nanosecond to some tens on a desktop CPU. Who runs files of others
+    /// compares it with what a run may cost before the first one; firmware, which knows its model, need not.
+    pub fn work(&self) -> u64 {
+        self.work
     }
 
     /// Constant data, read in place.
@@ -263,13 +273,25 @@ impl<'a> Model<'a> {
         BandRecord::read(&self.bands, i.checked_mul(BandRecord::WORDS)?)
     }
 
-    pub(crate) fn runs(&self) -> Runs<'a> {
+    /// The plan in the order of execution: steps that run together, and for how many slices.
+    pub fn runs(&self) -> impl Iterator<Item = (Range<usize>, u32)> + use<'a> {
         Runs { model: *self, step: 0, band: 0 }
     }
 
     /// How many times a run executes step `i`: the slices of its band.
     pub fn slices(&self, i: usize) -> u32 {
-        self.runs().find(|(steps, _)| steps.contains(&i)).map_or(1, |(_, slices)| slices)
+        // Bands are in the order of their steps (verified): the last one that begins no later than the step may hold it.
+        let (mut first, mut end) = (0, self.band_count());
+        while first < end {
+            let middle = first + (end - first) / 2;
+            if self.band(middle).is_some_and(|b| b.first_step as usize <= i) {
+                first = middle + 1
+            } else {
+                end = middle
+            }
+        }
+        let band = first.checked_sub(1).and_then(|b| self.band(b));
+        band.filter(|b| i - (b.first_step as usize) < b.steps as usize).map_or(1, |b| b.slices)
     }
 
     /// Number of inputs of the model.
@@ -324,7 +346,7 @@ impl<'a> Model<'a> {
 }
 
 /// The bands of a plan and the steps between them, in order.
-pub(crate) struct Runs<'a> {
+struct Runs<'a> {
     model: Model<'a>,
     step: usize,
     band: usize,

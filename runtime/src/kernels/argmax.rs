@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::Params;
 use crate::DType;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
 use crate::rows::Operands;
 
@@ -33,7 +33,7 @@ impl Params for ArgMax {
         ensure(self.n > 0, Fault::Params)?;
         c.size(&c.input(0)?, &[self.outer, self.n, self.inner])?;
         c.size(&y, &[self.outer, self.inner])?;
-        Ok(Verdict::rows(self.outer as usize))
+        Ok(Verdict::new(self.outer as usize, work(&[self.outer, self.n, self.inner, 4])))
     }
 
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {

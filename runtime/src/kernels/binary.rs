@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
-use super::walk::{DIMS, contiguous, reaches_only, walk};
+use super::walk::{DIMS, contiguous, reaches_only, walk, walked};
 use crate::DType;
 use crate::error::Fault;
 use crate::faults::DataFault;
@@ -94,7 +94,8 @@ impl Params for Binary {
                 mask |= 1 << k;
             }
         }
-        Ok(Verdict::rows(self.dims[0] as usize).in_place(mask))
+        let each = if self.op == BinaryOp::Pow { 64 } else { 4 };
+        Ok(Verdict::new(self.dims[0] as usize, walked(&self.dims, each)).in_place(mask))
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::Params;
 use crate::DType;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict};
+use crate::format::verify::{Check, Verdict, work};
 use crate::format::words::{code, record};
 use crate::rows::{CHUNK, Operands, chunks};
 
@@ -35,7 +35,7 @@ impl Params for Convert {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         c.size(&c.input(0)?, &[self.rows, self.row])?;
         c.size(&c.output()?, &[self.rows, self.row])?;
-        Ok(Verdict::rows(self.rows as usize).in_place(1))
+        Ok(Verdict::new(self.rows as usize, work(&[self.rows, self.row, 4])).in_place(1))
     }
 
     #[inline(always)]

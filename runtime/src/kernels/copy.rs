@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
-use super::walk::{DIMS, reaches_only, walk};
+use super::walk::{DIMS, reaches_only, walk, walked};
 use crate::Element;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -44,7 +44,7 @@ impl Params for Copy {
                 covered += i64::from(self.to_strides[d]) * (i64::from(self.dims[d]) - 1);
             }
         }
-        Ok(Verdict::rows(self.dims[0] as usize))
+        Ok(Verdict::new(self.dims[0] as usize, walked(&self.dims, 4)))
     }
 
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {

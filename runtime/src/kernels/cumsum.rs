@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::walk::columns;
 use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -35,7 +36,7 @@ impl Params for CumSum {
         ensure(!self.integer || (x.dtype != DType::F32 && y.dtype != DType::F32), Fault::DType)?;
         c.size(&x, &dims)?;
         c.size(&y, &dims)?;
-        Ok(Verdict::rows(self.outer as usize).in_place(1))
+        Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 4)).in_place(1))
     }
 
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {

@@ -6,7 +6,7 @@ use super::Params;
 use super::epilogue::{Epilogue, RESIDUAL, WEIGHTS};
 use super::window::{source, window_fits};
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure, product};
+use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
 use crate::rows::{Operands, Rows};
 use crate::{DType, Element};
@@ -56,7 +56,11 @@ impl Params for DepthwiseConv {
         let float = x.dtype == DType::F32;
         c.constant(WEIGHTS, if float { DType::F32 } else { DType::I8 }, &[self.kernel[0], self.kernel[1], ch])?;
         ensure(float || (-255..=255).contains(&self.weight_zero), Fault::Params)?;
-        Ok(Verdict::rows(product(&[self.batch, out_h])?).in_place(1 << RESIDUAL))
+        // A tap outside the input costs no less than one inside, and the end of an element about as much as eight taps.
+        let taps = work(&[self.kernel[0], self.kernel[1]]).saturating_add(8);
+        let each = u64::from(ch) + work(&[ch.div_ceil(BLOCK as u32), 4]);
+        let all = work(&[self.batch, out_h, out_w]).saturating_mul(taps).saturating_mul(each);
+        Ok(Verdict::new(product(&[self.batch, out_h])?, all).in_place(1 << RESIDUAL))
     }
 
     #[inline(always)]

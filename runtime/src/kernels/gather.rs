@@ -6,7 +6,7 @@ use super::Params;
 use crate::DType;
 use crate::error::Fault;
 use crate::faults::DataFault;
-use crate::format::verify::{Check, Verdict, ensure, product};
+use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
 use crate::rows::{CHUNK, Operands, chunks};
 
@@ -36,7 +36,9 @@ impl Params for Gather {
         c.size(&x, &[self.outer, self.n, self.inner])?;
         c.size(&index, &[self.count])?;
         c.size(&y, &[self.outer, self.count, self.inner])?;
-        Ok(Verdict::rows(product(&[self.outer, self.count])?))
+        // Bytes are copied, and each index costs something.
+        let each = work(&[self.inner, x.dtype.size() as u32]).saturating_add(16);
+        Ok(Verdict::new(product(&[self.outer, self.count])?, work(&[self.outer, self.count]).saturating_mul(each)))
     }
 
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {

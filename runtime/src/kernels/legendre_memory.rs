@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::Params;
 use crate::DType;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
 use crate::rows::Operands;
 
@@ -47,7 +47,9 @@ impl Params for LegendreMemory {
             c.size(&t, &[self.batch, self.channels, self.order])?;
         }
         c.size(&output, &[self.batch, self.time, self.channels, self.order])?;
-        Ok(Verdict::rows(self.batch as usize * self.channels as usize))
+        let frame = work(&[self.order.next_multiple_of(LANES as u32), self.order + 4]) + 16;
+        let all = work(&[self.batch, self.time, self.channels]).saturating_mul(frame);
+        Ok(Verdict::new(self.batch as usize * self.channels as usize, all))
     }
 
     #[inline(always)]

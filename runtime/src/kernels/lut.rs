@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::Params;
 use crate::DType;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
 use crate::rows::{CHUNK, Operands, chunks};
 
@@ -27,7 +27,7 @@ impl Params for Lut {
         c.size(&x, &[self.rows, self.row])?;
         c.size(&y, &[self.rows, self.row])?;
         c.constant(1, DType::U8, &[256])?;
-        Ok(Verdict::rows(self.rows as usize).in_place(1))
+        Ok(Verdict::new(self.rows as usize, work(&[self.rows, self.row, 2])).in_place(1))
     }
 
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::Params;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure, product};
+use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
 use crate::rows::{Operands, View};
 use crate::{DType, quant};
@@ -82,7 +82,9 @@ impl Params for MatMul {
         if let (false, Some((lo, hi))) = (float, y.dtype.quantized_range()) {
             ensure(lo <= self.q_lo && self.q_lo <= self.q_hi && self.q_hi <= hi, Fault::Params)?;
         }
-        Ok(Verdict::rows(product(&[batch as u32, self.m])?))
+        let columns = u64::from(self.n) + work(&[self.n.div_ceil(BLOCK as u32), 4]);
+        let all = work(&[batch as u32, self.m, self.k.saturating_add(8)]).saturating_mul(columns);
+        Ok(Verdict::new(product(&[batch as u32, self.m])?, all))
     }
 
     #[inline(always)]

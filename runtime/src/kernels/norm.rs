@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::walk::columns;
 use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -53,7 +54,7 @@ impl Params for Norm {
                 c.constant(i, DType::F32, &[self.period])?;
             }
         }
-        Ok(Verdict::rows(self.outer as usize).in_place(1))
+        Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 16)).in_place(1))
     }
 
     #[inline(always)]

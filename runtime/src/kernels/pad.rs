@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::Params;
 use super::walk::DIMS;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure, product};
+use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::{code, record};
 use crate::rows::{CHUNK, Operands, chunks};
 
@@ -55,7 +55,8 @@ impl Params for Pad {
                 ensure(before <= most && total - n - before <= most, Fault::Params)?;
             }
         }
-        Ok(Verdict::rows(product(&self.output[..2])?))
+        let lines = work(&self.output[..DIMS - 1]).saturating_mul(64);
+        Ok(Verdict::new(product(&self.output[..2])?, work(&self.output).saturating_mul(8).saturating_add(lines)))
     }
 
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {

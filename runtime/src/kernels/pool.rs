@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::Params;
 use super::window::{source, window_fits};
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure, product};
+use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::{code, record};
 use crate::rows::{CHUNK, Operands, View, chunks};
 
@@ -62,7 +62,10 @@ impl Params for Pool {
         ensure(useful(0) && useful(1), Fault::Params)?;
         c.size(&c.input(0)?, &[self.batch, in_h, in_w, ch])?;
         c.size(&c.output()?, &[self.batch, out_h, out_w, ch])?;
-        Ok(Verdict::rows(product(&[self.batch, out_h])?))
+        // A tap outside the input costs no less than one inside.
+        let taps = work(&[self.batch, out_h, out_w, self.kernel[0], self.kernel[1]]);
+        let each = work(&[ch, 2]).saturating_add(work(&[ch.div_ceil(CHUNK as u32), 32]));
+        Ok(Verdict::new(product(&[self.batch, out_h])?, taps.saturating_mul(each)))
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::walk::columns;
 use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -59,7 +60,7 @@ impl Params for Reduce {
         ensure(!self.integer || (x.dtype != DType::F32 && y.dtype != DType::F32), Fault::DType)?;
         c.size(&x, &[self.outer, self.n, self.inner])?;
         c.size(&y, &[self.outer, self.inner])?;
-        Ok(Verdict::rows(self.outer as usize))
+        Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 4)))
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use super::Params;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
 use crate::rows::{Operands, View, ViewMut, chunks};
 use crate::{DType, math};
@@ -63,7 +63,11 @@ impl Params for SelectiveScan {
         c.size(&c.output()?, &channels)?;
         c.size(&c.output_at(1)?, &memory)?;
         let rows = self.batch as usize * (self.inner as usize).div_ceil(CHANNELS);
-        Ok(Verdict::rows(rows).state_in_place(1 << 7))
+        let frames = work(&[self.batch, self.time]);
+        let each = work(&[self.inner, self.state, 16]).saturating_add(work(&[self.inner, 64]));
+        let operands = work(&[self.inner.div_ceil(CHANNELS as u32), 2 * MAX_STATE as u32 + self.state]);
+        let all = frames.saturating_mul(each.saturating_add(operands));
+        Ok(Verdict::new(rows, all).state_in_place(1 << 7))
     }
 
     #[inline(always)]

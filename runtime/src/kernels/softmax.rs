@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::walk::columns;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
@@ -29,7 +30,7 @@ impl Params for Softmax {
         let dims = [self.outer, self.n, self.inner];
         c.size(&c.input(0)?, &dims)?;
         c.size(&c.output()?, &dims)?;
-        Ok(Verdict::rows(self.outer as usize).in_place(1))
+        Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 32)).in_place(1))
     }
 
     #[inline(always)]

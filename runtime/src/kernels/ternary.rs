@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::Params;
 use super::binary::{in_place, inner_stride_is_simple, load, load_int};
-use super::walk::{DIMS, contiguous, reaches_only, walk};
+use super::walk::{DIMS, contiguous, reaches_only, walk, walked};
 use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -52,7 +52,7 @@ impl Params for Ternary {
                 mask |= 1 << k;
             }
         }
-        Ok(Verdict::rows(self.dims[0] as usize).in_place(mask))
+        Ok(Verdict::new(self.dims[0] as usize, walked(&self.dims, 4)).in_place(mask))
     }
 
     #[inline(always)]

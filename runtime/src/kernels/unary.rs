@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::Params;
 use crate::DType;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::{code, record};
 use crate::math;
 use crate::math::clamp;
@@ -108,7 +108,7 @@ impl Params for Unary {
         c.size(&x, &[self.rows, self.row])?;
         c.size(&y, &[self.rows, self.row])?;
         ensure(!self.alpha.is_nan() && !self.beta.is_nan(), Fault::Params)?;
-        Ok(Verdict::rows(self.rows as usize).in_place(1))
+        Ok(Verdict::new(self.rows as usize, work(&[self.rows, self.row, 16])).in_place(1))
     }
 
     #[inline(always)]

@@ -4,7 +4,8 @@ use core::ops::Range;
 
 use crate::error::Fault;
 use crate::format::TensorRecord;
-use crate::format::verify::{ensure, product};
+use crate::format::verify::{ensure, product, work};
+use crate::rows::CHUNK;
 
 /// Dimensions of the output that elementwise and copying steps distinguish: rows first, the innermost last. The compiler
 /// merges neighbouring dimensions until they fit.
@@ -62,6 +63,17 @@ pub fn reaches_only(t: &TensorRecord, dims: &[u32; DIMS], offset: i32, strides: 
     }
     let elements = i64::from(t.bytes) / t.dtype.size() as i64;
     ensure(lo >= 0 && hi < elements, Fault::Shape)
+}
+
+/// The work of a [`walk`] that takes `each` for an element: innermost runs have a cost of their own.
+pub(super) fn walked(dims: &[u32; DIMS], each: u32) -> u64 {
+    work(dims).saturating_mul(each.into()).saturating_add(work(&dims[..DIMS - 1]).saturating_mul(64))
+}
+
+/// The work of a kernel that goes through `[outer, n, inner]` in chunks of columns and takes `each` for an element.
+pub(super) fn columns(outer: u32, n: u32, inner: u32, each: u32) -> u64 {
+    let chunks = work(&[outer, n, inner.div_ceil(CHUNK as u32), 32]);
+    work(&[outer, n, inner, each]).saturating_add(chunks)
 }
 
 /// Strides of a contiguous tensor with these dimensions.

@@ -17,7 +17,7 @@ const MR: usize = 4;
 /// Inputs of a pixel that are gathered at once.
 const RUN: usize = 256;
 /// Blocks of output channels whose sums are held at once, so that inputs are gathered once for all of them.
-const BLOCKS: usize = 8;
+pub(super) const BLOCKS: usize = 8;
 
 /// What differs between float and integer products: the types, and the innermost loops.
 pub(super) trait Arithmetic {

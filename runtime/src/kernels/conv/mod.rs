@@ -15,7 +15,7 @@ use super::epilogue::{Epilogue, RESIDUAL, WEIGHTS};
 use super::window::window_fits;
 use crate::DType;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure, product};
+use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
 use crate::rows::Operands;
 use driver::{Float, Int, NR, drive};
@@ -84,6 +84,17 @@ impl Conv {
     fn blocks(&self) -> usize {
         self.group_out().div_ceil(NR)
     }
+
+    /// What [`drive`] does: products of whole blocks, inputs gathered once for several of these, and ends of pixels.
+    fn work(&self) -> u64 {
+        let total = (self.taps() * self.group_in()) as u64;
+        // Inputs are gathered in runs, and each looks at all taps of the kernel rows it begins and ends in.
+        let gathered = total.saturating_mul(2 + u64::from(self.kernel[1]) / 64) + 4 * self.taps() as u64;
+        let blocks = self.blocks() as u64;
+        let group = blocks.saturating_mul(NR as u64).saturating_mul(total + 16);
+        let group = group.saturating_add(gathered.saturating_mul(blocks.div_ceil(driver::BLOCKS as u64)));
+        work(&[self.batch, self.output[0], self.output[1], self.groups]).saturating_mul(group)
+    }
 }
 
 impl Params for Conv {
@@ -115,7 +126,7 @@ impl Params for Conv {
         }
         c.constant(PADDING, x.dtype, &[in_c])?;
         // The residual may be overwritten: its pixel is read before that pixel is stored.
-        Ok(Verdict::rows(product(&[self.batch, out_h])?).in_place(1 << RESIDUAL))
+        Ok(Verdict::new(product(&[self.batch, out_h])?, self.work()).in_place(1 << RESIDUAL))
     }
 
     #[inline(always)]
