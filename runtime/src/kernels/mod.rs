@@ -22,6 +22,7 @@ mod pool;
 mod reduce;
 mod selective_scan;
 mod softmax;
+mod sum;
 mod ternary;
 mod unary;
 mod walk;

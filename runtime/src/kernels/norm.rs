@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::sum::sum;
 use super::walk::columns;
 use crate::DType;
 use crate::error::Fault;
@@ -62,29 +63,27 @@ impl Params for Norm {
         let (x, mut out) = (o.input(0), o.output());
         let (scale, bias) = (o.constant::<f32>(1), o.constant::<f32>(2));
         let (n, inner) = (self.n as usize, self.inner as usize);
-        let mut v = [0f32; CHUNK];
         for row in rows {
             let start = row * n * inner;
             if inner == 1 {
-                // Totals over chunks are f64: few additions, and long rows lose nothing.
+                let mut v = [0f32; CHUNK];
                 let mut mean = 0f32;
+                // Totals over chunks are f64: few additions, and long rows lose nothing.
                 if self.kind == NormKind::Layer {
                     let mut total = 0f64;
-                    chunks(0..n, |at, n| {
-                        x.load(start + at, &mut v[..n]);
-                        total += f64::from(v[..n].iter().sum::<f32>());
-                    });
+                    chunks(0..n, |at, n| total += f64::from(sum(x.reals(start + at, &mut v[..n]), |v| v)));
                     mean = (total / n as f64) as f32;
                 }
-                let mut squares = 0f64;
+                let (mut total, mut squares) = (0f64, 0f64);
                 chunks(0..n, |at, n| {
-                    x.load(start + at, &mut v[..n]);
-                    squares += f64::from(v[..n].iter().map(|v| (v - mean) * (v - mean)).sum::<f32>());
+                    let v = x.reals(start + at, &mut v[..n]);
+                    total += f64::from(sum(v, |v| v - mean));
+                    squares += f64::from(sum(v, |v| (v - mean) * (v - mean)));
                 });
-                let factor = 1.0 / libm::sqrtf((squares / n as f64) as f32 + self.epsilon);
+                let moments = self.moments(mean, total, squares);
                 chunks(0..n, |at, n| {
                     x.load(start + at, &mut v[..n]);
-                    v[..n].iter_mut().for_each(|v| *v = (*v - mean) * factor);
+                    v[..n].iter_mut().for_each(|v| *v = moments.apply(*v));
                     self.affine(scale, bias, start + at, &mut v[..n]);
                     out.store(start + at, &v[..n]);
                 });
@@ -92,39 +91,89 @@ impl Params for Norm {
             }
             chunks(0..inner, |column, width| {
                 let at = |i: usize| start + i * inner + column;
-                let mut sums = |shift: &[f32; CHUNK], squared: bool| {
-                    let mut total = [0f32; CHUNK];
-                    for run in (0..n).step_by(RUN) {
-                        let mut part = [0f32; CHUNK];
-                        for i in run..(run + RUN).min(n) {
-                            x.load(at(i), &mut v[..width]);
-                            for ((p, &v), &m) in part[..width].iter_mut().zip(&v).zip(shift) {
-                                *p += if squared { (v - m) * (v - m) } else { v };
-                            }
-                        }
-                        for (t, &p) in total[..width].iter_mut().zip(&part) {
-                            *t += p;
-                        }
+                let (mut mean, mut rest, mut factor) = ([0f32; CHUNK], [0f32; CHUNK], [0f32; CHUNK]);
+                let mut v = [0f32; CHUNK];
+                let v = &mut v[..width];
+                if self.kind == NormKind::Layer {
+                    let [total] = totals(n, |i, [part]| {
+                        part.iter_mut().zip(x.reals(at(i), v)).for_each(|(p, &v)| *p += v);
+                    });
+                    mean.iter_mut().zip(&total).for_each(|(m, &t)| *m = (t / n as f64) as f32);
+                }
+                let [total, squares] = totals(n, |i, [part, squares]| {
+                    for (((p, s), &v), &m) in part.iter_mut().zip(squares).zip(x.reals(at(i), v)).zip(&mean) {
+                        let d = v - m;
+                        *p += d;
+                        *s += d * d;
                     }
-                    total.map(|t| t / n as f32)
-                };
-                let zero = [0f32; CHUNK];
-                let mean = if self.kind == NormKind::Layer { sums(&zero, false) } else { zero };
-                let factor = sums(&mean, true).map(|v| 1.0 / libm::sqrtf(v + self.epsilon));
+                });
+                for k in 0..width {
+                    let m = self.moments(mean[k], total[k], squares[k]);
+                    (rest[k], factor[k]) = (m.rest, m.factor);
+                }
                 for i in 0..n {
-                    x.load(at(i), &mut v[..width]);
-                    for ((v, &m), &f) in v[..width].iter_mut().zip(&mean).zip(&factor) {
-                        *v = (*v - m) * f;
+                    x.load(at(i), v);
+                    for (((v, &mean), &rest), &factor) in v.iter_mut().zip(&mean).zip(&rest).zip(&factor) {
+                        *v = Moments { mean, rest, factor }.apply(*v);
                     }
-                    self.affine(scale, bias, at(i), &mut v[..width]);
-                    out.store(at(i), &v[..width]);
+                    self.affine(scale, bias, at(i), v);
+                    out.store(at(i), v);
                 }
             });
         }
     }
 }
 
+/// What is taken of an element: a mean in two parts, and the factor of the rest.
+///
+/// The mean of elements that are nearly equal, rounded to f32, may be off by more than they differ. The differences from it are
+/// exact there; so their own mean is what the rounded mean lacks. Equal elements leave exactly 0.
+#[derive(Clone, Copy)]
+struct Moments {
+    /// The mean, rounded.
+    mean: f32,
+    /// The mean of the differences from it.
+    rest: f32,
+    /// `1 / √(variance + ε)`
+    factor: f32,
+}
+
+impl Moments {
+    #[inline(always)]
+    fn apply(&self, v: f32) -> f32 {
+        ((v - self.mean) - self.rest) * self.factor
+    }
+}
+
+/// `K` sums over `n` positions for each column: `add` adds position `i` to those of a run, which join the totals in f64.
+#[inline(always)]
+fn totals<const K: usize>(n: usize, mut add: impl FnMut(usize, &mut [[f32; CHUNK]; K])) -> [[f64; CHUNK]; K] {
+    let mut totals = [[0f64; CHUNK]; K];
+    for run in (0..n).step_by(RUN) {
+        let mut part = [[0f32; CHUNK]; K];
+        for i in run..(run + RUN).min(n) {
+            add(i, &mut part);
+        }
+        for (t, &p) in totals.iter_mut().flatten().zip(part.iter().flatten()) {
+            *t += f64::from(p);
+        }
+    }
+    totals
+}
+
 impl Norm {
+    /// The moments, given the rounded mean and the sums of the differences from it and of their squares.
+    #[inline(always)]
+    fn moments(&self, mean: f32, total: f64, squares: f64) -> Moments {
+        let n = f64::from(self.n);
+        let rest = if self.kind == NormKind::Layer { total / n } else { 0.0 };
+        let variance = squares / n - rest * rest;
+        // Rounding may take it below 0; NaN stays NaN.
+        let variance = if variance < 0.0 { 0.0 } else { variance };
+        let factor = 1.0 / libm::sqrtf((variance + f64::from(self.epsilon)) as f32);
+        Moments { mean, rest: rest as f32, factor }
+    }
+
     #[inline(always)]
     fn affine(&self, scale: &[f32], bias: &[f32], at: usize, v: &mut [f32]) {
         let period = self.period as usize;

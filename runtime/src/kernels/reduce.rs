@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::sum::sum;
 use super::walk::columns;
 use crate::DType;
 use crate::error::Fault;
@@ -38,7 +39,8 @@ code! {
 record! {
     /// Parameters of a reduction. Input: 0 `x [outer, n, inner]` of any type; output: `[outer, inner]`. Rows: `outer`.
     ///
-    /// With `integer` stored integers are combined in 64 bits, which wrap, and a mean is cut towards zero; else reals in f32.
+    /// With `integer` stored integers are combined in 64 bits, which wrap, and a mean is cut towards zero; else reals in f32. A
+    /// mean of floats is corrected by the mean of the differences from it, so that the mean of equal elements is the element.
     pub struct Reduce {
         /// What is computed.
         pub op: ReduceOp,
@@ -60,7 +62,7 @@ impl Params for Reduce {
         ensure(!self.integer || (x.dtype != DType::F32 && y.dtype != DType::F32), Fault::DType)?;
         c.size(&x, &[self.outer, self.n, self.inner])?;
         c.size(&y, &[self.outer, self.inner])?;
-        Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 4)))
+        Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 8)))
     }
 
     #[inline(always)]
@@ -104,15 +106,6 @@ impl Reduce {
     }
 
     #[inline(always)]
-    fn term(&self, v: f32) -> f32 {
-        match self.op {
-            ReduceOp::SumSquare | ReduceOp::L2 => v * v,
-            ReduceOp::L1 => libm::fabsf(v),
-            _ => v,
-        }
-    }
-
-    #[inline(always)]
     fn join(&self, a: f32, b: f32) -> f32 {
         match self.op {
             ReduceOp::Max => {
@@ -143,20 +136,34 @@ impl Reduce {
         }
     }
 
+    /// Whether the rounding of a sum may make the mean differ from elements that are all equal.
+    fn is_rounded_mean(&self, x: &View<'_>) -> bool {
+        self.op == ReduceOp::Mean && x.dtype == DType::F32
+    }
+
     /// Reduces `n` neighbouring elements.
+    #[inline(always)]
     fn row(&self, x: &View<'_>, start: usize, n: usize) -> f32 {
         let (view, scale) = scaled(x, self.is_linear());
-        let mut total = self.start();
-        chunks(0..n, |at, n| {
-            let mut v = [0f32; CHUNK];
-            view.load(start + at, &mut v[..n]);
-            let mut part = self.start();
-            for &v in &v[..n] {
-                part = self.join(part, self.term(v));
-            }
-            total = self.join(total, part);
-        });
-        self.finish(total, scale)
+        let of = |shift: f32| {
+            let mut total = self.start();
+            chunks(0..n, |at, n| {
+                let mut v = [0f32; CHUNK];
+                let v = view.reals(start + at, &mut v[..n]);
+                let part = match self.op {
+                    ReduceOp::Max | ReduceOp::Min | ReduceOp::Prod => {
+                        v.iter().fold(self.start(), |part, &v| self.join(part, v))
+                    }
+                    ReduceOp::SumSquare | ReduceOp::L2 => sum(v, |v| v * v),
+                    ReduceOp::L1 => sum(v, libm::fabsf),
+                    ReduceOp::Sum | ReduceOp::Mean => sum(v, |v| v - shift),
+                };
+                total = self.join(total, part);
+            });
+            self.finish(total, scale)
+        };
+        let y = of(0.0);
+        if self.is_rounded_mean(x) && y.is_finite() { y + of(y) } else { y }
     }
 
     /// Reduces `n` rows of `total.len()` neighbouring columns of stored integers.
@@ -190,25 +197,44 @@ impl Reduce {
     }
 
     /// Reduces `n` rows of `total.len()` neighbouring columns each.
+    #[inline(always)]
     fn columns(&self, x: &View<'_>, start: usize, total: &mut [f32]) {
         let (view, scale) = scaled(x, self.is_linear());
         let (n, inner, width) = (self.n as usize, self.inner as usize, total.len());
-        total.fill(self.start());
-        for run in (0..n).step_by(RUN) {
-            let mut part = [self.start(); CHUNK];
-            for i in run..(run + RUN).min(n) {
-                let mut v = [0f32; CHUNK];
-                view.load(start + i * inner, &mut v[..width]);
-                for (p, &v) in part[..width].iter_mut().zip(&v) {
-                    *p = self.join(*p, self.term(v));
+        let of = |shift: &[f32; CHUNK], total: &mut [f32]| {
+            total.fill(self.start());
+            for run in (0..n).step_by(RUN) {
+                let mut part = [self.start(); CHUNK];
+                for i in run..(run + RUN).min(n) {
+                    let mut v = [0f32; CHUNK];
+                    let v = view.reals(start + i * inner, &mut v[..width]);
+                    let part = part[..width].iter_mut().zip(v);
+                    match self.op {
+                        ReduceOp::Max | ReduceOp::Min | ReduceOp::Prod => {
+                            part.for_each(|(p, &v)| *p = self.join(*p, v))
+                        }
+                        ReduceOp::SumSquare | ReduceOp::L2 => part.for_each(|(p, &v)| *p += v * v),
+                        ReduceOp::L1 => part.for_each(|(p, &v)| *p += libm::fabsf(v)),
+                        ReduceOp::Sum | ReduceOp::Mean => part.zip(shift).for_each(|((p, &v), &s)| *p += v - s),
+                    }
+                }
+                for (t, &p) in total.iter_mut().zip(&part) {
+                    *t = self.join(*t, p);
                 }
             }
-            for (t, &p) in total.iter_mut().zip(&part) {
-                *t = self.join(*t, p);
+            for t in total.iter_mut() {
+                *t = self.finish(*t, scale);
             }
-        }
-        for t in total.iter_mut() {
-            *t = self.finish(*t, scale);
+        };
+        let mut shift = [0f32; CHUNK];
+        of(&shift, total);
+        if self.is_rounded_mean(x) {
+            shift[..width].copy_from_slice(total);
+            let mut rest = [0f32; CHUNK];
+            of(&shift, &mut rest[..width]);
+            for (t, &r) in total.iter_mut().zip(&rest) {
+                *t = if t.is_finite() { *t + r } else { *t };
+            }
         }
     }
 }
