@@ -60,15 +60,11 @@ impl<'a> Memory<'a> {
 
     pub(crate) fn view(&self, t: &TensorRecord, slice: u32) -> View<'a> {
         let (base, bytes) = self.locate(t, slice);
-        View {
-            base,
-            bytes,
-            width: t.dtype.size(),
-            dtype: t.dtype,
-            scale: t.scale,
-            zero_point: t.zero_point,
-            _data: PhantomData,
+        let width = t.dtype.size();
+        if !base.addr().is_multiple_of(width) {
+            return View::empty();
         }
+        View { base, bytes, width, dtype: t.dtype, scale: t.scale, zero_point: t.zero_point, _data: PhantomData }
     }
 }
 
@@ -134,7 +130,8 @@ impl<'a> Operands<'a> {
     /// Output `i`, to be written; empty if it was taken before. Outputs of a step do not overlap (verified).
     pub fn output_at(&self, i: usize) -> ViewMut<'a> {
         let tensor = self.step.output(i).filter(|_| i < SCRATCH && self.take(i));
-        ViewMut(tensor.map_or_else(View::empty, |t| self.view(t)))
+        let record = tensor.map(|t| self.model.tensor(t).0).filter(|t| t.region != Region::Weights);
+        ViewMut(record.map_or_else(View::empty, |t| self.memory.view(&t, self.slice)))
     }
 
     /// Marks an output or the scratch as taken; false if it was already.
@@ -229,9 +226,9 @@ impl<'a> View<'a> {
     #[inline(always)]
     pub fn slice<T: Element>(&self, start: usize, len: usize) -> &'a [T] {
         match self.locate(start, len, size_of::<T>()) {
-            // SAFETY: `locate` has checked the bounds. Tensors start at multiples of 16 and move by multiples of their element's
-            // size (verified), which is a power of two and no less than that of `T` (`locate`), hence a multiple of `T`'s
-            // alignment; `at` is a multiple of `T`'s size. So the pointer is aligned. Any bits are a valid `T` (`Pod`).
+            // SAFETY: `locate` has checked the bounds. The tensor lies at a multiple of its element's size (`Memory::view`), which
+            // is a power of two and no less than the size of `T` (`locate`), hence a multiple of `T`'s alignment; `at` is a
+            // multiple of `T`'s size. So the pointer is aligned. Any bits are a valid `T` (`Pod`).
             Some(at) => unsafe { core::slice::from_raw_parts(self.base.add(at).cast(), len) },
             None => &[],
         }
@@ -340,7 +337,7 @@ impl<'a> ViewMut<'a> {
     pub fn slice<T: Element>(&mut self, start: usize, len: usize) -> &mut [T] {
         match self.0.locate(start, len, size_of::<T>()) {
             // SAFETY: bounds and alignment as in `View::slice`. The memory is writable: outputs never lie in the weights
-            // (verified), and the arena was borrowed mutably. `Operands` hands an output over once, and other workers write
+            // (`output_at`), and the arena was borrowed mutably. `Operands` hands an output over once, and other workers write
             // other rows (the contract of `Kernels`); `&mut self` keeps slices of this one from overlapping.
             Some(at) => unsafe { core::slice::from_raw_parts_mut(self.0.base.cast_mut().add(at).cast(), len) },
             None => &mut [],

@@ -223,6 +223,31 @@ fn bands_that_are_none() {
     assert_eq!(of(0, &reach), Err(Error::Band { band: 1 }));
 }
 
+/// The work of a plan as it is loaded.
+fn work(mut lie: Lie) -> u64 {
+    let layout = sections(&lie.file);
+    seal(&mut lie.file, &layout);
+    Model::load(Aligned::copy(&lie.file).as_ref()).expect("valid").work()
+}
+
+/// A small file may ask for very many slices: who runs it can know before, whatever the file reports.
+#[test]
+fn the_work_of_slices_is_known_at_load() {
+    let still = || {
+        let mut lie = Lie::new(&two_bands());
+        for i in 0..lie.tensors().len() {
+            lie = lie.change_tensor(i, |t| t.advance = 0);
+        }
+        lie
+    };
+    let steps = u64::from(still().band(0).steps);
+    let few = work(still());
+    let many = work(still().change_band(0, |b| b.slices = MAX_SLICES));
+    assert!(many - few > u64::from(MAX_SLICES - 5) * steps * 256, "{few} became {many}");
+    let silent = |lie: Lie| (0..lie.steps()).fold(lie, |lie, i| lie.change_step(i, |s| s.macs = [0; 2]));
+    assert_eq!(work(silent(still())), few);
+}
+
 /// Bands that are other runs of steps than the compiler made are nonsense, and harmless.
 #[test]
 fn bands_of_other_steps_stay_inside() {

@@ -36,6 +36,38 @@ fn the_models_hold_every_step_kind_and_load() {
     assert!(bands >= 2, "{bands} bands");
 }
 
+/// The verified work is no less than what the plan reports, and not out of all proportion to what it touches.
+#[test]
+fn the_work_of_honest_plans_is_in_proportion() {
+    for (name, kgl) in compiled() {
+        let file = Aligned::copy(&kgl);
+        let model = Model::load(file.as_ref()).expect("valid");
+        let (mut macs, mut touched) = (0, 0);
+        for i in 0..model.step_count() {
+            let (step, slices) = (model.step(i), u64::from(model.slices(i)));
+            let operands = (0..16).filter_map(|k| step.input(k)).chain((0..2).filter_map(|k| step.output(k)));
+            macs += step.macs() * slices;
+            touched += slices * operands.map(|t| model.tensor(t).len() as u64 + 1).sum::<u64>();
+        }
+        assert!((macs..64 * macs + 512 * touched).contains(&model.work()), "{name}: {} of {macs}", model.work());
+    }
+}
+
+#[test]
+fn slices_are_found_by_the_step() {
+    let mut bands = 0;
+    for (name, kgl) in compiled() {
+        let file = Aligned::copy(&kgl);
+        let model = Model::load(file.as_ref()).expect("valid");
+        bands += model.band_count();
+        let by_runs: Vec<u32> = model.runs().flat_map(|(steps, n)| steps.map(move |_| n)).collect();
+        let one_by_one: Vec<u32> = (0..model.step_count()).map(|i| model.slices(i)).collect();
+        assert_eq!(one_by_one, by_runs, "{name}");
+        assert_eq!(model.slices(model.step_count()), 1);
+    }
+    assert!(bands >= 2, "{bands} bands");
+}
+
 #[test]
 fn every_truncation_fails() {
     for (name, kgl) in compiled() {

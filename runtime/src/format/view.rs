@@ -35,7 +35,8 @@ pub struct Model<'a> {
 
 impl<'a> Model<'a> {
     /// Checks everything in `bytes` that execution relies on, and returns a view of it. Takes time linear in the number
-    /// of steps and tensors; weights are not read.
+    /// of steps and tensors; weights are not read. The bytes must stay as they are for as long as the model is used: who maps
+    /// a file sees to it that nobody changes the file.
     ///
     /// # Errors
     /// Says what is wrong with the file first found wrong; never panics, whatever the bytes are.

@@ -105,8 +105,18 @@ pub(super) fn norm(call: &Call<'_>, kind: NormKind, axes: &[usize], epsilon: f64
         sums.iter_mut().for_each(|s| *s /= n);
         sums
     };
+    // The mean of the differences from the first element: equal elements have exactly their own value as mean.
     let mean = match kind {
-        NormKind::Layer => mean_of(&|_, x| x),
+        NormKind::Layer => {
+            let (mut first, mut i) = (vec![None; count], 0);
+            walk(x.shape, [&to], [0], |[at]| {
+                first[at].get_or_insert(x.v[i]);
+                i += 1;
+            });
+            let first: Vec<f64> = first.into_iter().map(|v| v.unwrap_or(0.0)).collect();
+            let rest = mean_of(&|at, x| x - first[at]);
+            first.iter().zip(&rest).map(|(f, r)| f + r).collect()
+        }
         NormKind::Rms => vec![0.0; count],
     };
     let variance = mean_of(&|at, x| (x - mean[at]) * (x - mean[at]));
@@ -258,6 +268,15 @@ mod tests {
         let y = reals(rms, &[f(&[1, 2, 2], &[1.0, 1.0, 7.0, 7.0]), f(&[2], &[5.0, 10.0])], &[1, 2, 2]);
         let r = |a: f64| ((a * a + 49.0) / 2.0).sqrt();
         assert_close(&y, &[5.0 / r(1.0), 10.0 / r(1.0), 35.0 / r(1.0), 70.0 / r(1.0)]);
+    }
+
+    #[test]
+    fn equal_elements_have_no_variance() {
+        // 0.1 is no f64: the rounded sum of many is not a multiple of it.
+        let n = 999;
+        let layer = Op::Norm { kind: NormKind::Layer, axes: vec![0], epsilon: 1e-30 };
+        let y = reals(layer, &[f(&[n], &vec![0.1; n]), None, f(&[n], &vec![3.0; n])], &[n]);
+        assert_eq!(y, vec![3.0; n]);
     }
 
     #[test]

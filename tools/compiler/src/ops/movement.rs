@@ -234,14 +234,11 @@ pub fn gather(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if n == 0 && !out.contains(&0) {
         return Err(Failure::malformed("it takes elements of an axis that has none"));
     }
-    let run = c.tensor_info(index).value.clone().map(|v| {
-        let v: Vec<i64> = v.ints().iter().map(|&i| if i < 0 { i + n } else { i }).collect();
-        v
-    });
-    if let Some(v) = &run {
-        if let Some(bad) = v.iter().find(|i| !(0..n).contains(*i)) {
+    if let Some(v) = c.tensor_info(index).value.clone() {
+        if let Some(bad) = v.ints().iter().find(|i| !(-n..n).contains(*i)) {
             return Err(Failure::malformed(format!("index {bad} of an axis of {n}")));
         }
+        let v: Vec<i64> = v.ints().iter().map(|&i| if i < 0 { i + n } else { i }).collect();
         if !v.is_empty() && v.windows(2).all(|w| w[1] == w[0] + 1) {
             let (mut starts, mut part) = (vec![0; shape.len()], shape.clone());
             starts[axis] = v[0] as usize;
