@@ -58,6 +58,49 @@ fn a_written_out_layer_norm_is_one_step_with_scale_and_bias() {
     assert_eq!(c.report.steps[0].source_nodes.len(), 9);
 }
 
+/// Equal elements far from zero: written out, their rounded mean would be taken for a deviation.
+#[test]
+fn written_out_layer_norms_with_an_inverse_root_are_one_step() {
+    for inverse in ["Reciprocal", "Pow", "Div"] {
+        let mut m = Builder::default();
+        m.input("x", DataType::Float, &[2, 5, 16]);
+        m.constant(reals("two", &[2.0])).constant(reals("eps", &[1e-5])).constant(floats("scale", &[16]));
+        m.constant(reals("one", &[1.0])).constant(reals("half", &[-0.5]));
+        m.constant(ints("axes", DataType::Int64, &[1], &[-1]));
+        m.node("ReduceMean", "x axes", "mean", &[]).node("Sub", "x mean", "d", &[]).node("Mul", "d d", "s", &[]);
+        m.node("ReduceMean", "s axes", "v", &[]).node("Add", "v eps", "ve", &[]);
+        match inverse {
+            "Pow" => m.node("Pow", "ve half", "i", &[]),
+            "Div" => m.node("Sqrt", "ve", "r", &[]).node("Div", "one r", "i", &[]),
+            _ => m.node("Sqrt", "ve", "r", &[]).node("Reciprocal", "r", "i", &[]),
+        };
+        // Nothing tells a factor from the other.
+        m.node("Mul", if inverse == "Div" { "i d" } else { "d i" }, "n", &[]);
+        m.node("Mul", "n scale", "y", &[]).outputs("y");
+        let c = compiled(&mut m);
+        assert_eq!(kinds(&c), ["Norm"], "{inverse}");
+        assert!(c.report.steps[0].source_nodes.len() >= 8, "{inverse}");
+    }
+}
+
+/// A scale that f32 does not hold together with the weights stays behind the convolution.
+#[test]
+fn huge_scales_are_not_folded_into_weights() {
+    let of = |scale: f32, weight: f32| {
+        let mut m = Builder::default();
+        m.input("x", DataType::Float, &[1, 2, 5, 5]);
+        let mut w = floats("w", &[2, 2, 3, 3]);
+        w.float_data.iter_mut().for_each(|v| *v *= weight);
+        m.constant(w).constant(reals("s", &[scale, scale])).constant(reals("zeros", &[0.0, 0.0]));
+        m.constant(reals("ones", &[1.0, 1.0])).constant(reals("small", &[1e-30]));
+        m.node("Mul", "x small", "xs", &[]).node("Conv", "xs w", "c", &[]);
+        m.node("BatchNormalization", "c s zeros zeros ones", "b", &[]).node("Mul", "b small", "y", &[]).outputs("y");
+        kinds(&compiled(&mut m)).iter().map(|k| k.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(1e30, 1e30).iter().filter(|k| *k == "Ternary").count(), 1);
+    assert!(!of(1e3, 1.0).contains(&"Ternary".to_string()));
+}
+
 #[test]
 fn a_written_out_rms_norm_is_one_step() {
     let mut m = Builder::default();

@@ -3,8 +3,9 @@
 use kinglet::DType;
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Layout, NormKind, Op, PoolKind, ReduceOp, TensorId, Window};
-use kinglet_tests::Random;
+use kinglet_compiler::{Options, compile, eval};
 use kinglet_tests::one_node::{Bound, Case, LOOSE_TIE, Like, SUMS, TIE, cases};
+use kinglet_tests::{Random, run};
 use proptest::prelude::*;
 
 const BYTES: [DType; 2] = [DType::I8, DType::U8];
@@ -162,6 +163,37 @@ proptest! {
         c.check(Bound::OfLargest(1e-4), 1e-2);
     }
 
+    /// Of elements that are equal or differ by a few units in the last place, far from zero: the mean, rounded, is off by as
+    /// much as they differ. Along any axis, as a norm and as a mean.
+    #[test]
+    fn norms_and_means_of_nearly_equal_elements(seed: u64, axis in 0..3usize, base in 0..5usize, spread in 0..4usize) {
+        let mut r = Random::new(seed);
+        let mut shape = [r.between(1, 3), r.between(1, 3), r.between(1, 3)];
+        shape[axis] = r.pick(&[2, 7, 100, 129, 300, 768]);
+        let base = [0.1f32, 12.34, -200.7, 1000.0, 3e4][base];
+        let unit = f32::from_bits(base.to_bits() + 1) - base;
+        let spread = [0, 1, 5, 200][spread];
+        let n = shape.iter().product();
+        let x: Vec<f64> = (0..n).map(|_| f64::from(base + unit * r.below(spread + 1) as f32)).collect();
+        let mut c = Case::new();
+        let x = c.input(Array::f32(&shape, x), None);
+        let bias = c.constant(r.array(DType::F32, &shape), None);
+        let op = Op::Norm { kind: NormKind::Layer, axes: vec![axis], epsilon: 1e-12 };
+        let y = c.node_with(op, vec![Some(x), None, Some(bias)], Like::f32(&shape));
+        c.output(y);
+        let mean = c.node(Op::Reduce { op: ReduceOp::Mean, axes: vec![axis], keep: true }, &[x], Like::f32(&reduced(&shape, &[axis], true)));
+        c.output(mean);
+        // What is left of the mean's rounding is f32 of a difference, not of the element; the mean itself is rounded once.
+        c.check(Bound::OfLargest(2e-6), TIE);
+        if spread == 0 {
+            let (graph, inputs) = c.parts();
+            let want = graph.value(bias).expect("a constant").clone();
+            let y = run(&compile(graph, &Options::default()).expect("compiles").kgl, &inputs);
+            prop_assert_eq!(&*y["y0"].reals(), &*want.reals());
+            prop_assert!(y["y1"].reals().iter().all(|&m| m == f64::from(base)));
+        }
+    }
+
     /// With many equal elements, and with integers that f32 would confuse.
     #[test]
     fn arg_max(seed: u64, smallest: bool, last: bool, keep: bool, kind in 0..4) {
@@ -209,4 +241,42 @@ proptest! {
 fn reduced(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
     let kept = |d: &usize| keep || !axes.contains(d);
     (0..shape.len()).filter(kept).map(|d| if axes.contains(&d) { 1 } else { shape[d] }).collect()
+}
+
+/// Softmax at the ends of f32, along the innermost axis and along another: what the evaluator says, infinities and NaN included.
+#[test]
+fn softmaxes_of_extreme_elements() {
+    const INF: f64 = f64::INFINITY;
+    let rows = [
+        [0.0, -INF, 1.0, -INF],
+        [3e38, -3e38, 3e38, 0.0],
+        [-3e38, -3e38, -3e38, -3e38],
+        [1e4, 1e4, 1e4, 1e4],
+        [-INF, -INF, -INF, -INF],
+        [INF, 0.0, 1.0, 2.0],
+        [88.0, -104.0, -103.0, 200.0],
+    ];
+    for (log, axis) in [(false, 1), (true, 1), (false, 0), (true, 0)] {
+        for row in rows {
+            let shape = if axis == 1 { [1, 4] } else { [4, 1] };
+            // Two columns, so that there is more than one where the axis is the outer one.
+            let (shape, data) = match axis {
+                1 => (shape, row.to_vec()),
+                _ => ([4, 2], row.iter().flat_map(|&v| [v, 0.5]).collect()),
+            };
+            let mut c = Case::new();
+            let x = c.input(Array::f32(&shape, data), None);
+            let y = c.node(Op::Softmax { axis, log }, &[x], Like::f32(&shape));
+            c.output(y);
+            let (graph, inputs) = c.parts();
+            let want = eval::run(&graph, &[inputs["x0"].clone()]).expect("evaluates");
+            let got = run(&compile(graph, &Options::default()).expect("compiles").kgl, &inputs);
+            for (g, w) in got["y0"].reals().iter().zip(want[0].reals().iter()) {
+                // What lies beyond f32 is infinite there.
+                let w = if w.abs() > f64::from(f32::MAX) { w.signum() * INF } else { *w };
+                let close = *g == w || (g.is_nan() && w.is_nan()) || (g - w).abs() <= 1e-6 * w.abs().max(1.0);
+                assert!(close, "{g} instead of {w} in {row:?}, log {log}, axis {axis}");
+            }
+        }
+    }
 }

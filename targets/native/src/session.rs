@@ -255,6 +255,33 @@ mod tests {
         assert_eq!(one.output::<f32>(0).unwrap(), three.output::<f32>(0).unwrap());
     }
 
+    /// Two writable views of one output would be two ways to the same bytes.
+    #[test]
+    fn an_output_and_the_scratch_are_handed_over_once() {
+        struct Twice;
+        // SAFETY: it writes through one view, and takes the others only to measure them.
+        unsafe impl Kernels for Twice {
+            fn unary(
+                &self,
+                _: &kinglet::kernels::Unary,
+                o: &kinglet::rows::Operands<'_>,
+                rows: std::ops::Range<usize>,
+            ) {
+                let (mut first, mut second) = (o.output(), o.output_at(0));
+                assert!(second.slice::<f32>(0, 1).is_empty());
+                first.slice::<f32>(rows.start, rows.len()).fill(7.0);
+                // As no narrower and no wider type either.
+                assert!(second.slice::<u8>(0, 1).is_empty() && first.slice::<i64>(0, 1).is_empty());
+                assert!(o.output_at(1).slice::<u8>(0, 1).is_empty() && o.output_at(40).slice::<u8>(0, 1).is_empty());
+                assert!(o.scratch().is_empty() && o.scratch().is_empty(), "the step has none");
+            }
+        }
+        let file = Arc::new(ModelFile::from_bytes(&relu_model(5)).unwrap());
+        let mut session = OwnedSession::with_kernels(file, 1, &Twice).unwrap();
+        session.run().unwrap();
+        assert_eq!(session.output::<f32>(0).unwrap(), [7.0; 5]);
+    }
+
     #[test]
     fn errors_name_the_tensor_and_what_there_is() {
         let mut session = OwnedSession::from_bytes(&relu_model(4), 1).unwrap();

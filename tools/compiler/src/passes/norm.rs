@@ -14,7 +14,7 @@ pub fn recognise(graph: &mut Graph) {
         let found = match node.op {
             Op::Binary(BinaryOp::Div) => written_out(graph, &links, node),
             Op::Reshape => group(graph, &links, node),
-            Op::Binary(BinaryOp::Mul) => affine(graph, &links, node, 1),
+            Op::Binary(BinaryOp::Mul) => written_out(graph, &links, node).or_else(|| affine(graph, &links, node, 1)),
             Op::Binary(BinaryOp::Add) => affine(graph, &links, node, 2),
             _ => None,
         };
@@ -45,22 +45,45 @@ fn mean_axes(graph: &Graph, links: &Links, t: TensorId) -> Option<(TensorId, Vec
     }
 }
 
+/// `d / √s`, or `d · (1/√s)` however that is written, taken apart: d, s, and the nodes before this one that take s to its root.
+fn over_root<'a>(graph: &'a Graph, links: &Links, node: &Node) -> Option<(TensorId, TensorId, Vec<&'a Node>)> {
+    let power = |n: &Node, of: f32| matches!(n.op, Op::Unary { op: UnaryOp::Pow, alpha, .. } if alpha == of);
+    let sqrt = |t: TensorId| links.node(graph, t).filter(|n| n.op == Op::unary(UnaryOp::Sqrt) || power(n, 0.5));
+    if node.op == Op::Binary(BinaryOp::Div) {
+        let root = sqrt(node.inputs[1]?)?;
+        return Some((node.inputs[0]?, root.inputs[0]?, vec![root]));
+    }
+    both_orders(node).into_iter().find_map(|(d, t)| {
+        let inverse = links.node(graph, t)?;
+        if power(inverse, -0.5) {
+            return Some((d, inverse.inputs[0]?, vec![inverse]));
+        }
+        let root = match inverse.op {
+            Op::Unary { op: UnaryOp::Reciprocal, .. } => sqrt(inverse.inputs[0]?)?,
+            Op::Binary(BinaryOp::Div) if scalar(graph, inverse.inputs[0]?) == Some(1.0) => sqrt(inverse.inputs[1]?)?,
+            _ => return None,
+        };
+        Some((d, root.inputs[0]?, vec![root, inverse]))
+    })
+}
+
 /// `d / √(mean(d²) + ε)`, where `d` is `x − mean(x)` for a layer norm and `x` itself for an RMS norm.
 fn written_out(graph: &Graph, links: &Links, node: &Node) -> Found {
-    let (d, root) = (node.inputs[0]?, node.inputs[1]?);
+    let (d, sum, roots) = over_root(graph, links, node)?;
     // Quantised intermediates round; what rounds is not a norm. What goes in and comes out may be quantised.
     let plain = |t: TensorId| graph.tensors[t].quant.is_none();
-    let sqrt = links.node(graph, root).filter(|n| n.op == Op::unary(UnaryOp::Sqrt) || is_sqrt(&n.op))?;
-    let add = links.node(graph, sqrt.inputs[0]?).filter(|n| n.op == Op::Binary(BinaryOp::Add))?;
+    let add = links.node(graph, sum).filter(|n| n.op == Op::Binary(BinaryOp::Add))?;
     let (variance, epsilon) = both_orders(add).into_iter().find_map(|(v, e)| Some((v, scalar(graph, e)?)))?;
     let (squares, axes) = mean_axes(graph, links, variance)?;
     let of = square_of(graph, links, squares)?;
-    let plain_all = [root, sqrt.inputs[0]?, variance, squares].into_iter().all(plain);
+    let between = [sum, variance, squares].into_iter().chain(roots.iter().map(|n| n.output));
+    let plain_all = between.into_iter().all(plain);
     // A norm over axes that are not neighbours has no kernel.
     if of != d || !plain_all || axes.windows(2).any(|w| w[1] != w[0] + 1) {
         return None;
     }
-    let chain = [squares, variance].into_iter().filter_map(|t| links.node(graph, t)).chain([add, sqrt, node]);
+    let chain = [squares, variance].into_iter().filter_map(|t| links.node(graph, t)).chain([add]);
+    let chain = chain.chain(roots).chain([node]);
     let norm = |kind| Op::Norm { kind, axes: axes.clone(), epsilon: epsilon as f32 };
     if let Some(sub) = links.node(graph, d).filter(|n| n.op == Op::Binary(BinaryOp::Sub)) {
         let (x, mean) = (sub.inputs[0]?, sub.inputs[1]?);
@@ -71,10 +94,6 @@ fn written_out(graph: &Graph, links: &Links, node: &Node) -> Found {
         }
     }
     Some((norm(NormKind::Rms), vec![Some(d), None, None], merged_sources(chain)))
-}
-
-fn is_sqrt(op: &Op) -> bool {
-    matches!(op, Op::Unary { op: UnaryOp::Sqrt, .. } | Op::Unary { op: UnaryOp::Pow, alpha: 0.5, .. })
 }
 
 /// `Reshape([n, 1, …]) → InstanceNormalization → Reshape back`: a norm over everything but the batch, in whose mean and

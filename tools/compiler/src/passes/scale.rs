@@ -117,6 +117,12 @@ fn scaled(value: &Array, axis: usize, factors: &[f64]) -> Array {
     Array::f32(&value.shape, data)
 }
 
+/// Whether all values are finite as f32. A channel of variance 0 has a huge scale; folded, it could leave what f32 holds where
+/// the product and the scale one after the other do not.
+fn finite(values: &[f64]) -> bool {
+    values.iter().all(|&v| (v as f32).is_finite())
+}
+
 fn backwards(graph: &mut Graph) {
     let mut dead = vec![false; graph.nodes.len()];
     let mut links = Links::new(graph);
@@ -136,7 +142,10 @@ fn backwards(graph: &mut Graph) {
         let weights = scaled(w, shape.out_axis, &scale);
         let old = node.inputs.get(2).copied().flatten().map(|b| graph.value(b).expect("constant").reals().into_owned());
         let old = old.unwrap_or_else(|| vec![0.0; n]);
-        let bias = (0..n).map(|k| old[k] * scale[k] + shift[k]).collect();
+        let bias: Vec<f64> = (0..n).map(|k| old[k] * scale[k] + shift[k]).collect();
+        if !finite(&weights.reals()) || !finite(&bias) {
+            continue;
+        }
         let (op, x, source) = (node.op.clone(), node.inputs[0], merged_sources([node, &graph.nodes[i]]));
         let weights = graph.add_constant("folded weights", weights);
         let bias = graph.add_constant("folded bias", Array::f32(&[n], bias));
@@ -180,7 +189,11 @@ fn forwards(graph: &mut Graph) {
             bias[at(p.out_axis)] += v * shift[at(p.in_axis)];
         }
         let source = merged_sources([before, node]);
-        let weights = graph.add_constant("folded weights", scaled(&w, p.in_axis, &scale));
+        let weights = scaled(&w, p.in_axis, &scale);
+        if !finite(&weights.reals()) || !finite(&bias) {
+            continue;
+        }
+        let weights = graph.add_constant("folded weights", weights);
         let bias = graph.add_constant("folded bias", Array::f32(&[outs], bias));
         let op = graph.nodes[i].op.clone();
         links.rewrite(graph, i, (op, vec![Some(a.x), Some(weights), Some(bias)], source));
