@@ -162,7 +162,8 @@ fn copy_of(from: &mut dyn Read) -> Result<Aligned, Error> {
     }
 }
 
-#[cfg(test)]
+// Miri maps no files.
+#[cfg(all(test, not(miri)))]
 mod tests {
     use super::*;
     use crate::testing::{TempFile, relu_model, relu_model_with_weights};
