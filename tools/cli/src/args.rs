@@ -1,11 +1,14 @@
 //! Arguments that several commands share.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kinglet::Model;
 use kinglet_compiler::Options;
 use kinglet_native::Open;
+
+use crate::error::Error;
 
 /// How an ONNX model is to be read.
 #[derive(Args, Debug)]
@@ -67,6 +70,32 @@ impl Opening {
     /// What it says to the runtime.
     pub fn how(&self) -> Open {
         Open { check_weights: !self.no_check_weights, ..Open::default() }
+    }
+}
+
+/// What a run may cost.
+#[derive(Args, Debug)]
+pub struct Work {
+    /// Refuse a model whose run takes more elementary operations than this, as its plan declares and loading verifies
+    #[arg(long, value_name = "N", default_value_t = MOST_WORK)]
+    max_work: u64,
+}
+
+/// Hours on one core, and more than any model that is meant for a device takes.
+const MOST_WORK: u64 = 10_000_000_000_000;
+
+impl Work {
+    /// Refuses a model whose run would cost more.
+    pub fn admit(&self, path: &Path, model: &Model<'_>) -> Result<(), Error> {
+        let work = model.work();
+        if work <= self.max_work {
+            return Ok(());
+        }
+        let most = self.max_work;
+        Err(Error::file(
+            path,
+            format_args!("a run takes {work} elementary operations, more than {most}: see --max-work"),
+        ))
     }
 }
 

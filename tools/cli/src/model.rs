@@ -9,7 +9,7 @@ use kinglet::format::MAGIC;
 use kinglet_compiler::graph::Graph;
 use kinglet_compiler::{Compiled, DimInfo, InputInfo, Options};
 use kinglet_native::{ModelFile, Open};
-use kinglet_onnx::ModelProto;
+use kinglet_onnx::{Bytes, ModelProto};
 
 use crate::args::Dims;
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub enum Source {
 /// An ONNX file.
 pub struct Onnx {
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     inputs: Vec<InputInfo>,
 }
 
@@ -86,7 +86,7 @@ impl Source {
             Source::Kgl(file) => file.model().metadata_value(key).map(String::from),
             Source::Onnx(onnx) => {
                 // The file was read before, so that it decodes.
-                let model = ModelProto::from_bytes(&onnx.bytes).ok()?;
+                let model = ModelProto::from_shared(onnx.bytes.clone()).ok()?;
                 model.metadata_props.into_iter().find(|e| e.key == key).map(|e| e.value)
             }
         }
@@ -95,7 +95,7 @@ impl Source {
     /// An ONNX file of nothing but metadata.
     #[cfg(test)]
     pub fn with_metadata(bytes: Vec<u8>) -> Source {
-        Source::Onnx(Onnx { path: "test.onnx".into(), bytes, inputs: Vec::new() })
+        Source::Onnx(Onnx { path: "test.onnx".into(), bytes: bytes.into(), inputs: Vec::new() })
     }
 
     /// Complains about `--dim` values that have no effect.
@@ -126,6 +126,7 @@ impl Onnx {
 
     /// Takes what was read of an ONNX file.
     fn of(path: &Path, bytes: Vec<u8>) -> Result<Onnx> {
+        let bytes = Bytes::from(bytes);
         let inputs = kinglet_compiler::shape_of_inputs(&bytes).map_err(|e| Error::compiler(path, &e))?;
         Ok(Onnx { path: path.to_path_buf(), bytes, inputs })
     }
@@ -135,7 +136,8 @@ impl Onnx {
         let mut files = vec![self.path.clone()];
         let folder = self.path.parent().unwrap_or(Path::new(""));
         // It was decoded before; what does not decode refers to nothing.
-        let mut graphs: Vec<_> = ModelProto::from_bytes(&self.bytes).ok().and_then(|m| m.graph).into_iter().collect();
+        let mut graphs: Vec<_> =
+            ModelProto::from_shared(self.bytes.clone()).ok().and_then(|m| m.graph).into_iter().collect();
         while let Some(graph) = graphs.pop() {
             let mut tensors = graph.initializer;
             for attribute in graph.node.into_iter().flat_map(|n| n.attribute) {
@@ -187,7 +189,8 @@ impl Onnx {
 
     /// Imports the graph.
     pub fn import(&self, options: &Options) -> Result<Graph> {
-        kinglet_compiler::import(&self.bytes, self.path.parent(), options).map_err(|e| Error::compiler(&self.path, &e))
+        kinglet_compiler::import_shared(self.bytes.clone(), self.path.parent(), options)
+            .map_err(|e| Error::compiler(&self.path, &e))
     }
 
     /// Compiles the file, showing the stages on a terminal.

@@ -32,5 +32,5 @@ mod report;
 pub use budget::Budget;
 pub use compile::{Compiled, Options, compile, compile_with};
 pub use error::{Error, Unsupported};
-pub use import::{DimInfo, InputInfo, array_from_proto, import, import_file, shape_of_inputs};
+pub use import::{DimInfo, InputInfo, array_from_proto, import, import_file, import_shared, shape_of_inputs};
 pub use report::{FloatStep, Report, StepReport};

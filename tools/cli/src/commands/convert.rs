@@ -90,11 +90,20 @@ impl Summary<'_> {
             "arena_ratio": self.ratio(),
             "macs": r.macs,
             "file_bytes": self.file_bytes,
+            "budget_spent": r.budget_spent,
+            "budget_refused": r.budget_refused,
         })
     }
 
     fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let r = self.report;
+        if r.budget_refused > 0 {
+            let n = r.budget_refused;
+            writeln!(
+                out,
+                "{n} nodes are left to the runtime that could have been folded: the budget of a compilation is spent"
+            )?;
+        }
         if !r.float_steps.is_empty() {
             writeln!(out, "steps in float, and why:")?;
             // One line for each reason and kind: a float model has hundreds of steps and one reason.

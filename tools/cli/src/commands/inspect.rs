@@ -58,6 +58,7 @@ fn to_json(model: &Model<'_>, file_bytes: usize) -> Value {
         "weights_bytes": model.weights().len(),
         "file_bytes": file_bytes,
         "macs": describe::macs(model),
+        "work": model.work(),
         "inputs": ports(describe::inputs(model)),
         "outputs": ports(describe::outputs(model)),
         "steps": describe::steps(model).iter().map(describe::StepInfo::json).collect::<Vec<_>>(),
@@ -78,6 +79,7 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
     fact("arena", format!("{arena}, {ratio:.3} x the lower bound of {}", bytes(bound as u64)));
     fact("state", bytes(model.state_bytes() as u64));
     fact("MACs", grouped(describe::macs(model)));
+    fact("work of a run", format!("{} elementary operations", grouped(model.work())));
     fact("file size", bytes(file_bytes as u64));
     facts.print(out)?;
 

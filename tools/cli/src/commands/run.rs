@@ -7,7 +7,7 @@ use kinglet::DType;
 use kinglet_native::OwnedSession;
 
 use crate::Status;
-use crate::args::{Dims, InputFiles, Opening, Threads};
+use crate::args::{Dims, InputFiles, Opening, Threads, Work};
 use crate::atomic_write::Output;
 use crate::audio::{self, AudioFlags, Sound};
 use crate::describe::{Port, outputs};
@@ -45,6 +45,8 @@ pub struct Args {
     threads: Threads,
     #[command(flatten)]
     opening: Opening,
+    #[command(flatten)]
+    work: Work,
     #[command(flatten)]
     dims: Dims,
 }
@@ -88,7 +90,9 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let of_media = media.as_ref().map(Media::name);
     require_all(|name| arrays.contains_key(name) || of_media == Some(name), &declared, &args.files)?;
 
-    let mut session = OwnedSession::new(source.ready(&options)?, args.threads.count())?;
+    let ready = source.ready(&options)?;
+    args.work.admit(&args.model, &ready.model())?;
+    let mut session = OwnedSession::new(ready, args.threads.count())?;
     let mut collected = file.as_ref().map(|_| Vec::new());
     let runs = media.as_ref().map_or(1, Media::runs);
     for run in 0..runs {
