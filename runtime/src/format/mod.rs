@@ -116,7 +116,7 @@ record! {
         pub rows: u32,
         /// Scratch bytes that each worker needs.
         pub scratch: u32,
-        /// Multiply-accumulates, low and high word; a report, not used in execution.
+        /// Multiply-accumulates, low and high word: a report, by which a session also judges whether to cut the step among workers.
         pub macs: [u32; 2],
     }
 }

@@ -116,6 +116,10 @@ fn run(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Result<V
             given.push(value);
         }
     }
+    // Without an input the model would be a constant node again, to be folded by running it.
+    if given.is_empty() {
+        return None;
+    }
     let outputs: Vec<Tensor> = node.outputs().map(|t| graph.tensors[t].clone()).collect();
     let ids: Vec<usize> = outputs.iter().map(|t| small.add_tensor(Tensor { value: None, ..t.clone() })).collect();
     (own.output, own.more) = (ids[0], ids[1..].to_vec());

@@ -91,7 +91,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
             compiled.graph.inputs.iter().map(|&t| arrays[&compiled.graph.tensors[t].name].clone()).collect();
         let file = session.file().clone();
         let mut recorder = Recorder::new(&compiled, file.model());
-        session.run_observed(&mut recorder);
+        session.run_observed(&mut recorder)?;
         recorder.check(&inputs)
     };
 
