@@ -1,20 +1,22 @@
 """Build the golden vectors: small ONNX graphs, and what ONNX Runtime computes for them.
 
-Every graph is written to `cases/NAME.onnx`; inputs and outputs of all graphs go into one
-`vectors.npz` under the keys `NAME/in/INPUT` and `NAME/out/OUTPUT`. ONNX Runtime runs
-without graph optimisations, so an output is what the operators say one by one. 16-bit
-integers are stored as int32, because the reader of the vectors has no 16-bit types.
+Every graph is written to `cases/NAME.onnx`; inputs and outputs of the graphs of one set go
+into `vectors_SET.npz` (of the oldest set, which has no name: `vectors.npz`) under the keys
+`NAME/in/INPUT` and `NAME/out/OUTPUT`. ONNX Runtime runs without graph optimisations, so an
+output is what the operators say one by one. What it does not run has its outputs from the
+operator's text, written out in numpy beside the graph. 16-bit integers are stored as int32,
+because the reader of the vectors has no 16-bit types.
 
 Each case draws its numbers from a generator seeded with its own name: adding or removing
 a case changes no other. Quantised cases use scales of odd ten-thousandths, with which
 a rounding tie is (next to) impossible, so that they can be compared exactly.
 
     pip install numpy onnx onnxruntime
-    python make.py
+    python make.py [SET ...]            all sets, or those named (the one without a name is `-`)
 """
 
 import pathlib
-import shutil
+import sys
 
 import numpy as np
 import onnx
@@ -23,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from graphs import CASES, Const, Graph, booleans, case, dtype_of, f32, i8, i64, integers, node, one, positive, reals
 from graphs import several, u8
+from grids import constants_among_quantised
 from loops import loops
 from scans_and_branches import branches, scans
 from sequences import sequences
@@ -796,9 +799,9 @@ def storable(array):
     return array.astype(np.int32) if array.dtype in (np.int16, np.uint16) else array
 
 
-def main():
-    """Write all cases."""
-    for family in (
+# The sets of cases, and the functions that register them.
+SETS = {
+    "-": (
         elementwise,
         reductions,
         normalisations,
@@ -811,27 +814,42 @@ def main():
         loops,
         branches,
         sequences,
-    ):
+    ),
+    "grids": (constants_among_quantised,),
+}
+
+
+def write(name, families):
+    """Write the graphs and vectors of a set."""
+    CASES.clear()
+    for family in families:
         family()
-    models, vectors = {}, {}
-    for name, (build, opset, parameters) in CASES.items():
-        g = Graph(name, opset)
+    vectors = {}
+    for case_name, (build, opset, parameters) in CASES.items():
+        g = Graph(case_name, opset)
         build(g, **parameters)
         try:
             outputs = evaluate(g)
         except Exception as error:
-            raise SystemExit(f"{name}: {error}") from error
+            raise SystemExit(f"{case_name}: {error}") from error
         declared = [helper.make_tensor_value_info(k, dtype_of(v), v.shape) for k, v in outputs.items()]
-        models[name] = g.model(declared)
-        vectors |= {f"{name}/in/{k}": storable(v) for k, v in g.feeds.items()}
-        vectors |= {f"{name}/out/{k}": storable(v) for k, v in outputs.items()}
-    folder = HERE / "cases"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for name, model in models.items():
-        onnx.save(model, folder / f"{name}.onnx")
-    np.savez_compressed(HERE / "vectors.npz", **vectors)
-    print(f"{len(CASES)} cases, {sum(p.stat().st_size for p in HERE.rglob('*') if p.is_file())} bytes")
+        onnx.save(g.model(declared), HERE / "cases" / f"{case_name}.onnx")
+        vectors |= {f"{case_name}/in/{k}": storable(v) for k, v in g.feeds.items()}
+        vectors |= {f"{case_name}/out/{k}": storable(v) for k, v in outputs.items()}
+    path = HERE / ("vectors.npz" if name == "-" else f"vectors_{name}.npz")
+    # The graphs that the set had before and has no more.
+    if path.exists():
+        for stale in {key.split("/")[0] for key in np.load(path).files} - set(CASES):
+            (HERE / "cases" / f"{stale}.onnx").unlink(missing_ok=True)
+    np.savez_compressed(path, **vectors)
+    print(f"{path.name}: {len(CASES)} cases, {path.stat().st_size} bytes")
+
+
+def main():
+    """Write the sets that are named, or all."""
+    (HERE / "cases").mkdir(exist_ok=True)
+    for name in sys.argv[1:] or SETS:
+        write(name, SETS[name])
 
 
 if __name__ == "__main__":

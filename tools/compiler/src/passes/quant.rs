@@ -10,7 +10,7 @@ use kinglet::DType;
 use kinglet::kernels::UnaryOp;
 
 use super::util::merged_sources;
-use crate::graph::{BinaryOp, Graph, Node, Op, Quant, Tensor, TensorId};
+use crate::graph::{BinaryOp, Graph, Node, Op, PadMode, Quant, Tensor, TensorId};
 
 /// Absorbs every `Quantize` and `Dequantize` that a neighbour can take.
 pub fn absorb(graph: &mut Graph) {
@@ -112,6 +112,10 @@ impl<'a> State<'a> {
             t.quant == first.quant && t.dtype == first.dtype && t.value.is_none()
         };
         if !self.per_tensor(inputs[0]) || first.dtype == DType::I32 || !inputs.iter().all(alike) {
+            return;
+        }
+        // What it brings in besides must be on the grid of what it moves.
+        if matches!(node.op, Op::Pad { mode: PadMode::Constant, value, .. } if !on_grid(value, &first)) {
             return;
         }
         let shape = self.graph.tensors[node.output].shape.clone();
@@ -237,6 +241,17 @@ impl<'a> State<'a> {
         let op = Op::Binary(BinaryOp::Add);
         self.push(Node::new(op, vec![Some(sum), Some(flat)], node.output, node.source));
     }
+}
+
+/// Whether some integer of quantised tensor `t` stands for `value`, to the bit of f32.
+fn on_grid(value: f64, t: &Tensor) -> bool {
+    let (Some((scale, zero)), Some((lo, hi))) = (t.quant.as_ref().and_then(Quant::single), t.dtype.quantized_range())
+    else {
+        return false;
+    };
+    let value = value as f32;
+    let integer = kinglet::quant::quantize(value, scale, zero, lo, hi);
+    kinglet::quant::dequantize(integer, scale, zero) == value
 }
 
 /// Why a product of these quantised tensors cannot run in integers; `None` if it can.
