@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from graphs import CASES, Const, Graph, booleans, case, dtype_of, f32, i8, i64, integers, node, one, positive, reals
 from graphs import several, u8
-from grids import constants_among_quantised
+from grids import constants_among_quantised, zero_points
 from loops import loops
 from scans_and_branches import branches, scans
 from sequences import sequences
@@ -816,6 +816,7 @@ SETS = {
         sequences,
     ),
     "grids": (constants_among_quantised,),
+    "zero_points": (zero_points,),
 }
 
 

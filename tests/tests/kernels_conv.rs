@@ -6,6 +6,7 @@
 use kinglet::DType;
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{BinaryOp, Layout, Op, Post, Quant, TensorId, UnaryOp, Window};
+use kinglet_compiler::{Options, compile};
 use kinglet_tests::Random;
 use kinglet_tests::one_node::{Case, LOOSE_TIE, Like, SUMS, TIE, cases};
 use proptest::prelude::*;
@@ -102,6 +103,19 @@ struct Operands {
     unit: f64,
 }
 
+/// Zero points of `n` channels: all the same, each another, or each another near the first.
+fn zero_points(r: &mut Random, dtype: DType, first: i32, n: usize) -> Vec<i32> {
+    let (lo, hi) = dtype.quantized_range().expect("bytes have a range");
+    let spread = r.pick(&[0usize, 0, 5, 255]);
+    (0..n)
+        .map(
+            |_| {
+                if spread == 0 { first } else { (first + r.below(2 * spread + 1) as i32 - spread as i32).clamp(lo, hi) }
+            },
+        )
+        .collect()
+}
+
 fn operands(
     r: &mut Random,
     c: &mut Case,
@@ -125,7 +139,8 @@ fn operands(
     let qx = r.quant(tx, 0.004);
     let zero = if r.once_in(2) { if tw == DType::I8 { 0 } else { 128 } } else { r.zero_point(tw) };
     let n = if t.per_channel { w[out_axis] } else { 1 };
-    let qw = Quant { scales: (0..n).map(|_| r.scale(0.004)).collect(), zero_points: vec![zero; n], axis: out_axis };
+    let zero_points = zero_points(r, tw, zero, n);
+    let qw = Quant { scales: (0..n).map(|_| r.scale(0.004)).collect(), zero_points, axis: out_axis };
     let vx = c.input(r.array(tx, x), Some(qx.clone()));
     let vw = c.constant(r.array(tw, w), Some(qw.clone()));
     let mut inputs = vec![c.dequantize(vx), c.dequantize(vw)];
@@ -374,7 +389,7 @@ proptest! {
         let n = if per_channel { outputs } else { 1 };
         let scales: Vec<f32> = (0..n).map(|_| r.scale(0.004)).collect();
         let qb = Quant { scales: scales.iter().map(|s| s * qx.scales[0]).collect(), zero_points: vec![0; n], axis: 0 };
-        let qw = Quant { scales, zero_points: vec![zero; n], axis: 0 };
+        let qw = Quant { scales, zero_points: zero_points(&mut r, tw, zero, n), axis: 0 };
         let x = c.input(r.array(tx, &layout.shape(1, groups * channels.input, &input)), Some(qx));
         let weights = c.constant(r.array(tw, &ws), Some(qw));
         let mut inputs = vec![x, weights];
@@ -388,5 +403,26 @@ proptest! {
         let y = c.node(op, &inputs, Like::quantized(ty, &layout.shape(1, outputs, &output), q));
         c.output(y);
         c.check(SUMS, TIE);
+    }
+}
+
+/// Whether a product of integers runs in them must be decided by the zero point that leaves the sum the least room.
+#[test]
+fn a_sum_that_one_zero_point_takes_beyond_32_bits_is_in_float() {
+    let k = 40_000;
+    for (zeros, in_integers) in [([128, 128], true), ([128, 0], false), ([0, 128], false)] {
+        let mut c = Case::new();
+        let x = c.input(Array::int(DType::U8, &[1, k], vec![255; k]), Some(Quant::per_tensor(0.01, 0)));
+        let q = Quant { scales: vec![0.01, 0.02], zero_points: zeros.to_vec(), axis: 1 };
+        let w = c.constant(Array::int(DType::U8, &[k, 2], vec![255; 2 * k]), Some(q));
+        let (x, w) = (c.dequantize(x), c.dequantize(w));
+        let op = Op::MatMul { transpose_a: false, transpose_b: false, post: Post::default() };
+        let sum = c.node(op, &[x, w], Like::f32(&[1, 2]));
+        let y = c.quantize(sum, DType::U8, Quant::per_tensor(9000.0, 0));
+        c.output(y);
+        c.check(SUMS, TIE);
+        let compiled = compile(c.parts().0, &Options::default()).expect("it compiles");
+        let of_product = compiled.report.steps.iter().find(|s| s.kind == "Conv").expect("a product");
+        assert_eq!(of_product.dtype == "u8", in_integers, "{zeros:?}: {}", of_product.dtype);
     }
 }

@@ -11,6 +11,8 @@ use crate::format::words::record;
 use crate::rows::{Operands, Rows};
 use crate::{DType, Element};
 
+/// Operand of the weights' zero points.
+const ZEROS: usize = 6;
 /// Channels whose accumulators are held at once.
 const BLOCK: usize = 32;
 
@@ -18,9 +20,10 @@ record! {
     /// Parameters of a depthwise convolution.
     ///
     /// Inputs: 0 `x [batch, in_h, in_w, c]` (f32, i8, u8), 1 weights `[kernel_h, kernel_w, c]` (f32 or i8), 2 to 5 those of
-    /// the [`Epilogue`](super::Epilogue). Output: `[batch, out_h, out_w, c]`. Rows: `batch · out_h`.
+    /// the [`Epilogue`](super::Epilogue), 6 zero points `zw [c]` i16 of the weights as packed (optional, integers only; 0 if
+    /// absent). Output: `[batch, out_h, out_w, c]`. Rows: `batch · out_h`.
     ///
-    /// The sum is `Σ x·w`, for integers `Σ (x − zx)·(w − weight_zero)`. Taps outside the input add nothing.
+    /// The sum is `Σ x·w`, for integers `Σ (x − zx)·(w − zw)` with `w − zw` modulo 2¹⁶. Taps outside the input add nothing.
     pub struct DepthwiseConv {
         /// Pictures.
         pub batch: u32,
@@ -38,8 +41,6 @@ record! {
         pub dilation: [u32; 2],
         /// Rows above and columns left of the input that the first window covers; may be negative.
         pub pad: [i32; 2],
-        /// Zero point of the weights as packed.
-        pub weight_zero: i32,
         /// What happens to the sums.
         pub epilogue: Epilogue,
     }
@@ -55,7 +56,9 @@ impl Params for DepthwiseConv {
         self.epilogue.verify(c, ch, &[self.batch, out_h, out_w, ch])?;
         let float = x.dtype == DType::F32;
         c.constant(WEIGHTS, if float { DType::F32 } else { DType::I8 }, &[self.kernel[0], self.kernel[1], ch])?;
-        ensure(float || (-255..=255).contains(&self.weight_zero), Fault::Params)?;
+        if !float && c.optional(ZEROS).is_some() {
+            c.constant(ZEROS, DType::I16, &[ch])?;
+        }
         // A tap outside the input costs no less than one inside, and the end of an element about as much as eight taps.
         let taps = work(&[self.kernel[0], self.kernel[1]]).saturating_add(8);
         let each = u64::from(ch) + work(&[ch.div_ceil(BLOCK as u32), 4]);
@@ -67,7 +70,7 @@ impl Params for DepthwiseConv {
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let mut finish = self.epilogue.of(o);
         if o.input(0).dtype == DType::F32 {
-            let tap = |acc: &mut [f32], x: &[f32], w: &[f32]| {
+            let tap = |_: usize, acc: &mut [f32], x: &[f32], w: &[f32]| {
                 for (a, (x, w)) in acc.iter_mut().zip(x.iter().zip(w)) {
                     *a += x * w;
                 }
@@ -81,32 +84,45 @@ impl Params for DepthwiseConv {
 
 #[inline(always)]
 fn drive_int(p: &DepthwiseConv, o: &Operands<'_>, rows: Range<usize>, store: impl FnMut(usize, usize, &mut [i32])) {
-    let x = o.input(0);
-    let (zx, zw) = (x.zero_point as i16, p.weight_zero as i16);
-    if x.dtype == DType::U8 {
-        drive::<u8, i8, i32>(p, o, rows, tap_int(zx, zw), store);
-    } else {
-        drive::<i8, i8, i32>(p, o, rows, tap_int(zx, zw), store);
+    let (x, zeros) = (o.input(0), o.constant::<i16>(ZEROS));
+    let zx = x.zero_point as i16;
+    match (x.dtype == DType::U8, zeros.is_empty()) {
+        (true, true) => drive::<u8, i8, i32>(p, o, rows, tap_int(zx), store),
+        (false, true) => drive::<i8, i8, i32>(p, o, rows, tap_int(zx), store),
+        (true, false) => drive::<u8, i8, i32>(p, o, rows, tap_int_with(zx, zeros), store),
+        (false, false) => drive::<i8, i8, i32>(p, o, rows, tap_int_with(zx, zeros), store),
     }
 }
 
+/// A tap of weights whose zero points are 0.
 #[inline(always)]
-fn tap_int<X: Element + Into<i16>>(zx: i16, zw: i16) -> impl Fn(&mut [i32], &[X], &[i8]) {
-    move |acc, x, w| {
+fn tap_int<X: Element + Into<i16>>(zx: i16) -> impl Fn(usize, &mut [i32], &[X], &[i8]) {
+    move |_, acc, x, w| {
         for (a, (&x, &w)) in acc.iter_mut().zip(x.iter().zip(w)) {
             let x: i16 = x.into();
-            *a = a.wrapping_add(i32::from(x - zx) * i32::from(i16::from(w) - zw));
+            *a = a.wrapping_add(i32::from(x - zx) * i32::from(w));
         }
     }
 }
 
-/// The loop nest: pixels, blocks of channels, taps inside the input.
+/// A tap of weights with a zero point for each channel.
+#[inline(always)]
+fn tap_int_with<X: Element + Into<i16>>(zx: i16, zeros: &[i16]) -> impl Fn(usize, &mut [i32], &[X], &[i8]) {
+    move |c0, acc, x, w| {
+        for ((a, &zw), (&x, &w)) in acc.iter_mut().zip(&zeros[c0..]).zip(x.iter().zip(w)) {
+            let x: i16 = x.into();
+            *a = a.wrapping_add(i32::from(x - zx) * i32::from(i16::from(w).wrapping_sub(zw)));
+        }
+    }
+}
+
+/// The loop nest: pixels, blocks of channels, taps inside the input. `tap(first channel, sums, inputs, weights)` adds one.
 #[inline(always)]
 fn drive<X: Element, W: Element, A: Copy + Default>(
     p: &DepthwiseConv,
     o: &Operands<'_>,
     rows: Range<usize>,
-    tap: impl Fn(&mut [A], &[X], &[W]),
+    tap: impl Fn(usize, &mut [A], &[X], &[W]),
     mut store: impl FnMut(usize, usize, &mut [A]),
 ) {
     let c = p.channels as usize;
@@ -132,9 +148,9 @@ fn drive<X: Element, W: Element, A: Copy + Default>(
                         let w = &weights[(ky * kernel_w + kx) * c + c0..][..n];
                         if n == BLOCK {
                             // A length known at compile time lets the compiler keep the accumulators in registers.
-                            tap(&mut acc, &pixel[..BLOCK], &w[..BLOCK]);
+                            tap(c0, &mut acc, &pixel[..BLOCK], &w[..BLOCK]);
                         } else {
-                            tap(&mut acc[..n], pixel, w);
+                            tap(c0, &mut acc[..n], pixel, w);
                         }
                     }
                 }

@@ -22,19 +22,22 @@ use driver::{Float, Int, NR, drive};
 
 /// Operand of the pixel that stands for what lies outside the input.
 const PADDING: usize = 6;
+/// Operand of the weights' zero points.
+const ZEROS: usize = 7;
 
 record! {
     /// Parameters of a convolution.
     ///
     /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32, i8, u8), 1 packed weights (f32 or i8), 2 to 5 those of the
-    /// [`Epilogue`], 6 padding pixel `[in_c]` of x's type (zero points for integers). Output: `[batch, out_h, out_w, out_c]`.
-    /// Rows: `batch · out_h`.
+    /// [`Epilogue`], 6 padding pixel `[in_c]` of x's type (zero points for integers), 7 zero points `zw [out_c]` i16 of the
+    /// weights as packed (optional, integers only; 0 if absent). Output: `[batch, out_h, out_w, out_c]`. Rows:
+    /// `batch · out_h`.
     ///
     /// Weights are packed by blocks of 8 output channels, zero where a block goes beyond its group's channels. With
     /// `k = (tap (ky, kx), input channel)`: floats, and integers with fewer than 48 `k`, as `[group][block][k][8]`, other
     /// integers as `[group][block][8][k]`.
     ///
-    /// The sum is `Σ x·w`, for integers `Σ x·(w − weight_zero)`; the bias of integers includes `−zx·Σ(w − weight_zero)`.
+    /// The sum is `Σ x·w`, for integers `Σ x·(w − zw)`; the bias of integers includes `−zx·Σ(w − zw)`.
     pub struct Conv {
         /// Pictures.
         pub batch: u32,
@@ -56,8 +59,6 @@ record! {
         pub upsample: [u32; 2],
         /// Output channels in a block of packed weights.
         pub block: u32,
-        /// Zero point of the weights as packed.
-        pub weight_zero: i32,
         /// What happens to the sums.
         pub epilogue: Epilogue,
     }
@@ -120,7 +121,9 @@ impl Params for Conv {
         let blocks = [self.groups, (out_c / self.groups).div_ceil(self.block), product(&per_block)? as u32];
         c.constant(WEIGHTS, if float { DType::F32 } else { DType::I8 }, &blocks)?;
         if !float {
-            ensure((-255..=255).contains(&self.weight_zero), Fault::Params)?;
+            if c.optional(ZEROS).is_some() {
+                c.constant(ZEROS, DType::I16, &[out_c])?;
+            }
             // Keeps the sum of a run of bytes within 32 bits.
             ensure(product(&[self.kernel[1], in_c])? <= 1 << 22, Fault::Params)?;
         }
@@ -137,11 +140,13 @@ impl Params for Conv {
             drive::<f32, Float>(self, o, rows, |at, c, sums, _| finish.float(at, c, sums));
             return;
         }
-        let zero = self.weight_zero;
+        let zeros = o.constant::<i16>(ZEROS);
         // (x − zx)(w − zw) needs Σx where zw is not 0; padding pixels hold zx, so the sum over all taps is right.
         let store = |at: usize, c: usize, sums: &mut [i32], inputs: i32| {
-            if zero != 0 {
-                sums.iter_mut().for_each(|s| *s = s.wrapping_sub(inputs.wrapping_mul(zero)));
+            if !zeros.is_empty() {
+                for (s, &zero) in sums.iter_mut().zip(&zeros[c..]) {
+                    *s = s.wrapping_sub(inputs.wrapping_mul(zero.into()));
+                }
             }
             finish.int(at, c, sums);
         };

@@ -268,8 +268,7 @@ impl<'a, 'b> Context<'a, 'b> {
         }
         // Only these read integers as the reals they stand for. Moving integers, and taking the largest of a window, is the
         // same either way; to every other operator integers are integers.
-        let reads_reals = matches!(op, Op::Dequantize | Op::Reinterpret)
-            || (matches!(op, Op::Conv { .. } | Op::MatMul { .. }) && quant.is_some());
+        let reads_reals = matches!(op, Op::Dequantize | Op::Reinterpret);
         let indifferent = op.keeps_integers() && quant.is_some();
         let inputs: Vec<Option<TensorId>> = if reads_reals || indifferent {
             inputs.to_vec()

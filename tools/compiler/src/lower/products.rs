@@ -56,7 +56,8 @@ struct Constants {
     weights: PlanTensorId,
     bias: PlanTensorId,
     multipliers: Option<PlanTensorId>,
-    weight_zero: i32,
+    /// Zero points of the weights as they are stored, if they are not all 0.
+    weight_zeros: Option<PlanTensorId>,
     epilogue: Epilogue,
 }
 
@@ -317,7 +318,7 @@ impl Lowerer<'_> {
             None => vec![0.0; p.output[2]],
         };
         let (weights, bias) = (self.constant_f32(&values), self.constant_f32(&bias));
-        Ok(Constants { weights, bias, multipliers: None, weight_zero: 0, epilogue: float_epilogue(p.post) })
+        Ok(Constants { weights, bias, multipliers: None, weight_zeros: None, epilogue: float_epilogue(p.post) })
     }
 
     fn int_constants(
@@ -330,12 +331,22 @@ impl Lowerer<'_> {
         let (d, out_c) = (p.dims(), p.output[2]);
         let w = &self.graph.tensors[p.weights];
         let quant = w.quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
-        // u8 weights are stored as i8: both the weight and its zero point move by 128.
-        let shift = if w.dtype == DType::U8 { 128 } else { 0 };
-        let zero = quant.zero_points[0];
+        let zero = |c: usize| i64::from(quant.zero_points[if quant.zero_points.len() == 1 { 0 } else { c }]);
         let ints = self.value(p.weights).expect("checked").ints();
-        let weight = |g: usize, o: usize, i: usize, tap: usize| ints[(p.at)(g, o, i, tap)];
-        let stored = |g: usize, o: usize, i: usize, tap: usize| (weight(g, o, i, tap) - i64::from(shift)) as i8 as u8;
+        // A weight less its zero point.
+        let weight = |g: usize, o: usize, i: usize, tap: usize| ints[(p.at)(g, o, i, tap)] - zero(g * d.group_out + o);
+        let all = |holds: &dyn Fn(i64) -> bool| {
+            let taps = |g, o| (0..d.group_in).flat_map(move |i| (0..d.taps).map(move |tap| (g, o, i, tap)));
+            let channels = (0..d.groups).flat_map(|g| (0..d.group_out).map(move |o| (g, o)));
+            channels.flat_map(|(g, o)| taps(g, o)).all(|(g, o, i, tap)| holds(weight(g, o, i, tap)))
+        };
+        // If all of them are bytes, these are stored, and have no zero points. Otherwise i8 weights are stored as they are, u8
+        // ones with their zero points moved by 128.
+        let centred = all(&|v| i8::try_from(v).is_ok());
+        let shift = if w.dtype == DType::U8 { 128 } else { 0 };
+        let left = |c: usize| if centred { 0 } else { zero(c) - shift };
+        let stored =
+            |g: usize, o: usize, i: usize, tap: usize| (weight(g, o, i, tap) + left(g * d.group_out + o)) as i8 as u8;
         let values = if depthwise {
             taps_outside(d, stored)
         } else {
@@ -345,13 +356,15 @@ impl Lowerer<'_> {
         };
         let len = values.len();
         let weights = self.constant(DType::I8, &[len], values);
+        let zeros = (0..out_c).flat_map(|c| (left(c) as i16).to_le_bytes()).collect::<Vec<_>>();
+        let weight_zeros = (!centred).then(|| self.constant(DType::I16, &[out_c], zeros));
         let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
         let given = given.unwrap_or_else(|| vec![0; out_c]);
         // Padding pixels of a dense convolution hold the input's zero point, so that its part of every sum is a constant.
         let bias = |c: usize| {
             let (g, o) = (c / d.group_out, c % d.group_out);
             let taps = (0..d.group_in).flat_map(|i| (0..d.taps).map(move |tap| (i, tap)));
-            let sum: i64 = taps.map(|(i, tap)| weight(g, o, i, tap) - i64::from(zero)).sum();
+            let sum: i64 = taps.map(|(i, tap)| weight(g, o, i, tap)).sum();
             given[c] - if depthwise { 0 } else { i64::from(zx) * sum }
         };
         let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect::<Vec<_>>();
@@ -371,7 +384,7 @@ impl Lowerer<'_> {
             (epilogue.q_lo, epilogue.q_hi) = (cut(p.post.lo), cut(p.post.hi));
             (epilogue.mid_scale, epilogue.mid_zero) = (scale, zero);
         }
-        Ok(Constants { weights, bias, multipliers, weight_zero: zero - shift, epilogue })
+        Ok(Constants { weights, bias, multipliers, weight_zeros, epilogue })
     }
 
     fn padding_pixel(&mut self, x: TensorId, channels: usize) -> PlanTensorId {
@@ -398,7 +411,6 @@ impl Lowerer<'_> {
             pad: p.pad.map(|v| v as i32),
             upsample: words(p.upsample),
             block: self.target.conv_block() as u32,
-            weight_zero: c.weight_zero,
             epilogue: c.epilogue,
         };
         let padding = self.padding_pixel(p.x, p.input[2]);
@@ -421,7 +433,6 @@ impl Lowerer<'_> {
             stride: words(p.stride),
             dilation: words(p.dilation),
             pad: p.pad.map(|v| v as i32),
-            weight_zero: c.weight_zero,
             epilogue: c.epilogue,
         };
         let macs = (p.batch * p.output.iter().product::<usize>() * p.kernel[0] * p.kernel[1]) as u64;
@@ -429,7 +440,8 @@ impl Lowerer<'_> {
         Ok(())
     }
 
-    /// Emits a convolution with its operands: x, weights, bias, multipliers, residual, table, padding pixel.
+    /// Emits a convolution with its operands: x, weights, bias, multipliers, residual, table, padding pixel (of a dense one),
+    /// the weights' zero points.
     #[allow(clippy::too_many_arguments)]
     fn emit_product<P: Record>(
         &mut self,
@@ -448,6 +460,7 @@ impl Lowerer<'_> {
         let size = |p: PlanTensorId| self.out.tensors[p].dtype.size();
         let mut inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, residual, table];
         inputs.extend(padding.map(Some));
+        inputs.extend(c.weight_zeros.map(Some));
         // A residual (operand 4) is read pixel by pixel before the result is stored, so the result may take its place.
         let in_place = if residual.is_some_and(|r| size(r) == size(y)) { 1 << 4 } else { 0 };
         let extra = Extra { rows: p.batch * p.output[0], macs, in_place };

@@ -2,8 +2,8 @@
 
 use kinglet::DType;
 
-use super::quantize::{one_scale, quantization, set_quant};
-use crate::graph::{BinaryOp, Layout, Op, Post, TensorId, Window};
+use super::quantize::{dequantized, one_scale, quantization};
+use crate::graph::{BinaryOp, Layout, Op, Post, Quant, TensorId, Window};
 use crate::import::{Context, Failure};
 
 /// Largest extent of a kernel; the runtime's geometry is made for it.
@@ -124,23 +124,31 @@ fn geometry(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<Geometry, F
 pub fn conv(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (x, w, bias) = (c.input(0)?, c.input(1)?, c.optional(2));
     let g = geometry(c, x, w)?;
-    finish(c, g, [x, w], bias)
+    let y = biased(c, g, [x, w], bias)?;
+    c.output(0, y);
+    Ok(())
 }
 
-/// Emits a float convolution. A bias that is computed while the model runs is added after it.
-fn finish(c: &mut Context<'_, '_>, g: Geometry, [x, w]: [TensorId; 2], bias: Option<TensorId>) -> Result<(), Failure> {
+/// Emits a convolution. A bias that is computed while the model runs is added after it.
+fn biased(
+    c: &mut Context<'_, '_>,
+    g: Geometry,
+    [x, w]: [TensorId; 2],
+    bias: Option<TensorId>,
+) -> Result<TensorId, Failure> {
     let channels = g.shape[1];
     check_bias(c, bias, channels)?;
     let constant = bias.filter(|&b| c.is_constant(b));
-    let mut y = c.emit_optional(g.op, &[Some(x), Some(w), constant], DType::F32, &g.shape, None)?;
-    if let (Some(b), None) = (bias, constant) {
-        let mut along = vec![1; g.shape.len() - 1];
-        along[0] = channels;
-        let b = c.reshaped(b, &along)?;
-        y = c.emit(Op::Binary(BinaryOp::Add), &[y, b], DType::F32, &g.shape)?;
+    let y = c.emit_optional(g.op, &[Some(x), Some(w), constant], DType::F32, &g.shape, None)?;
+    match (bias, constant) {
+        (Some(b), None) => {
+            let mut along = vec![1; g.shape.len() - 1];
+            along[0] = channels;
+            let b = c.reshaped(b, &along)?;
+            c.emit(Op::Binary(BinaryOp::Add), &[y, b], DType::F32, &g.shape)
+        }
+        _ => Ok(y),
     }
-    c.output(0, y);
-    Ok(())
 }
 
 fn check_bias(c: &Context<'_, '_>, bias: Option<TensorId>, channels: usize) -> Result<(), Failure> {
@@ -150,7 +158,8 @@ fn check_bias(c: &Context<'_, '_>, bias: Option<TensorId>, channels: usize) -> R
     }
 }
 
-/// `QLinearConv` (opset 10): a convolution of quantised tensors.
+/// `QLinearConv` (opset 10): a convolution of quantised tensors. It is imported as what it means, *dequantise, convolve,
+/// quantise*; whether that runs in integers is decided in one place for all products.
 pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (x, w, bias) = (c.input(0)?, c.input(3)?, c.optional(8));
     let g = geometry(c, x, w)?;
@@ -173,13 +182,14 @@ pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
                 return Err(Failure::malformed("the scales multiply to none of the bias"));
             }
             let zero_points = vec![0; scales.len()];
-            Some(set_quant(c, b, crate::graph::Quant { scales, zero_points, axis: 0 })?)
+            Some(dequantized(c, b, Quant { scales, zero_points, axis: 0 })?)
         }
         None => None,
     };
-    let x = set_quant(c, x, xq)?;
-    let w = set_quant(c, w, wq)?;
-    let y = c.emit_optional(g.op, &[Some(x), Some(w), bias], dtype, &g.shape, Some(yq))?;
+    let (x, w) = (dequantized(c, x, xq)?, dequantized(c, w, wq)?);
+    let shape = g.shape.clone();
+    let sum = biased(c, g, [x, w], bias)?;
+    let y = c.emit_optional(Op::Quantize, &[Some(sum)], dtype, &shape, Some(yq))?;
     c.output(0, y);
     Ok(())
 }
@@ -234,5 +244,7 @@ pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let window = Window { kernel, strides, dilations, pads_begin, pads_end };
     let op = Op::ConvTranspose { window, groups, layout: Layout::ChannelsFirst, post: Post::default() };
     let shape = Layout::ChannelsFirst.shape(xs[0], ws[1] * groups, &spatial);
-    finish(c, Geometry { op, shape }, [x, w], bias)
+    let y = biased(c, Geometry { op, shape }, [x, w], bias)?;
+    c.output(0, y);
+    Ok(())
 }

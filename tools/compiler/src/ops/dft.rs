@@ -67,7 +67,7 @@ pub fn dft(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let flat = c.reshaped(moved, &[&lead[..], &[given * parts]].concat())?;
     // A single row keeps the operand at rank 2.
     let flat = if lead.is_empty() { c.reshaped(flat, &[1, given * parts])? } else { flat };
-    let y = emit_matmul(c, flat, matrix, DType::F32, None)?;
+    let y = emit_matmul(c, flat, matrix, DType::F32)?;
     let y = c.reshaped(y, &[&lead[..], &[m, out_parts]].concat())?;
     let mut back = vec![0; rank];
     order.iter().enumerate().for_each(|(i, &d)| back[d] = i);

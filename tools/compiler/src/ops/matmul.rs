@@ -2,9 +2,9 @@
 
 use kinglet::DType;
 
-use super::quantize::{one_scale, quantization, set_quant};
+use super::quantize::{dequantized, one_scale, quantization};
 use crate::array::{Array, broadcast};
-use crate::graph::{BinaryOp, Op, Post, Quant, TensorId};
+use crate::graph::{BinaryOp, Op, Post, TensorId};
 use crate::import::{Context, Failure};
 
 fn product(transpose_a: bool, transpose_b: bool) -> Op {
@@ -17,7 +17,6 @@ pub(super) fn emit_matmul(
     a: TensorId,
     b: TensorId,
     dtype: DType,
-    quant: Option<Quant>,
 ) -> Result<TensorId, Failure> {
     let (mut sa, mut sb) = (c.shape(a), c.shape(b));
     if sa.is_empty() || sb.is_empty() {
@@ -38,7 +37,7 @@ pub(super) fn emit_matmul(
     let a = if row { c.reshaped(a, &sa)? } else { a };
     let b = if column { c.reshaped(b, &sb)? } else { b };
     let shape = [&batch[..], &[sa[ra - 2], sb[rb - 1]]].concat();
-    let y = c.emit_optional(product(false, false), &[Some(a), Some(b)], dtype, &shape, quant)?;
+    let y = c.emit(product(false, false), &[a, b], dtype, &shape)?;
     if !row && !column {
         return Ok(y);
     }
@@ -55,12 +54,12 @@ pub(super) fn emit_matmul(
 /// `MatMul` (opset 1 and later).
 pub fn matmul(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (a, b) = (c.input(0)?, c.input(1)?);
-    let y = emit_matmul(c, a, b, c.dtype(a), None)?;
+    let y = emit_matmul(c, a, b, c.dtype(a))?;
     c.output(0, y);
     Ok(())
 }
 
-/// `QLinearMatMul` (opset 10): a product of quantised tensors.
+/// `QLinearMatMul` (opset 10): a product of quantised tensors; imported as `QLinearConv` is.
 pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (a, b, y_zero) = (c.input(0)?, c.input(3)?, c.input(7)?);
     let rank = |c: &Context<'_, '_>, t| c.shape(t).len();
@@ -73,10 +72,10 @@ pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if c.dtype(b).quantized_range().is_none() {
         return Err(Failure::malformed("operand b is not quantised"));
     }
-    let a = set_quant(c, a, qa)?;
-    let b = set_quant(c, b, qb)?;
-    let dtype = c.dtype(y_zero);
-    let y = emit_matmul(c, a, b, dtype, Some(qy))?;
+    let (a, b) = (dequantized(c, a, qa)?, dequantized(c, b, qb)?);
+    let sum = emit_matmul(c, a, b, DType::F32)?;
+    let (dtype, shape) = (c.dtype(y_zero), c.shape(sum));
+    let y = c.emit_optional(Op::Quantize, &[Some(sum)], dtype, &shape, Some(qy))?;
     c.output(0, y);
     Ok(())
 }

@@ -5,8 +5,8 @@ use kinglet::DType;
 use crate::graph::{Op, Quant, Tensor, TensorId};
 use crate::import::{Context, Failure, dtype_from_onnx};
 
-/// Reads scale (input `scale`) and zero point (input `zero`, optional) of a tensor; `axis` is the one per-axis scales run
-/// along.
+/// Reads scale (input `scale`) and zero point (input `zero`, optional) of a tensor; `axis` is the one that several of either
+/// run along. One scale for many zero points, and the reverse, stands for as many equal ones.
 pub(super) fn quantization(
     c: &mut Context<'_, '_>,
     t: TensorId,
@@ -18,7 +18,7 @@ pub(super) fn quantization(
     let scales = c.constant(s, "the scale")?;
     let zeros = match c.optional(zero) {
         Some(z) => c.constant(z, "the zero point")?.ints().into_owned(),
-        None => vec![0; scales.len()],
+        None => vec![0],
     };
     let dtype = c.optional(zero).map_or(c.dtype(t), |z| c.dtype(z));
     for dtype in [dtype, c.dtype(t)] {
@@ -27,9 +27,13 @@ pub(super) fn quantization(
             return Err(Failure::malformed(format!("zero point {bad} of type {}", dtype.name())));
         }
     }
-    let scales: Vec<f32> = scales.reals().iter().map(|&s| s as f32).collect();
-    if scales.len() != zeros.len() || scales.is_empty() {
-        return Err(Failure::malformed(format!("{} scales and {} zero points", scales.len(), zeros.len())));
+    let mut scales: Vec<f32> = scales.reals().iter().map(|&s| s as f32).collect();
+    let mut zero_points: Vec<i32> = zeros.iter().map(|&z| z as i32).collect();
+    match (scales.len(), zero_points.len()) {
+        (1, n) if n > 0 => scales.resize(n, scales[0]),
+        (n, 1) if n > 0 => zero_points.resize(n, zero_points[0]),
+        (n, m) if n == m && n > 0 => {}
+        (n, m) => return Err(Failure::malformed(format!("{n} scales and {m} zero points"))),
     }
     if let Some(bad) = scales.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
         return Err(Failure::malformed(format!("a scale of {bad}")));
@@ -41,7 +45,6 @@ pub(super) fn quantization(
             "quantise per tensor or per axis, not in blocks",
         ));
     }
-    let zero_points = zeros.iter().map(|&z| z as i32).collect();
     // A list of equal scales is one scale.
     let quant = Quant { scales, zero_points, axis };
     let uniform = quant.scales.iter().all(|s| *s == quant.scales[0])
@@ -80,6 +83,13 @@ pub fn set_quant(c: &mut Context<'_, '_>, t: TensorId, quant: Quant) -> Result<T
     c.emit_optional(Op::Reinterpret, &[Some(t)], tensor.dtype, &tensor.shape, Some(quant))
 }
 
+/// The reals that the integers of `t` stand for by `quant`.
+pub(super) fn dequantized(c: &mut Context<'_, '_>, t: TensorId, quant: Quant) -> Result<TensorId, Failure> {
+    let t = set_quant(c, t, quant)?;
+    let shape = c.shape(t);
+    c.emit_optional(Op::Dequantize, &[Some(t)], DType::F32, &shape, None)
+}
+
 /// `QuantizeLinear` (opset 10 and later).
 pub fn quantize(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let x = c.input(0)?;
@@ -108,9 +118,7 @@ pub fn dequantize(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     }
     let axis = axis(c, x)?;
     let quant = quantization(c, x, 1, 2, axis)?;
-    let x = set_quant(c, x, quant)?;
-    let shape = c.shape(x);
-    let y = c.emit_optional(Op::Dequantize, &[Some(x)], DType::F32, &shape, None)?;
+    let y = dequantized(c, x, quant)?;
     c.output(0, y);
     Ok(())
 }

@@ -286,21 +286,18 @@ pub fn why_not_integer(graph: &Graph, op: &Op, x: TensorId, w: TensorId, y: Tens
     if qw.scales.len() > 1 && axis != Some(qw.axis) {
         return Some(format!("the scales of `{}` do not run along the output channels", tw.name));
     }
-    if qw.zero_points.iter().any(|z| *z != qw.zero_points[0]) {
-        return Some(format!("`{}` has several zero points", tw.name));
-    }
     if largest_product(tx, tw) * sum as i64 > i64::from(i32::MAX) {
         return Some(format!("a sum of {sum} products in `{}` could exceed 32 bits", graph.tensors[y].name));
     }
     None
 }
 
-/// The largest magnitude of `(x − zx)·(w − zw)`, whatever the values are.
+/// The largest magnitude of `(x − zx)·(w − zw)`, whatever the values are and whichever channel's zero point it is.
 fn largest_product(x: &Tensor, w: &Tensor) -> i64 {
     let span = |t: &Tensor| {
         let (lo, hi) = t.dtype.quantized_range().expect("bytes have a range");
-        let z = t.quant.as_ref().map_or(0, |q| q.zero_points[0]);
-        i64::from((z - lo).max(hi - z))
+        let zeros = t.quant.as_ref().map_or(&[0][..], |q| &q.zero_points);
+        zeros.iter().map(|z| i64::from((z - lo).max(hi - z))).max().unwrap_or(0)
     };
     span(x) * span(w)
 }
