@@ -67,6 +67,7 @@ class Graph:
         self.name, self.opset = name, opset
         self.rng = np.random.default_rng(zlib.crc32(name.encode()))
         self.nodes, self.feeds, self.initialisers, self.outputs = [], {}, {}, []
+        self.expected = {}
         self.count = 0
 
     def fresh(self, prefix):
@@ -120,6 +121,11 @@ class Graph:
     def out(self, *names):
         """Mark values as graph outputs."""
         self.outputs += names
+
+    def expect(self, name, value):
+        """Mark a value as a graph output, and say what it is: by the operator's text, of what ONNX Runtime does not run."""
+        self.out(name)
+        self.expected[name] = value
 
     def model(self, outputs):
         """The model with the given declarations of its outputs."""

@@ -155,9 +155,10 @@ impl Declared {
 }
 
 fn operators(rows: &[Row]) -> String {
-    let mut out = String::from("| operator | becomes | remarks |\n| --- | --- | --- |\n");
+    let mut out = String::from("| operator | from operator set | becomes | remarks |\n| --- | ---: | --- | --- |\n");
     for row in rows {
-        writeln!(out, "| `{}` | {} | {} |", row.name, cell(row.becomes), cell(row.notes)).expect("memory");
+        let (since, becomes) = (row.signature.since, cell(row.becomes));
+        writeln!(out, "| `{}` | {since} | {becomes} | {} |", row.name, cell(row.notes)).expect("memory");
     }
     out
 }

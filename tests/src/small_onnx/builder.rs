@@ -65,7 +65,7 @@ pub fn reals(name: &str, values: &[f32]) -> TensorProto {
 impl Default for Builder {
     fn default() -> Self {
         let opset = |(domain, version): (&str, i64)| OperatorSetIdProto { domain: domain.into(), version };
-        let opset_import = [("", 20), (OWN_DOMAIN, 1)].map(opset).to_vec();
+        let opset_import = [("", 24), (OWN_DOMAIN, 1)].map(opset).to_vec();
         let graph = Some(GraphProto::default());
         Builder { model: ModelProto { ir_version: 10, graph, opset_import, ..ModelProto::default() } }
     }

@@ -103,7 +103,9 @@ fn unary() -> ModelProto {
                Selu Sigmoid Sign Sin Softplus Softsign Sqrt Swish Tanh Dropout Identity";
     let mut names = Vec::new();
     for op in ops.split_whitespace() {
-        b.node(op, "x", op, &[("alpha", Value::F(0.5))]);
+        let alpha = [("alpha", Value::F(0.5))];
+        let has_alpha = matches!(op, "Elu" | "HardSigmoid" | "LeakyRelu" | "Selu" | "Swish");
+        b.node(op, "x", op, if has_alpha { &alpha } else { &[] });
         names.push(op);
     }
     b.node("Clip", "x lo hi", "clip", &[]).node("Pow", "x e", "pow", &[]).node("Not", "t", "not", &[]);
@@ -174,11 +176,12 @@ fn reductions() -> ModelProto {
     let mut b = Builder::default();
     b.input("x", DataType::Float, &[2, 3, 4]).input("n", DataType::Int64, &[2, 5]);
     b.constant(ints("axes", DataType::Int64, &[2], &[1, -1])).constant(ints("axis", DataType::Int64, &[], &[1]));
+    b.constant(ints("inner", DataType::Int64, &[1], &[1]));
     let mut names = Vec::new();
     for op in "ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare".split(' ') {
         b.node(op, "x axes", op, &[("keepdims", Value::I(0))]);
         let inner = format!("{op}1");
-        b.node(op, "x", &inner, &[("axes", Value::Is(&[1]))]);
+        b.node(op, "x inner", &inner, &[]);
         names.extend([op.to_string(), inner]);
     }
     b.node("ReduceSum", "n axis", "ns", &[]).node("CumSum", "n axis", "nc", &[("exclusive", Value::I(1))]);
@@ -210,7 +213,8 @@ fn products() -> ModelProto {
     b.node("Gemm", "d d", "m4", &[("transB", Value::I(1))]);
     b.node("Einsum", "a c", "m5", &[("equation", Value::S("bij,bjk->bik"))]);
     b.node("Einsum", "a d", "m6", &[("equation", Value::S("bij, ij -> jb"))]);
-    b.node("DFT", "s", "m7", &[("axis", Value::I(1)), ("onesided", Value::I(1))]);
+    b.constant(ints("along", DataType::Int64, &[], &[1]));
+    b.node("DFT", "s _ along", "m7", &[("onesided", Value::I(1))]);
     b.outputs("m0 m1 m2 m3 m4 m5 m6 m7").build()
 }
 
@@ -348,7 +352,8 @@ fn recurrences() -> ModelProto {
     for (op, like) in
         [("RandomNormal", ""), ("RandomUniform", ""), ("RandomNormalLike", "d"), ("RandomUniformLike", "y")]
     {
-        b.node(op, like, op, &[("shape", Value::Is(&[3]))]);
+        let shape = [("shape", Value::Is(&[3]))];
+        b.node(op, like, op, if like.is_empty() { &shape } else { &[] });
     }
     b.node("Add", "RandomNormal RandomUniform", "r", &[]).node("Mul", "r RandomNormalLike", "rs", &[]);
     b.node("Mul", "RandomUniformLike rs", "noise", &[]);

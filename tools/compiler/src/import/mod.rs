@@ -29,6 +29,7 @@ pub use tensor::{array_from_proto, dtype_from_onnx, is_native};
 use crate::array::Array;
 use crate::budget::Budget;
 use crate::graph::{Graph, Tensor};
+use crate::ops::Operand;
 use crate::{Error, Options, Unsupported, ops};
 use scope::Frame;
 
@@ -124,6 +125,16 @@ fn decode(bytes: Bytes) -> Result<ModelProto, Error> {
     }
     if model.opset("") == 0 {
         return Err(Error::Model("it imports no ai.onnx operator set".into()));
+    }
+    for set in &model.opset_import {
+        let newest = ops::NEWEST.iter().find(|(domain, _)| *domain == set.domain);
+        if let Some((domain, newest)) = newest.filter(|(_, newest)| !(1..=*newest).contains(&set.version)) {
+            let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+            return Err(Error::Model(format!(
+                "it imports operator set {} of {domain}; known are 1 to {newest}: export with one of these",
+                set.version
+            )));
+        }
     }
     Ok(model)
 }
@@ -286,15 +297,13 @@ impl<'a> Importer<'a> {
                 return Err(malformed(format!("`{out}` is computed twice")));
             }
         }
-        let opset = self.opsets.get(&node.domain).copied().unwrap_or(0);
+        let domain = if node.domain == "ai.onnx" { "" } else { &node.domain };
+        let opset = self.opsets.get(domain).copied().unwrap_or(0);
         let row = ops::find(&node.domain, &node.op_type);
         let mut known = row.is_some();
         for i in node.input.iter().filter(|i| !i.is_empty()) {
             match self.find(i) {
                 Some(Value::Unknown) => known = false,
-                Some(Value::Sequence(_)) if !ops::takes_sequences(&node.op_type) => {
-                    return Err(malformed(format!("input `{i}` is a sequence, where a tensor is wanted")));
-                }
                 Some(_) => {}
                 // With an operator that nobody knows, nobody knows what its inputs should be.
                 None if row.is_none() => {}
@@ -305,8 +314,22 @@ impl<'a> Importer<'a> {
                 }
             }
         }
-        if let Some(row) = row.filter(|_| known) {
-            return match (row.import)(&mut Context::new(self, node, opset)) {
+        if let Some(row) = row {
+            let graph = &self.frame;
+            let operand = |name: &str| match graph.find(name) {
+                Some(Value::Tensor(t)) => Operand::Tensor(graph.graph.tensors[*t].dtype),
+                Some(Value::Sequence(_)) => Operand::Sequence,
+                Some(Value::Unknown) | None => Operand::Unknown,
+            };
+            let checked = row.signature.check(node, opset, operand);
+            let imported = checked.and_then(|()| {
+                if known {
+                    return (row.import)(&mut Context::new(self, node, opset));
+                }
+                self.forget_outputs(node);
+                Ok(())
+            });
+            return match imported {
                 Ok(()) => Ok(()),
                 Err(Failure::Malformed(reason)) => Err(malformed(reason)),
                 Err(Failure::Unsupported { reason, remedy }) => {
@@ -315,12 +338,8 @@ impl<'a> Importer<'a> {
                 }
             };
         }
-        if row.is_none() {
-            let (reason, remedy) = ops::why_unsupported(&node.domain, &node.op_type);
-            self.refuse(node, reason, remedy);
-        } else {
-            self.forget_outputs(node);
-        }
+        let (reason, remedy) = ops::why_unsupported(&node.domain, &node.op_type);
+        self.refuse(node, reason, remedy);
         Ok(())
     }
 

@@ -34,6 +34,8 @@ pub fn unary(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         "Reciprocal" => (UnaryOp::Reciprocal, 0.0, 0.0),
         "Relu" => (UnaryOp::Relu, 0.0, 0.0),
         "Round" => (UnaryOp::Round, 0.0, 0.0),
+        // The first operator sets had fewer digits.
+        "Selu" if c.opset < 6 => (UnaryOp::Selu, c.float("alpha", 1.6732), c.float("gamma", 1.0507)),
         "Selu" => (UnaryOp::Selu, c.float("alpha", 1.673_263_2), c.float("gamma", 1.050_701)),
         "Sigmoid" => (UnaryOp::Sigmoid, 0.0, 0.0),
         "Sign" => (UnaryOp::Sign, 0.0, 0.0),
@@ -135,17 +137,44 @@ fn emit_binary(c: &mut Context<'_, '_>, op: BinaryOp, a: TensorId, b: TensorId) 
     c.emit(Op::Binary(op), &[a, b], dtype, &shape)
 }
 
+/// The second operand of a function of two elements, shaped so that it broadcasts to the first.
+///
+/// Before operator set 7 the attributes `broadcast` and `axis` said whether and where the axes of the second operand are among
+/// those of the first (at the end, if `axis` does not say); the slopes of `PRelu` belonged to axis 1.
+fn second(c: &mut Context<'_, '_>, a: TensorId, b: TensorId) -> Result<TensorId, Failure> {
+    let (sa, sb) = (c.shape(a), c.shape(b));
+    if c.opset >= 7 || sa == sb {
+        return Ok(b);
+    }
+    let slopes = c.op_type() == "PRelu";
+    let axis = if slopes {
+        1
+    } else if !c.flag("broadcast", false) {
+        return Err(Failure::malformed(format!(
+            "shapes {sa:?} and {sb:?}: in operator set {} they broadcast only with the attribute `broadcast`",
+            c.opset
+        )));
+    } else if c.has("axis") {
+        c.axis(c.int("axis", 0), sa.len())?
+    } else {
+        sa.len().saturating_sub(sb.len())
+    };
+    if sb.iter().product::<usize>() == 1 && sb.len() <= sa.len() {
+        return c.reshaped(b, &[]);
+    }
+    if sa.get(axis..axis + sb.len()) != Some(&sb[..]) || (slopes && sb.len() != 1) {
+        return Err(Failure::malformed(format!("shape {sb:?} is no part of shape {sa:?} from axis {axis} on")));
+    }
+    let mut shape = sb;
+    shape.resize(sa.len() - axis, 1);
+    c.reshaped(b, &shape)
+}
+
 /// Functions of two elements.
 pub fn binary(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let op = binary_op(c.op_type()).ok_or_else(|| Failure::malformed("not a binary function"))?;
-    let (a, mut b) = (c.input(0)?, c.input(1)?);
-    if c.opset < 7 && c.has("axis") {
-        // Before opset 7 the second operand could be aligned at an axis instead of the end.
-        let axis = c.axis(c.int("axis", -1), c.shape(a).len())?;
-        let mut shape = c.shape(b);
-        shape.resize((c.shape(a).len() - axis).max(shape.len()), 1);
-        b = c.reshaped(b, &shape)?;
-    }
+    let (a, b) = (c.input(0)?, c.input(1)?);
+    let b = second(c, a, b)?;
     let y = emit_binary(c, op, a, b)?;
     c.output(0, y);
     Ok(())
@@ -154,6 +183,12 @@ pub fn binary(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 /// `Pow`: with a constant scalar exponent a function of one element.
 pub fn pow(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (a, b) = (c.input(0)?, c.input(1)?);
+    if c.opset < 12 && c.dtype(a) != c.dtype(b) {
+        let (a, b) = (c.dtype(a).name(), c.dtype(b).name());
+        let reason = format!("a base of {a} and an exponent of {b}: before operator set 12 they have one type");
+        return Err(Failure::malformed(reason));
+    }
+    let b = second(c, a, b)?;
     let exponent = c.tensor_info(b).value.as_ref().and_then(|v| v.as_scalar());
     let shape = c.shape(a);
     let y = match exponent {
@@ -166,12 +201,17 @@ pub fn pow(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `Min`, `Max`, `Sum`, `Mean` of any number of operands.
+/// `Min`, `Max`, `Sum`, `Mean` of any number of operands, which broadcast from operator set 8 on.
 pub fn variadic(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let op = binary_op(c.op_type()).ok_or_else(|| Failure::malformed("not a variadic function"))?;
     let mut y = c.input(0)?;
     for i in 1..c.input_count() {
         let next = c.input(i)?;
+        if c.opset < 8 && c.shape(next) != c.shape(y) {
+            let (a, b) = (c.shape(y), c.shape(next));
+            let reason = format!("shapes {a:?} and {b:?}: before operator set 8 its operands do not broadcast");
+            return Err(Failure::malformed(reason));
+        }
         y = emit_binary(c, op, y, next)?;
     }
     if c.op_type() == "Mean" && c.input_count() > 1 {

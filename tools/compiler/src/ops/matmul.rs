@@ -95,6 +95,11 @@ pub fn gemm(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         return Err(Failure::malformed(format!("shapes {sa:?} and {sb:?} do not multiply")));
     }
     let shape = [m, n];
+    if let Some(s) = bias.map(|t| c.shape(t)).filter(|s| c.opset < 7 && !c.flag("broadcast", false) && *s != shape) {
+        let reason =
+            format!("C of shape {s:?} for a result of {shape:?} broadcasts only with the attribute `broadcast`");
+        return Err(Failure::malformed(reason));
+    }
     let dtype = c.dtype(a);
     let scaled = |c: &mut Context<'_, '_>, t: TensorId, by: f32| -> Result<TensorId, Failure> {
         if by == 1.0 {

@@ -131,6 +131,9 @@ pub fn unsqueeze(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 pub fn concat(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let inputs = (0..c.input_count()).map(|i| c.input(i)).collect::<Result<Vec<_>, _>>()?;
     let first = *inputs.first().ok_or_else(|| Failure::malformed("no inputs"))?;
+    if c.opset >= 4 && !c.has("axis") {
+        return Err(Failure::malformed("it has no axis"));
+    }
     let axis = c.axis(c.int("axis", 1), c.shape(first).len())?;
     let y = c.concatenated(&inputs, axis)?;
     c.output(0, y);
@@ -160,6 +163,13 @@ pub fn split(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         (Some(_), _) => c.constant_ints(1, "the sizes")?,
         (None, Some(s)) => s,
         (None, None) => {
+            if c.has("num_outputs") && c.int("num_outputs", 0) != n as i64 {
+                return Err(Failure::malformed(format!("num_outputs is {}, of {n}", c.int("num_outputs", 0))));
+            }
+            // Only since operator set 18 the last part may be smaller.
+            if c.opset < 18 && !shape[axis].is_multiple_of(n.max(1)) {
+                return Err(Failure::malformed(format!("an axis of {} in {n} equal parts", shape[axis])));
+            }
             let part = shape[axis].div_ceil(n.max(1));
             (0..n).map(|i| part.min(shape[axis].saturating_sub(i * part)) as i64).collect()
         }
@@ -288,7 +298,10 @@ pub fn pad(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         None => c.constant_ints(1, "the amounts")?,
     };
     let value = match c.optional(2) {
-        Some(t) => c.constant(t, "the value")?.as_scalar().unwrap_or(0.0),
+        Some(t) => {
+            let value = c.constant(t, "the value")?;
+            value.as_scalar().ok_or_else(|| Failure::malformed(format!("a value of shape {:?}", value.shape)))?
+        }
         None => c.float("value", 0.0).into(),
     };
     let axes = match c.optional(3) {

@@ -50,17 +50,24 @@ fn along_channels(c: &mut Context<'_, '_>, values: Vec<f64>, rank: usize) -> Ten
     c.add_constant(Array::f32(&shape, values))
 }
 
-/// `BatchNormalization` in inference: a scale and shift of each channel.
+/// `BatchNormalization` in inference: a scale and shift of each channel, or of each element of a picture (`spatial` 0, before
+/// operator set 9).
 pub fn batch(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let x = c.input(0)?;
     let shape = c.shape(x);
     if shape.len() < 2 {
         return Err(Failure::malformed(format!("input of rank {}", shape.len())));
     }
-    if c.flag("training_mode", false) || c.has_output(1) {
+    // Before operator set 7 training was the rule, and inference had to be asked for.
+    let trains = if c.opset < 7 { !c.flag("is_test", false) } else { c.flag("training_mode", false) };
+    if trains || c.has_output(1) {
         return Err(Failure::unsupported("it is in training mode", "export the model after model.eval()"));
     }
-    let n = shape[1];
+    let mut along = shape[1..].to_vec();
+    if c.flag("spatial", true) {
+        along[1..].fill(1);
+    }
+    let n = along.iter().product();
     let scale = parameter(c, 1, "the scale", n)?;
     let bias = parameter(c, 2, "the bias", n)?;
     let mean = parameter(c, 3, "the mean", n)?;
@@ -68,8 +75,8 @@ pub fn batch(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let epsilon = f64::from(epsilon(c)?);
     let factor: Vec<f64> = scale.iter().zip(&variance).map(|(s, v)| s / (v + epsilon).sqrt()).collect();
     let shift = (0..n).map(|i| bias[i] - mean[i] * factor[i]).collect();
-    let factor = along_channels(c, factor, shape.len());
-    let shift = along_channels(c, shift, shape.len());
+    let factor = c.add_constant(Array::f32(&along, factor));
+    let shift = c.add_constant(Array::f32(&along, shift));
     let y = c.emit(Op::ScaleShift, &[x, factor, shift], DType::F32, &shape)?;
     c.output(0, y);
     Ok(())
@@ -98,6 +105,9 @@ pub fn layer(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let shape = c.shape(x);
     if c.has_output(1) || c.has_output(2) {
         return Err(Failure::unsupported("its mean or deviation is used", "export the model for inference"));
+    }
+    if c.int("stash_type", 1) != 1 {
+        return Err(Failure::unsupported("statistics in another type than f32", "export with stash_type 1"));
     }
     let axis = c.axis(c.int("axis", -1), shape.len())?;
     let kind = if c.op_type() == "RMSNormalization" { NormKind::Rms } else { NormKind::Layer };

@@ -94,6 +94,10 @@ pub(super) fn dequantized(c: &mut Context<'_, '_>, t: TensorId, quant: Quant) ->
 pub fn quantize(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let x = c.input(0)?;
     let axis = axis(c, x)?;
+    let precision = c.int("precision", 0);
+    if precision != 0 && precision != i64::from(kinglet_onnx::DataType::Float as i32) {
+        return Err(Failure::unsupported(format!("division in element type {precision}"), "quantise in f32"));
+    }
     let dtype = match (c.optional(2), c.int("output_dtype", 0)) {
         (Some(z), _) => c.dtype(z),
         (None, 0) => DType::U8,
@@ -115,6 +119,10 @@ pub fn dequantize(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let x = c.input(0)?;
     if c.dtype(x).quantized_range().is_none() && c.dtype(x) != DType::I32 {
         return Err(Failure::unsupported(format!("dequantisation of {}", c.dtype(x).name()), "quantise to int8"));
+    }
+    let to = c.int("output_dtype", 0);
+    if to != 0 && to != i64::from(kinglet_onnx::DataType::Float as i32) {
+        return Err(Failure::unsupported(format!("dequantisation to element type {to}"), "dequantise to f32"));
     }
     let axis = axis(c, x)?;
     let quant = quantization(c, x, 1, 2, axis)?;

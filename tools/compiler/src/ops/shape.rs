@@ -7,7 +7,20 @@ use kinglet::DType;
 use crate::array::Array;
 use crate::import::{Context, Failure, Value, fits};
 
-/// `Identity`, `Dropout` in inference.
+/// `Dropout` in inference.
+pub fn dropout(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    // Before operator set 7 training was the rule; from 12 on an input says so.
+    let trains = match c.optional(2) {
+        Some(t) => c.constant(t, "whether it trains")?.ints().iter().any(|&v| v != 0),
+        None => c.opset < 7 && !c.flag("is_test", false),
+    };
+    if trains {
+        return Err(Failure::unsupported("it is in training mode", "export the model after model.eval()"));
+    }
+    identity(c)
+}
+
+/// `Identity`.
 pub fn identity(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if let Some(Value::Sequence(s)) = c.value(0) {
         c.output_sequence(0, s);
