@@ -32,7 +32,8 @@ impl<const N: usize> Default for Arena<N> {
 
 /// One model at work: the plan, its memory, and the kernels of this CPU.
 ///
-/// An input's memory may be reused by later steps, so write every input before every run. Outputs keep their values
+/// An input's memory may be reused by later steps, so write every input before every run, those with a default by
+/// [`Session::set_default`] if nothing else is to be in them. Outputs keep their values
 /// until the next run.
 pub struct Session<'a, K: Kernels + ?Sized> {
     model: Model<'a>,
@@ -110,6 +111,17 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     pub fn input_named_mut<T: Element>(&mut self, name: &str) -> Result<&mut [T], Error> {
         let i = self.model.find_input(name).ok_or(Error::NoSuchTensor)?;
         self.input_mut(i)
+    }
+
+    /// Writes its default into input `i`, for a run that no other value is given to it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`] if there is no such input, or it has no default.
+    pub fn set_default(&mut self, i: usize) -> Result<(), Error> {
+        let default = self.model.input_default(i).ok_or(Error::NoSuchTensor)?;
+        // The file was verified: both have the same length.
+        self.input_bytes_mut(i)?.copy_from_slice(default);
+        Ok(())
     }
 
     /// Output `i` in the arena, after a run.

@@ -67,7 +67,7 @@ class Graph:
         self.name, self.opset = name, opset
         self.rng = np.random.default_rng(zlib.crc32(name.encode()))
         self.nodes, self.feeds, self.initialisers, self.outputs = [], {}, {}, []
-        self.expected = {}
+        self.expected, self.defaults, self.ir_version = {}, {}, None
         self.count = 0
 
     def fresh(self, prefix):
@@ -82,6 +82,13 @@ class Graph:
     def input(self, name, value):
         """Add a graph input."""
         self.feeds[name] = self.array(value)
+        return name
+
+    def default(self, name, value, given=None):
+        """Add a graph input with a default, and the value that is given for it, if there is one."""
+        self.defaults[name] = self.array(value)
+        if given is not None:
+            self.feeds[name] = self.array(given)
         return name
 
     def const(self, value, name=None):
@@ -129,13 +136,13 @@ class Graph:
 
     def model(self, outputs):
         """The model with the given declarations of its outputs."""
-        inputs = [helper.make_tensor_value_info(k, dtype_of(v), v.shape) for k, v in self.feeds.items()]
-        constants = [numpy_helper.from_array(v, k) for k, v in self.initialisers.items()]
+        declared = self.feeds | self.defaults
+        inputs = [helper.make_tensor_value_info(k, dtype_of(v), v.shape) for k, v in declared.items()]
+        constants = [numpy_helper.from_array(v, k) for k, v in (self.initialisers | self.defaults).items()]
         graph = helper.make_graph(self.nodes, self.name, inputs, outputs, constants)
         opsets = [helper.make_opsetid("", self.opset)]
-        return helper.make_model(
-            graph, opset_imports=opsets, ir_version=8 if self.opset < 20 else 10 if self.opset < 23 else 11
-        )
+        version = self.ir_version or (8 if self.opset < 20 else 10 if self.opset < 23 else 11)
+        return helper.make_model(graph, opset_imports=opsets, ir_version=version)
 
 
 class Body(Graph):

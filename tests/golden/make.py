@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from graphs import CASES, Const, Graph, booleans, case, dtype_of, f32, i8, i64, integers, node, one, positive, reals
 from graphs import several, u8
+from defaults import defaults
 from grids import constants_among_quantised, zero_points
 from loops import loops
 from scans_and_branches import branches, scans
@@ -822,6 +823,7 @@ SETS = {
     "grids": (constants_among_quantised,),
     "zero_points": (zero_points,),
     "versions": (versions,),
+    "defaults": (defaults,),
 }
 
 

@@ -153,7 +153,10 @@ fn run_on(
     let mut session = Session::new(model, arena.as_mut(), kernels).expect("the arena is large enough");
     for i in 0..model.input_count() {
         let name = model.input_name(i).expect("compiled with names");
-        let array = inputs.get(name).unwrap_or_else(|| panic!("no value for input `{name}`"));
+        let Some(array) = inputs.get(name) else {
+            session.set_default(i).unwrap_or_else(|_| panic!("no value for input `{name}`, and no default"));
+            continue;
+        };
         let tensor = model.tensor(model.input_tensor(i).expect("has a tensor"));
         assert_eq!(tensor.dtype(), array.dtype, "type of input `{name}`");
         session.input_bytes_mut(i).expect("exists").copy_from_slice(&array.to_bytes());

@@ -48,7 +48,8 @@ code! {
         Steps = 4,
         /// [`BandRecord`]s.
         Bands = 5,
-        /// Word 0: number of inputs, word 1: number of outputs, then their tensor numbers.
+        /// Word 0: number of inputs, word 1: number of outputs, then their tensor numbers, then for each input the number of
+        /// the constant tensor that it takes where no value is given, or [`ABSENT`].
         Io = 6,
         /// Constant data, read in place.
         Weights = 7,

@@ -51,8 +51,14 @@ pub(super) fn model(m: &Model<'_>) -> Result<u64, Error> {
     }
     for i in 0..m.input_count() {
         let t = m.input_tensor(i).unwrap_or(usize::MAX);
-        if m.tensor(t).0.region != Region::Arena {
+        let input = m.tensor(t).0;
+        if input.region != Region::Arena {
             return Err(Error::Tensor { tensor: t as u32 });
+        }
+        if let Some(default) = m.default_tensor(i) {
+            let like =
+                |d: &TensorRecord| d.region == Region::Weights && (d.dtype, d.bytes) == (input.dtype, input.bytes);
+            m.tensor_record(default).filter(like).ok_or(Error::Tensor { tensor: default as u32 })?;
         }
     }
     Ok(work)

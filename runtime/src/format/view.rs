@@ -106,7 +106,9 @@ impl<'a> Model<'a> {
         let io = words(Section::Io)?;
         let inputs = io.get(0).unwrap_or(0) as usize;
         let outputs = io.get(1).unwrap_or(0) as usize;
-        if io.len().checked_sub(2) != inputs.checked_add(outputs) {
+        // Each input has its tensor's number and its default's.
+        let numbers = inputs.checked_mul(2).and_then(|n| n.checked_add(outputs));
+        if io.len().checked_sub(2) != numbers {
             return Err(Error::Section { section: Section::Io as u16 });
         }
         let optional =
@@ -308,6 +310,19 @@ impl<'a> Model<'a> {
     /// Tensor number of input `i`.
     pub fn input_tensor(&self, i: usize) -> Option<usize> {
         (i < self.inputs).then(|| self.io.get(2 + i)).flatten().map(|t| t as usize)
+    }
+
+    /// Number of the constant tensor that input `i` takes where no value is given, if there is one.
+    pub(crate) fn default_tensor(&self, i: usize) -> Option<usize> {
+        let word = (i < self.inputs).then(|| self.io.get(2 + self.inputs + self.outputs + i)).flatten();
+        word.filter(|&t| t != ABSENT).map(|t| t as usize)
+    }
+
+    /// The value, as bytes, that input `i` takes where none is given; `None` if one must be given. See
+    /// [`Session::set_default`](crate::Session::set_default).
+    pub fn input_default(&self, i: usize) -> Option<&'a [u8]> {
+        let t = self.tensor_record(self.default_tensor(i)?)?;
+        self.weights.get(t.offset as usize..(t.offset as usize).checked_add(t.bytes as usize)?)
     }
 
     /// Tensor number of output `i`.

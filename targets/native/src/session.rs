@@ -10,7 +10,8 @@ use crate::{Error, ModelFile, Pool, best_kernels};
 
 /// A [`kinglet::Session`] together with its model file, its arena and its threads.
 ///
-/// An input's memory may be reused by later steps of a run: write every input before every run. Outputs keep their values
+/// An input's memory may be reused by later steps of a run: write every input before every run, those with a default by
+/// [`OwnedSession::set_default`] if nothing else is to be in them. Outputs keep their values
 /// until the next run.
 pub struct OwnedSession {
     // No `Session` is kept: it would refer to the arena and the file beside it, and moving this struct would claim that the
@@ -101,6 +102,20 @@ impl OwnedSession {
     pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], Error> {
         self.tensor(Side::Input, i)?;
         Ok(self.file.model().input_bytes(self.arena.as_mut_slice(), i)?)
+    }
+
+    /// Writes its default into input `i`, for a run that no other value is given to it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`] if there is no such input, or it has no default.
+    pub fn set_default(&mut self, i: usize) -> Result<(), Error> {
+        let model = self.file.model();
+        let Some(default) = model.input_default(i) else {
+            return Err(self.missing(Side::Input, format!("number {i} with a default")));
+        };
+        // The file was verified: both have the same length.
+        model.input_bytes(self.arena.as_mut_slice(), i)?.copy_from_slice(default);
+        Ok(())
     }
 
     /// Output `i` in the arena, after a run.

@@ -343,6 +343,8 @@ fn recurrences() -> ModelProto {
     b.input("b", DataType::Float, &[2, 5, 4]).input("c", DataType::Float, &[2, 5, 4]);
     b.input("z", DataType::Float, &[2, 5, 3]).input("h", DataType::Float, &[2, 3, 4]);
     b.constant(floats("a", &[3, 4])).constant(floats("d", &[3]));
+    // A state with a default.
+    b.constant(floats("h", &[2, 3, 4]));
     let attributes = [("delta_softplus", Value::I(1))];
     b.node("ai.kinglet.SelectiveScan", "x delta a b c d z h", "y hn", &attributes);
     b.node("ai.kinglet.SelectiveScan", "x delta a b c", "y2", &[]);

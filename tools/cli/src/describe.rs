@@ -109,6 +109,8 @@ pub struct Port {
     pub name: String,
     /// Its tensor.
     pub tensor: Tensor,
+    /// It is an input that need not be given.
+    pub has_default: bool,
 }
 
 impl Port {
@@ -118,19 +120,26 @@ impl Port {
         json!({
             "name": self.name, "dtype": self.tensor.dtype().name(), "shape": self.tensor.shape(),
             "bytes": self.tensor.0.bytes, "scale": q.map(|q| q.0), "zero_point": q.map(|q| q.1),
+            "default": self.has_default,
         })
     }
 }
 
 /// The inputs of a model.
 pub fn inputs(model: &Model<'_>) -> Vec<Port> {
-    let port = |i| Some(Port { name: input_name(model, i), tensor: model.tensor(model.input_tensor(i)?) });
+    let port = |i| {
+        let has_default = model.input_default(i).is_some();
+        Some(Port { name: input_name(model, i), tensor: model.tensor(model.input_tensor(i)?), has_default })
+    };
     (0..model.input_count()).filter_map(port).collect()
 }
 
 /// The outputs of a model.
 pub fn outputs(model: &Model<'_>) -> Vec<Port> {
-    let port = |i| Some(Port { name: output_name(model, i), tensor: model.tensor(model.output_tensor(i)?) });
+    let port = |i| {
+        let tensor = model.tensor(model.output_tensor(i)?);
+        Some(Port { name: output_name(model, i), tensor, has_default: false })
+    };
     (0..model.output_count()).filter_map(port).collect()
 }
 

@@ -221,7 +221,12 @@ mod tests {
     use kinglet_onnx::{ModelProto, StringStringEntryProto};
 
     fn input(dtype: DType, dims: &[usize]) -> InputInfo {
-        InputInfo { name: "x".into(), dtype, dims: dims.iter().map(|&d| DimInfo::Fixed(d)).collect() }
+        InputInfo {
+            name: "x".into(),
+            dtype,
+            dims: dims.iter().map(|&d| DimInfo::Fixed(d)).collect(),
+            has_default: false,
+        }
     }
 
     fn flags(mean: Option<&str>, std: Option<&str>) -> ImageFlags {

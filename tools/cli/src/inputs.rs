@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use kinglet::{DType, Model};
 use kinglet_compiler::array::Array;
+use kinglet_compiler::graph::Graph;
 use kinglet_compiler::{DimInfo, InputInfo, Options};
 use kinglet_native::OwnedSession;
 
@@ -57,9 +58,9 @@ pub fn read(files: &InputFiles, declared: &[InputInfo], streams: &mut Streams<'_
     Ok(arrays)
 }
 
-/// Fails if a declared input has no array.
+/// Fails if a declared input has neither an array nor a default.
 pub fn require_all<'a>(given: impl Fn(&str) -> bool, declared: &'a [InputInfo], files: &InputFiles) -> Result<()> {
-    let missing: Vec<&'a InputInfo> = declared.iter().filter(|i| !given(&i.name)).collect();
+    let missing: Vec<&'a InputInfo> = declared.iter().filter(|i| !i.has_default && !given(&i.name)).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let list: Vec<String> = missing.iter().map(|i| describe(i)).collect();
     let text = format!("nothing is given for {}: use --input {}=FILE", list.join(", "), first.name);
@@ -155,7 +156,8 @@ pub fn options(arrays: &Arrays, dims: &Dims) -> Options {
     }
 }
 
-/// Writes arrays into the inputs of a session. An input that the compiler bound to its value is no input any more.
+/// Writes arrays into the inputs of a session, and defaults into those that have no array. An input that the compiler bound to
+/// its value is no input any more.
 pub fn fill(session: &mut OwnedSession, arrays: &Arrays) -> Result<()> {
     fill_all_but(None, session, arrays)
 }
@@ -168,6 +170,10 @@ pub fn fill_all_but(other: Option<&str>, session: &mut OwnedSession, arrays: &Ar
             continue;
         }
         let Some(array) = arrays.get(&name) else {
+            if session.model().input_default(i).is_some() {
+                session.set_default(i)?;
+                continue;
+            }
             // A random draw of the graph: it is no input in the ONNX file.
             let text = "nothing is given for input";
             return Err(Error::usage(format!("{text} `{name}`: convert the model, then run the .kgl with that input")));
@@ -189,10 +195,20 @@ pub fn write(session: &mut OwnedSession, i: usize, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Random bytes for every input of a model.
+/// Adds the defaults of a graph's inputs that no array is there for.
+pub fn add_defaults(arrays: &mut Arrays, graph: &Graph) {
+    for (&t, default) in &graph.defaults {
+        arrays.entry(graph.tensors[t].name.clone()).or_insert_with(|| Array::clone(default));
+    }
+}
+
+/// Bytes for every input of a model: its default, or random ones.
 pub fn random_bytes(model: &Model<'_>, seed: u64) -> Result<Vec<Vec<u8>>> {
     let mut rng = Rng::new(seed);
     let mut one = |i: usize| {
+        if let Some(default) = model.input_default(i) {
+            return Some(Ok(default.to_vec()));
+        }
         let t = model.tensor(model.input_tensor(i)?);
         let fail = |reason| Error::failed(format!("random values for input `{}`: {reason}", input_name(model, i)));
         Some(rng.bytes(t.dtype(), t.len()).map_err(fail))
@@ -200,7 +216,7 @@ pub fn random_bytes(model: &Model<'_>, seed: u64) -> Result<Vec<Vec<u8>>> {
     (0..model.input_count()).filter_map(&mut one).collect()
 }
 
-/// Random arrays for every declared input, whose symbolic dimensions `dims` must bind.
+/// Random arrays for every declared input without a default, whose symbolic dimensions `dims` must bind.
 pub fn random_arrays(declared: &[InputInfo], dims: &Dims, seed: u64) -> Result<Arrays> {
     let (mut rng, dims) = (Rng::new(seed), dims.map());
     let size = |info: &InputInfo, d: &DimInfo| match d {
@@ -210,7 +226,7 @@ pub fn random_arrays(declared: &[InputInfo], dims: &Dims, seed: u64) -> Result<A
         }),
     };
     let mut arrays = Arrays::new();
-    for info in declared {
+    for info in declared.iter().filter(|i| !i.has_default) {
         let shape = info.dims.iter().map(|d| size(info, d)).collect::<Result<Vec<_>>>()?;
         let array = rng.array(info.dtype, &shape);
         let fail = |reason| Error::failed(format!("random values for input {}: {reason}", describe(info)));
@@ -225,7 +241,7 @@ mod tests {
 
     fn info(dtype: DType, dims: &[Option<usize>]) -> InputInfo {
         let dim = |d: &Option<usize>| d.map_or(DimInfo::Symbol("n".into()), DimInfo::Fixed);
-        InputInfo { name: "x".into(), dtype, dims: dims.iter().map(dim).collect() }
+        InputInfo { name: "x".into(), dtype, dims: dims.iter().map(dim).collect(), has_default: false }
     }
 
     /// What is said of an array for an input, and the notes.

@@ -73,7 +73,8 @@ impl Source {
                 let info = |i| {
                     let t = model.tensor(model.input_tensor(i)?);
                     let dims = t.shape().iter().map(|&d| DimInfo::Fixed(d as usize)).collect();
-                    Some(InputInfo { name: input_name(&model, i), dtype: t.dtype(), dims })
+                    let has_default = model.input_default(i).is_some();
+                    Some(InputInfo { name: input_name(&model, i), dtype: t.dtype(), dims, has_default })
                 };
                 (0..model.input_count()).filter_map(info).collect()
             }

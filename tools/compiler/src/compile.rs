@@ -66,7 +66,12 @@ pub fn compile_with(
     let computed = layout.order.iter().map(|&i| lowered.steps[i].computes).collect();
     progress("write");
     let (kgl, report) = plan::write(&graph, lowered, &layout, options.target)?;
-    let report =
-        Report { unordered, budget_spent: graph.budget.spent(), budget_refused: graph.budget.refused(), ..report };
+    let report = Report {
+        unordered,
+        bound_inputs: graph.bound.clone(),
+        budget_spent: graph.budget.spent(),
+        budget_refused: graph.budget.refused(),
+        ..report
+    };
     Ok(Compiled { kgl, report, graph, computed })
 }

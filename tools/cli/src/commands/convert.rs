@@ -51,6 +51,11 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let file = Output::new(&args.output, || onnx.files())?;
     let compiled = onnx.compile(&Options { target, ..args.dims.options() })?;
     file.write(|sink| sink.write_all(&compiled.kgl))?;
+    for name in &compiled.report.bound_inputs {
+        streams.note(format_args!(
+            "input `{name}` must be constant here: it is bound to its default, and no input of the plan"
+        ));
+    }
     let summary = Summary { args, target, report: &compiled.report, file_bytes: compiled.kgl.len() };
     if args.json {
         writeln!(streams.out, "{:#}", summary.json())?
@@ -89,6 +94,7 @@ impl Summary<'_> {
             "lower_bound_bytes": r.lower_bound_bytes,
             "arena_ratio": self.ratio(),
             "macs": r.macs,
+            "bound_inputs": r.bound_inputs,
             "file_bytes": self.file_bytes,
             "budget_spent": r.budget_spent,
             "budget_refused": r.budget_refused,

@@ -85,12 +85,13 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
 
     for (title, ports) in [("inputs", describe::inputs(model)), ("outputs", describe::outputs(model))] {
         writeln!(out, "\n{title}")?;
-        let mut table = Table::new(&["name", "dtype", "shape", ">scale", ">zero point"]);
+        let mut table = Table::new(&["name", "dtype", "shape", ">scale", ">zero point", ""]);
         for p in ports {
             let q = p.tensor.quantization();
             let cell = |text: Option<String>| text.unwrap_or_else(|| "-".into());
             let (scale, zero) = (cell(q.map(|q| q.0.to_string())), cell(q.map(|q| q.1.to_string())));
-            table.row([p.name, p.tensor.dtype().name().into(), shape(p.tensor.shape()), scale, zero]);
+            let default = if p.has_default { "has a default" } else { "" };
+            table.row([p.name, p.tensor.dtype().name().into(), shape(p.tensor.shape()), scale, zero, default.into()]);
         }
         table.print(out)?;
     }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use kinglet::DType;
+use kinglet_compiler::InputInfo;
 use kinglet_native::OwnedSession;
 
 use crate::Status;
@@ -70,12 +71,12 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let mut options = options(&arrays, &args.dims);
 
     let free = |flag: &str| {
-        let mut free = declared.iter().filter(|i| !arrays.contains_key(&i.name));
+        let is_free = |i: &&InputInfo| !i.has_default && !arrays.contains_key(&i.name);
+        let mut free = declared.iter().filter(is_free);
         if let (Some(input), None) = (free.next(), free.next()) {
             return Ok(input);
         }
-        let names: Vec<&str> =
-            declared.iter().filter(|i| !arrays.contains_key(&i.name)).map(|i| i.name.as_str()).collect();
+        let names: Vec<&str> = declared.iter().filter(is_free).map(|i| i.name.as_str()).collect();
         let names = if names.is_empty() { "none".to_string() } else { names.join(", ") };
         Err(Error::usage(format!("{flag} is for the one input that no file is given for; here there are {names}")))
     };
@@ -185,7 +186,7 @@ fn print_window(media: Option<&Media>, run: usize, out: &mut dyn Write) -> Resul
 }
 
 fn print_summary(session: &OwnedSession, out: &mut dyn Write) -> Result<()> {
-    for (i, Port { name, tensor }) in outputs(&session.model()).into_iter().enumerate() {
+    for (i, Port { name, tensor, .. }) in outputs(&session.model()).into_iter().enumerate() {
         let raw = values::numbers(tensor.dtype(), session.output_bytes(i)?);
         let number = |v| number(tensor.dtype(), v);
         write!(out, "{}: {} {}", line(&name, LONGEST), tensor.dtype().name(), shape(tensor.shape()))?;

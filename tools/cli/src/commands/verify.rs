@@ -66,7 +66,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let onnx = Onnx::open(&args.model)?;
     onnx.check_dims(&args.dims, streams)?;
     let given = !args.files.input.is_empty() || args.files.inputs.is_some();
-    let (arrays, options) = if given {
+    let (mut arrays, options) = if given {
         let arrays = inputs::read(&args.files, onnx.inputs(), streams)?;
         require_all(|name| arrays.contains_key(name), onnx.inputs(), &args.files)?;
         let options = inputs::options(&arrays, &args.dims);
@@ -80,6 +80,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let progress = Progress::spinner();
     progress.stage("evaluate in f64");
     let graph = onnx.import(&options)?;
+    inputs::add_defaults(&mut arrays, &graph);
     let expected = evaluate(&graph, &arrays).map_err(|e| Error::file(&args.model, format_args!("evaluator: {e}")))?;
     let quantised = is_quantised(&graph);
     let compiled = onnx.compile_graph(graph, &options, &progress)?;

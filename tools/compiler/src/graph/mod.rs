@@ -9,7 +9,7 @@ mod op;
 
 pub use op::*;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kinglet::DType;
@@ -119,6 +119,10 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Inputs of the model.
     pub inputs: Vec<TensorId>,
+    /// Values of inputs for which none need be given.
+    pub defaults: BTreeMap<TensorId, Arc<Array>>,
+    /// Names of inputs of the file with a default that had to be constant, so that they are no inputs here.
+    pub bound: Vec<String>,
     /// Outputs of the model.
     pub outputs: Vec<TensorId>,
     /// Names the outputs have in the file (a tensor's own name may differ after passes).

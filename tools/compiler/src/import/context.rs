@@ -140,6 +140,7 @@ impl<'a, 'b> Context<'a, 'b> {
     /// from inputs whose values the caller gave.
     pub fn constant(&mut self, t: TensorId, what: &str) -> Result<Arc<Array>, Failure> {
         if let Some(value) = self.evaluate(t) {
+            self.importer.need(t);
             return Ok(value);
         }
         let name = self.tensor_info(t).name.clone();
@@ -147,6 +148,14 @@ impl<'a, 'b> Context<'a, 'b> {
             format!("{what} (`{name}`) is computed while the model runs"),
             "it must be constant: bind symbolic dimensions with --dim, or give the inputs it depends on",
         ))
+    }
+
+    /// Has `t` be a constant of the graph, if it depends on constants and on inputs with a default only: for what the runtime
+    /// takes as a constant, but the importer need not know.
+    pub fn prefer_constant(&mut self, t: Option<TensorId>) {
+        if let Some(t) = t {
+            self.importer.prefer_constant(t);
+        }
     }
 
     /// The value of `t` if it does not depend on an input, found without recursion and kept.
@@ -194,7 +203,8 @@ impl<'a, 'b> Context<'a, 'b> {
             // What comes into the body of a loop is another value in every trip.
             let value = self.importer.options.values.get(&tensor.name).filter(|_| self.importer.outer.is_empty());
             let fits = |v: &&Array| v.dtype == tensor.dtype && v.shape == tensor.shape;
-            return Ok(value.filter(fits).map(|v| Arc::new(v.clone())));
+            let given = value.filter(fits).map(|v| Arc::new(v.clone()));
+            return Ok(given.or_else(|| graph.defaults.get(&t).cloned()));
         }
         // Chains of shape arithmetic are short; a search from the end finds their node at once.
         graph.nodes.iter().rev().find(|n| n.output == t).map_or(Ok(None), |n| Err(Box::new(n.clone())))

@@ -7,18 +7,19 @@
 mod adopt;
 mod attributes;
 mod context;
+mod defaults;
 mod emit;
 mod order;
 mod scope;
 mod subgraph;
 mod tensor;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use kinglet::DType;
-use kinglet_onnx::{Bytes, Dimension, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use kinglet_onnx::{Bytes, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 pub(crate) use adopt::real;
 pub use context::{Context, Failure};
@@ -61,6 +62,8 @@ pub struct InputInfo {
     pub dtype: DType,
     /// Its dimensions.
     pub dims: Vec<DimInfo>,
+    /// The file has a default for it, so that no value need be given.
+    pub has_default: bool,
 }
 
 /// Reads the file at `path`; external data is looked for beside it.
@@ -90,15 +93,20 @@ pub fn import_shared(bytes: Bytes, base_dir: Option<&Path>, options: &Options) -
     let size = bytes.len();
     let model = decode(bytes)?;
     let proto = model.graph.as_ref().expect("decode has checked it");
-    let mut importer = Importer::new(&model, base_dir, options, Budget::for_file(size));
-    importer.initializers(proto)?;
-    importer.inputs(proto)?;
-    importer.nodes(proto)?;
-    importer.outputs(proto)?;
-    adopt::adopt(&mut importer.frame.graph);
-    importer.frame.graph.metadata = model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
-    importer.frame.graph.onnx_nodes = proto.node.len();
-    Ok(importer.frame.graph)
+    let (budget, defaults) = (Budget::for_file(size), defaults::defaults(&model));
+    let mut bound = BTreeSet::new();
+    let mut round = 0;
+    loop {
+        let mut importer = Importer::new(&model, base_dir, options, budget.clone(), bound);
+        let result = importer.model(&model, proto, &defaults);
+        let more = importer.to_bind(&defaults, round, matches!(result, Err(Error::Unsupported(_))));
+        if more.is_empty() {
+            return result;
+        }
+        bound = importer.bound;
+        bound.extend(more);
+        round += 1;
+    }
 }
 
 /// What the inputs of a model are, without compiling it.
@@ -109,7 +117,10 @@ pub fn shape_of_inputs(bytes: &[u8]) -> Result<Vec<InputInfo>, Error> {
     let model = decode(Bytes::copy_from_slice(bytes))?;
     let graph = model.graph.as_ref().expect("decode has checked it");
     let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    graph.input.iter().filter(|i| !constants.contains(i.name.as_str())).map(input_info).collect()
+    let defaults = defaults::defaults(&model);
+    let default = |i: &ValueInfoProto| defaults.get(i.name.as_str()).copied();
+    let inputs = graph.input.iter().filter(|i| default(i).is_some() || !constants.contains(i.name.as_str()));
+    inputs.map(|i| input_info(i, default(i))).collect()
 }
 
 fn decode(bytes: Bytes) -> Result<ModelProto, Error> {
@@ -139,22 +150,39 @@ fn decode(bytes: Bytes) -> Result<ModelProto, Error> {
     Ok(model)
 }
 
-fn input_info(value: &ValueInfoProto) -> Result<InputInfo, Error> {
+/// An input as it is declared; what the declaration leaves out is as its default has it.
+fn input_info(value: &ValueInfoProto, default: Option<&TensorProto>) -> Result<InputInfo, Error> {
     let name = value.name.clone();
-    let bad = |reason: &str| Error::Input { input: value.name.clone(), reason: reason.into() };
-    let tensor = value.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).ok_or_else(|| bad("it is not a tensor"))?;
-    let unsupported = || {
-        let name = kinglet_onnx::DataType::try_from(tensor.elem_type).map_or("unknown".into(), |t| format!("{t:?}"));
-        bad(&format!("element type {name} is not supported: convert the model to f32 and i64"))
+    let bad = |reason: String| Error::Input { input: value.name.clone(), reason };
+    let tensor = value.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let Some(elem_type) = tensor.map(|t| t.elem_type).or(default.map(|t| t.data_type)) else {
+        return Err(bad("it is not a tensor".into()));
     };
-    let dtype = dtype_from_onnx(tensor.elem_type).filter(|_| is_native(tensor.elem_type)).ok_or_else(unsupported)?;
-    let shape = tensor.shape.as_ref().ok_or_else(|| bad("it has no shape, not even a rank"))?;
-    let dims = shape.dim.iter().enumerate().map(|(axis, d)| match &d.value {
-        Some(Dimension::Value(v)) if *v >= 0 => DimInfo::Fixed(*v as usize),
-        Some(Dimension::Param(s)) if !s.is_empty() => DimInfo::Symbol(s.clone()),
-        _ => DimInfo::Symbol(format!("{name}_{axis}")),
-    });
-    Ok(InputInfo { dtype, dims: dims.collect(), name })
+    let unsupported = || {
+        let name = kinglet_onnx::DataType::try_from(elem_type).map_or("unknown".into(), |t| format!("{t:?}"));
+        bad(format!("element type {name} is not supported: convert the model to f32 and i64"))
+    };
+    let dtype = dtype_from_onnx(elem_type).filter(|_| is_native(elem_type)).ok_or_else(unsupported)?;
+    let fixed = |t: &TensorProto| t.dims.iter().map(|&d| DimInfo::Fixed(d.max(0) as usize)).collect();
+    let dims: Vec<DimInfo> = match (tensor.and_then(|t| t.shape.as_ref()), default) {
+        (None, None) => return Err(bad("it has no shape, not even a rank".into())),
+        (None, Some(default)) => fixed(default),
+        (Some(shape), _) => {
+            let dim = |(axis, d): (usize, &DimensionProto)| match &d.value {
+                Some(Dimension::Value(v)) if *v >= 0 => DimInfo::Fixed(*v as usize),
+                Some(Dimension::Param(s)) if !s.is_empty() => DimInfo::Symbol(s.clone()),
+                _ => DimInfo::Symbol(format!("{name}_{axis}")),
+            };
+            shape.dim.iter().enumerate().map(dim).collect()
+        }
+    };
+    if let Some(default) = default.filter(|t| t.data_type != elem_type || t.dims.len() != dims.len()) {
+        let (rank, own) = (dims.len(), default.dims.len());
+        let types = [elem_type, default.data_type].map(|t| dtype_from_onnx(t).map_or("another type", DType::name));
+        let [declared, given] = types;
+        return Err(bad(format!("it is {declared} of rank {rank}, and its initialiser {given} of rank {own}")));
+    }
+    Ok(InputInfo { dtype, dims, name, has_default: default.is_some() })
 }
 
 /// The state of an import.
@@ -169,12 +197,22 @@ pub(crate) struct Importer<'a> {
     opsets: HashMap<String, i64>,
     unsupported: Vec<Unsupported>,
     pub(crate) budget: Budget,
+    /// Inputs with a default that are constants in this import; see [`defaults`].
+    bound: BTreeSet<String>,
+    /// Those that should have been.
+    needed: BTreeSet<String>,
     /// Constants of the file that were read, by their place in it: a body that is written out reads them in every trip.
     read: HashMap<*const TensorProto, Arc<Array>>,
 }
 
 impl<'a> Importer<'a> {
-    fn new(model: &ModelProto, base_dir: Option<&'a Path>, options: &'a Options, budget: Budget) -> Self {
+    fn new(
+        model: &ModelProto,
+        base_dir: Option<&'a Path>,
+        options: &'a Options,
+        budget: Budget,
+        bound: BTreeSet<String>,
+    ) -> Self {
         let opsets = model.opset_import.iter().map(|o| (o.domain.clone(), o.version));
         let mut opsets: HashMap<String, i64> = opsets.collect();
         opsets.insert(String::new(), model.opset(""));
@@ -186,8 +224,29 @@ impl<'a> Importer<'a> {
             opsets,
             unsupported: Vec::new(),
             budget,
+            bound,
+            needed: BTreeSet::new(),
             read: HashMap::new(),
         }
+    }
+
+    /// Imports the model's own graph.
+    fn model(
+        &mut self,
+        model: &ModelProto,
+        proto: &GraphProto,
+        defaults: &HashMap<&str, &TensorProto>,
+    ) -> Result<Graph, Error> {
+        self.initializers(proto, defaults)?;
+        self.inputs(proto, defaults)?;
+        self.nodes(proto)?;
+        self.outputs(proto)?;
+        let mut graph = std::mem::take(&mut self.frame.graph);
+        adopt::adopt(&mut graph);
+        graph.metadata = model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
+        graph.onnx_nodes = proto.node.len();
+        graph.bound = self.bound.iter().cloned().collect();
+        Ok(graph)
     }
 
     /// The value of a constant of the file.
@@ -204,33 +263,41 @@ impl<'a> Importer<'a> {
         Ok(value)
     }
 
-    fn initializers(&mut self, proto: &GraphProto) -> Result<(), Error> {
-        for t in &proto.initializer {
-            // A type the runtime lacks may still be an unused leftover, so it only fails where it is used.
-            match self.read(t) {
-                Ok(value) => {
-                    let id = self.frame.graph.add_constant(t.name.clone(), value);
-                    self.frame.define(t.name.clone(), Value::Tensor(id));
-                }
-                Err(reason) if reason.unsupported => {
-                    self.frame.define(t.name.clone(), Value::Unknown);
-                    self.unsupported.push(Unsupported {
-                        node: t.name.clone(),
-                        op: "initializer".into(),
-                        reason: reason.text,
-                        remedy: "convert the model to f32 or quantise it to int8".into(),
-                    });
-                }
-                Err(reason) => return Err(Error::Tensor { tensor: t.name.clone(), reason: reason.text }),
+    /// Defines the constants of a graph, but for those that are defaults of inputs.
+    fn initializers(&mut self, proto: &GraphProto, but: &HashMap<&str, &TensorProto>) -> Result<(), Error> {
+        for t in proto.initializer.iter().filter(|t| !but.contains_key(t.name.as_str())) {
+            if let Some(value) = self.initializer(t)? {
+                let id = self.frame.graph.add_constant(t.name.clone(), value);
+                self.frame.define(t.name.clone(), Value::Tensor(id));
             }
         }
         Ok(())
     }
 
-    fn inputs(&mut self, proto: &GraphProto) -> Result<(), Error> {
-        let infos = proto.input.iter().filter(|i| self.frame.find(&i.name).is_none()).map(input_info);
+    /// The value of an initialiser. A type the runtime lacks may still be an unused leftover, so it only fails where it is used:
+    /// then there is none.
+    fn initializer(&mut self, t: &TensorProto) -> Result<Option<Arc<Array>>, Error> {
+        match self.read(t) {
+            Ok(value) => Ok(Some(value)),
+            Err(reason) if reason.unsupported => {
+                self.frame.define(t.name.clone(), Value::Unknown);
+                self.unsupported.push(Unsupported {
+                    node: t.name.clone(),
+                    op: "initializer".into(),
+                    reason: reason.text,
+                    remedy: "convert the model to f32 or quantise it to int8".into(),
+                });
+                Ok(None)
+            }
+            Err(reason) => Err(Error::Tensor { tensor: t.name.clone(), reason: reason.text }),
+        }
+    }
+
+    fn inputs(&mut self, proto: &GraphProto, defaults: &HashMap<&str, &TensorProto>) -> Result<(), Error> {
+        let free = proto.input.iter().filter(|i| self.frame.find(&i.name).is_none());
+        let infos = free.map(|i| input_info(i, defaults.get(i.name.as_str()).copied()));
         let infos = infos.collect::<Result<Vec<_>, _>>()?;
-        let symbols = self.bind_symbols(&infos)?;
+        let symbols = self.bind_symbols(&infos, defaults)?;
         for info in infos {
             let mut shape = Vec::new();
             for d in &info.dims {
@@ -241,20 +308,42 @@ impl<'a> Importer<'a> {
                         .ok_or_else(|| Error::UnboundDimension { input: info.name.clone(), dimension: s.clone() })?,
                 });
             }
+            let default = match defaults.get(info.name.as_str()) {
+                Some(t) => match self.initializer(t)? {
+                    None => continue,
+                    some => some,
+                },
+                None => None,
+            };
+            // Nothing can be given for what has no elements.
+            if let Some(default) = default.as_ref().filter(|_| self.bound.contains(&info.name) || shape.contains(&0)) {
+                let value = self.bound_value(&info.name, &shape, default)?;
+                let id = self.frame.graph.add_constant(info.name.clone(), value);
+                self.frame.define(info.name, Value::Tensor(id));
+                continue;
+            }
             if shape.contains(&0) || !fits(&shape) {
                 let reason = format!("shape {shape:?} has no elements, or too many");
                 return Err(Error::Input { input: info.name, reason });
             }
             let tensor = Tensor { name: info.name.clone(), dtype: info.dtype, shape, quant: None, value: None };
+            let default = default.filter(|d| d.shape == tensor.shape);
             let id = self.frame.graph.add_tensor(tensor);
             self.frame.define(info.name, Value::Tensor(id));
             self.frame.graph.inputs.push(id);
+            if let Some(default) = default {
+                self.frame.graph.defaults.insert(id, default);
+            }
         }
         Ok(())
     }
 
-    /// Symbols take the values given for them, or the sizes that given arrays have in their places.
-    fn bind_symbols(&self, infos: &[InputInfo]) -> Result<BTreeMap<String, usize>, Error> {
+    /// Symbols take the values given for them, or the sizes that given arrays, or else defaults, have in their places.
+    fn bind_symbols(
+        &self,
+        infos: &[InputInfo],
+        defaults: &HashMap<&str, &TensorProto>,
+    ) -> Result<BTreeMap<String, usize>, Error> {
         let mut symbols = self.options.dims.clone();
         for info in infos {
             let Some(shape) = self.options.shapes.get(&info.name) else { continue };
@@ -277,6 +366,13 @@ impl<'a> Importer<'a> {
                         }
                         _ => {}
                     },
+                }
+            }
+        }
+        for (info, default) in infos.iter().filter_map(|i| Some((i, defaults.get(i.name.as_str())?))) {
+            for (d, &n) in info.dims.iter().zip(&default.dims) {
+                if let (DimInfo::Symbol(s), Ok(n)) = (d, usize::try_from(n)) {
+                    symbols.entry(s.clone()).or_insert(n);
                 }
             }
         }

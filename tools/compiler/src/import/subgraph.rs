@@ -1,5 +1,7 @@
 //! Subgraphs of control flow: written out in place, or imported as the body of a loop.
 
+use std::collections::HashMap;
+
 use kinglet_onnx::GraphProto;
 
 use super::scope::{Frame, Sequence, Value};
@@ -266,7 +268,7 @@ impl Importer<'_> {
         for (formal, value) in graph.input.iter().zip(inputs) {
             self.frame.define(formal.name.clone(), value);
         }
-        self.initializers(graph).map_err(inside)?;
+        self.initializers(graph, &HashMap::new()).map_err(inside)?;
         self.nodes(graph).map_err(inside)?;
         let find = |o: &kinglet_onnx::ValueInfoProto| {
             let missing = || Failure::malformed(format!("output `{}` of its graph is computed by no node", o.name));

@@ -102,6 +102,8 @@ pub struct Lowered {
     pub weights: Vec<u8>,
     /// Inputs of the model.
     pub inputs: Vec<PlanTensorId>,
+    /// For each input the constant that it takes where no value is given, if there is one.
+    pub defaults: Vec<Option<PlanTensorId>>,
     /// Outputs of the model.
     pub outputs: Vec<PlanTensorId>,
 }
@@ -127,6 +129,12 @@ pub fn lower(graph: &Graph, target: Target) -> std::result::Result<Lowered, Erro
     for &t in &graph.inputs {
         let p = l.buffer_tensor(t);
         l.out.inputs.push(p);
+        let default = graph.defaults.get(&t).map(|value| {
+            let place = l.store(&value.to_bytes());
+            let tensor = l.describe(t, place);
+            l.add(tensor)
+        });
+        l.out.defaults.push(default);
     }
     l.nodes();
     if l.unsupported.is_empty() {

@@ -123,6 +123,7 @@ fn geometry(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<Geometry, F
 /// `Conv` (opset 1 and later).
 pub fn conv(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (x, w, bias) = (c.input(0)?, c.input(1)?, c.optional(2));
+    [Some(w), bias].into_iter().for_each(|t| c.prefer_constant(t));
     let g = geometry(c, x, w)?;
     let y = biased(c, g, [x, w], bias)?;
     c.output(0, y);
@@ -162,6 +163,7 @@ fn check_bias(c: &Context<'_, '_>, bias: Option<TensorId>, channels: usize) -> R
 /// quantise*; whether that runs in integers is decided in one place for all products.
 pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (x, w, bias) = (c.input(0)?, c.input(3)?, c.optional(8));
+    [Some(w), bias].into_iter().for_each(|t| c.prefer_constant(t));
     let g = geometry(c, x, w)?;
     check_bias(c, bias, g.shape[1])?;
     let xq = quantization(c, x, 1, 2, 1)?;
@@ -197,6 +199,7 @@ pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 /// `ConvTranspose` (opset 1 and later).
 pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (x, w, bias) = (c.input(0)?, c.input(1)?, c.optional(2));
+    [Some(w), bias].into_iter().for_each(|t| c.prefer_constant(t));
     let (xs, ws) = shapes(c, x, w)?;
     let groups = groups(c)?;
     if xs[1] != ws[0] || xs[1] % groups != 0 {

@@ -83,6 +83,8 @@ pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 /// `Gemm` (opset 1 and later): `alpha · A·B + beta · C`.
 pub fn gemm(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (a, b, bias) = (c.input(0)?, c.input(1)?, c.optional(2));
+    // Weights, as exporters write linear layers: a matrix packed for the product instead of one that is copied for every run.
+    [Some(b), bias].into_iter().for_each(|t| c.prefer_constant(t));
     let (ta, tb) = (c.flag("transA", false), c.flag("transB", false));
     let (alpha, beta) = (c.float("alpha", 1.0), c.float("beta", 1.0));
     let (sa, sb) = (c.shape(a), c.shape(b));

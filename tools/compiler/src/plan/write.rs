@@ -50,6 +50,9 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
     for &t in lowered.inputs.iter().chain(&lowered.outputs) {
         io.push(plan.tensor(&lowered, layout, t)?);
     }
+    for default in &lowered.defaults {
+        io.push(default.map_or(Ok(ABSENT), |t| plan.tensor(&lowered, layout, t))?);
+    }
     let input_names = graph.inputs.iter().map(|&t| graph.tensors[t].name.clone());
     let steps = || layout.order.iter().map(|&i| &lowered.steps[i]);
     let names: Vec<String> = input_names
