@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use kinglet::format::words::Record;
 use kinglet::format::{BandRecord, MAX_RANK, StepRecord, TensorRecord};
-use kinglet::kernels::{Conv, CumSum, DepthwiseConv, Epilogue, Pad};
+use kinglet::kernels::{Conv, CumSum, DepthwiseConv, Epilogue, Pad, STAGES, Stage};
 use kinglet::{DType, StepKind, Target};
 use kinglet_compiler::ops::{OPERATORS, OWN_OPERATORS, Row};
 
@@ -83,7 +83,9 @@ fn declarations(source: &str) -> BTreeMap<String, Declared> {
         {
             declared.entries.push((
                 field.into(),
-                kind.replace("crate::", "").replace("MAX_RANK", &MAX_RANK.to_string()),
+                kind.replace("crate::", "")
+                    .replace("MAX_RANK", &MAX_RANK.to_string())
+                    .replace("STAGES", &STAGES.to_string()),
                 plain(&std::mem::take(&mut doc)),
             ));
         } else if let Some((variant, number)) = text.split_once(" = ") {
@@ -110,9 +112,10 @@ fn plain(doc: &str) -> String {
 /// Words that a value of a field's type takes.
 fn words(kind: &str) -> usize {
     match kind.strip_prefix('[').and_then(|t| t.strip_suffix(']')).and_then(|t| t.split_once("; ")) {
-        Some((_, n)) => n.parse().expect("an extent"),
-        // The one record that is a field of others.
+        Some((of, n)) => words(of) * n.parse::<usize>().expect("an extent"),
+        // The records that are fields of others.
         None if kind == "Epilogue" => Epilogue::WORDS,
+        None if kind == "Stage" => Stage::WORDS,
         // Numbers, bools and enums take one each.
         None => 1,
     }

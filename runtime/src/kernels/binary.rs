@@ -210,7 +210,7 @@ fn power(a: i64, mut b: i64) -> i64 {
 }
 
 /// `a[i] = op(a[i], b[i])`
-fn apply(op: BinaryOp, a: &mut [f32], b: &[f32]) {
+pub(super) fn apply(op: BinaryOp, a: &mut [f32], b: &[f32]) {
     macro_rules! each {
         ($f:expr) => {{
             let f = $f;

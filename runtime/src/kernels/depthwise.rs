@@ -12,15 +12,15 @@ use crate::rows::{Operands, Rows};
 use crate::{DType, Element};
 
 /// Operand of the weights' zero points.
-const ZEROS: usize = 6;
+const ZEROS: usize = 7;
 /// Channels whose accumulators are held at once.
 const BLOCK: usize = 32;
 
 record! {
     /// Parameters of a depthwise convolution.
     ///
-    /// Inputs: 0 `x [batch, in_h, in_w, c]` (f32, i8, u8), 1 weights `[kernel_h, kernel_w, c]` (f32 or i8), 2 to 5 those of
-    /// the [`Epilogue`](super::Epilogue), 6 zero points `zw [c]` i16 of the weights as packed (optional, integers only; 0 if
+    /// Inputs: 0 `x [batch, in_h, in_w, c]` (f32, i8, u8), 1 weights `[kernel_h, kernel_w, c]` (f32 or i8), 2 to 6 those of
+    /// the [`Epilogue`](super::Epilogue), 7 zero points `zw [c]` i16 of the weights as packed (optional, integers only; 0 if
     /// absent). Output: `[batch, out_h, out_w, c]`. Rows: `batch · out_h`.
     ///
     /// The sum is `Σ x·w`, for integers `Σ (x − zx)·(w − zw)` with `w − zw` modulo 2¹⁶. Taps outside the input add nothing.
@@ -68,7 +68,7 @@ impl Params for DepthwiseConv {
 
     #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
-        let mut finish = self.epilogue.of(o);
+        let mut finish = self.epilogue.of(o, self.channels as usize);
         if o.input(0).dtype == DType::F32 {
             let tap = |_: usize, acc: &mut [f32], x: &[f32], w: &[f32]| {
                 for (a, (x, w)) in acc.iter_mut().zip(x.iter().zip(w)) {

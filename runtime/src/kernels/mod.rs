@@ -37,7 +37,7 @@ pub use convert::{Conversion, Convert};
 pub use copy::Copy;
 pub use cumsum::CumSum;
 pub use depthwise::DepthwiseConv;
-pub use epilogue::Epilogue;
+pub use epilogue::{Epilogue, STAGES, Stage};
 pub use gather::Gather;
 pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER};
 pub use lut::Lut;

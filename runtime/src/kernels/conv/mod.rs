@@ -21,15 +21,15 @@ use crate::rows::Operands;
 use driver::{Float, Int, NR, drive};
 
 /// Operand of the pixel that stands for what lies outside the input.
-const PADDING: usize = 6;
+const PADDING: usize = 7;
 /// Operand of the weights' zero points.
-const ZEROS: usize = 7;
+const ZEROS: usize = 8;
 
 record! {
     /// Parameters of a convolution.
     ///
-    /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32, i8, u8), 1 packed weights (f32 or i8), 2 to 5 those of the
-    /// [`Epilogue`], 6 padding pixel `[in_c]` of x's type (zero points for integers), 7 zero points `zw [out_c]` i16 of the
+    /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32, i8, u8), 1 packed weights (f32 or i8), 2 to 6 those of the
+    /// [`Epilogue`], 7 padding pixel `[in_c]` of x's type (zero points for integers), 8 zero points `zw [out_c]` i16 of the
     /// weights as packed (optional, integers only; 0 if absent). Output: `[batch, out_h, out_w, out_c]`. Rows:
     /// `batch · out_h`.
     ///
@@ -134,7 +134,7 @@ impl Params for Conv {
 
     #[inline(always)]
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
-        let mut finish = self.epilogue.of(o);
+        let mut finish = self.epilogue.of(o, self.output[2] as usize);
         let x = o.input(0).dtype;
         if x == DType::F32 {
             drive::<f32, Float>(self, o, rows, |at, c, sums, _| finish.float(at, c, sums));

@@ -8,7 +8,7 @@ use super::{Call, Real};
 use crate::graph::{Layout, Window};
 
 /// The sums of ONNX `Conv`, bias included.
-pub(super) fn conv(call: &Call<'_>, window: &Window, groups: usize, layout: Layout, residual: bool) -> Vec<f64> {
+pub(super) fn conv(call: &Call<'_>, window: &Window, groups: usize, layout: Layout) -> Vec<f64> {
     let (x, w) = (call.real(0), call.real(1));
     let [outputs, inputs] = [w.shape[0], w.shape[1]];
     assert_eq!(outputs % groups, 0, "{groups} groups of {outputs} output channels");
@@ -16,17 +16,11 @@ pub(super) fn conv(call: &Call<'_>, window: &Window, groups: usize, layout: Layo
     let channels = Channels { groups, inputs, outputs: outputs / groups, taps };
     let s = [outputs / groups * inputs * taps, taps, inputs * taps];
     let reach = Reach::new(window, spatial(layout, x.shape), spatial(layout, &call.output().shape));
-    sums(call, x, &channels.weights(&w, s), &reach, &channels, layout, residual)
+    sums(call, x, &channels.weights(&w, s), &reach, &channels, layout)
 }
 
 /// The sums of ONNX `ConvTranspose`, bias included. How far the output extends is for the output tensor to say.
-pub(super) fn conv_transpose(
-    call: &Call<'_>,
-    window: &Window,
-    groups: usize,
-    layout: Layout,
-    residual: bool,
-) -> Vec<f64> {
+pub(super) fn conv_transpose(call: &Call<'_>, window: &Window, groups: usize, layout: Layout) -> Vec<f64> {
     let (x, w) = (call.real(0), call.real(1));
     let [inputs, outputs] = [w.shape[0], w.shape[1]];
     assert_eq!(inputs % groups, 0, "{groups} groups of {inputs} input channels");
@@ -34,7 +28,7 @@ pub(super) fn conv_transpose(
     let channels = Channels { groups, inputs: inputs / groups, outputs, taps };
     let s = [inputs / groups * outputs * taps, outputs * taps, taps];
     let reach = Reach::transposed(window, spatial(layout, x.shape), spatial(layout, &call.output().shape));
-    sums(call, x, &channels.weights(&w, s), &reach, &channels, layout, residual)
+    sums(call, x, &channels.weights(&w, s), &reach, &channels, layout)
 }
 
 /// How the weights connect channels.
@@ -63,15 +57,7 @@ fn spatial(layout: Layout, shape: &[usize]) -> &[usize] {
 }
 
 /// Sums channels last, whatever the layout, so that the loops run over neighbouring channels.
-fn sums(
-    call: &Call<'_>,
-    x: Real<'_>,
-    weights: &[f64],
-    reach: &Reach,
-    channels: &Channels,
-    layout: Layout,
-    residual: bool,
-) -> Vec<f64> {
+fn sums(call: &Call<'_>, x: Real<'_>, weights: &[f64], reach: &Reach, channels: &Channels, layout: Layout) -> Vec<f64> {
     let (inputs, outputs) = (channels.groups * channels.inputs, channels.groups * channels.outputs);
     let shape = &call.output().shape;
     let batch = x.shape[0];
@@ -85,7 +71,7 @@ fn sums(
         Layout::ChannelsFirst => Cow::Owned(swapped(&x.v, batch, inputs, area)),
     };
     let mut y = vec![0.0; batch * reach.positions() * outputs];
-    if let Some(bias) = call.bias(residual) {
+    if let Some(bias) = call.get_real(2) {
         assert_eq!(bias.v.len(), outputs, "a bias for each output channel");
         y.chunks_exact_mut(outputs.max(1)).for_each(|y| y.copy_from_slice(&bias.v));
     }
@@ -122,7 +108,7 @@ fn swapped(x: &[f64], batch: usize, rows: usize, columns: usize) -> Vec<f64> {
 mod tests {
     use super::super::testing::*;
     use crate::array::Numbers;
-    use crate::graph::{Layout, Op, Post, Quant, Window};
+    use crate::graph::{BinaryOp, Layout, Op, Post, Quant, Stage, Window};
     use kinglet::DType;
 
     fn conv(window: Window, groups: usize, layout: Layout) -> Op {
@@ -212,7 +198,7 @@ mod tests {
             window: window(&[1]),
             groups: 1,
             layout: Layout::ChannelsLast,
-            post: Post { residual: true, ..Post::default() },
+            post: Post { stages: vec![Stage::Combine(BinaryOp::Add)], ..Post::default() },
         };
         let inputs = [f(&[1, 2, 1], &[1.0, 2.0]), f(&[1, 1, 1], &[10.0]), None, f(&[1, 2, 1], &[3.0, 4.0])];
         assert_eq!(reals(op, &inputs, &[1, 2, 1]), [13.0, 24.0]);

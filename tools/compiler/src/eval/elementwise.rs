@@ -26,7 +26,8 @@ fn truth(t: bool) -> f64 {
     f64::from(u8::from(t))
 }
 
-fn operation(op: BinaryOp, a: f64, b: f64) -> f64 {
+/// A function of two reals.
+pub(super) fn operation(op: BinaryOp, a: f64, b: f64) -> f64 {
     match op {
         BinaryOp::Add => a + b,
         BinaryOp::Sub => a - b,

@@ -4,7 +4,7 @@ use super::Call;
 use super::walk::{broadcast, strides, view, walk};
 
 /// The sums of a product over the last two axes, leading ones broadcast, bias included.
-pub(super) fn matmul(call: &Call<'_>, transpose_a: bool, transpose_b: bool, residual: bool) -> Vec<f64> {
+pub(super) fn matmul(call: &Call<'_>, transpose_a: bool, transpose_b: bool) -> Vec<f64> {
     let (a, b) = (Matrices::new(call, 0, transpose_a), Matrices::new(call, 1, transpose_b));
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert_eq!(k, b.rows, "columns of a and rows of b");
@@ -12,7 +12,7 @@ pub(super) fn matmul(call: &Call<'_>, transpose_a: bool, transpose_b: bool, resi
     let (lead, last) = shape.split_at(shape.len() - 2);
     assert_eq!(last, [m, n], "rows and columns of the product");
 
-    let mut y = match call.bias(residual) {
+    let mut y = match call.get_real(2) {
         Some(bias) => {
             assert_eq!(bias.v.len(), n, "a bias for each column");
             bias.v.repeat(shape[..shape.len() - 1].iter().product())

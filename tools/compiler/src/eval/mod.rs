@@ -54,13 +54,13 @@ pub fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Arr
     }
     let numbers = match &node.op {
         Op::Conv { window, groups, layout, post } => {
-            post::apply(post, conv::conv(&call, window, *groups, *layout, post.residual), &call)
+            post::apply(post, conv::conv(&call, window, *groups, *layout), &call)
         }
         Op::ConvTranspose { window, groups, layout, post } => {
-            post::apply(post, conv::conv_transpose(&call, window, *groups, *layout, post.residual), &call)
+            post::apply(post, conv::conv_transpose(&call, window, *groups, *layout), &call)
         }
         Op::MatMul { transpose_a, transpose_b, post } => {
-            post::apply(post, matmul::matmul(&call, *transpose_a, *transpose_b, post.residual), &call)
+            post::apply(post, matmul::matmul(&call, *transpose_a, *transpose_b), &call)
         }
         Op::Unary { op, alpha, beta } => unary::unary(&call, *op, f64::from(*alpha), f64::from(*beta)),
         Op::Binary(op) => elementwise::binary(&call, *op),
@@ -108,6 +108,22 @@ fn move_elements<'a>(call: &Call<'a>) -> Option<movement::Elements<'a>> {
         Op::Tile { repeats } => movement::tile(call, repeats),
         _ => return None,
     })
+}
+
+/// What a product of integers makes of its sums once they are rounded to `mid`: the bytes of its table, or what its stages
+/// give before it is quantised.
+///
+/// # Panics
+/// If the node is no such product, or malformed.
+pub fn behind_rounding(graph: &Graph, node: &Node, inputs: &[Option<&Array>], rounded: &[i64]) -> Array {
+    let (Op::Conv { post, .. } | Op::ConvTranspose { post, .. } | Op::MatMul { post, .. }) = &node.op else {
+        panic!("{} is no product", node.op.name())
+    };
+    let output = &graph.tensors[node.output];
+    match post::behind_rounding(post, rounded, &Call { graph, node, inputs }) {
+        Numbers::F(v) => Array::f32(&output.shape, v),
+        Numbers::I(v) => Array::int(output.dtype, &output.shape, v),
+    }
 }
 
 /// About how many elementary operations [`node`] takes.
@@ -278,11 +294,6 @@ impl<'a> Call<'a> {
     /// The reals that input `i` stands for.
     fn real(&self, i: usize) -> Real<'a> {
         self.get_real(i).unwrap_or_else(|| panic!("{} has no input {i}", self.node.op.name()))
-    }
-
-    /// The bias of a convolution or product: input 2, unless the residual stands there.
-    fn bias(&self, residual: bool) -> Option<Real<'a>> {
-        if residual && self.inputs.len() == 3 { None } else { self.get_real(2) }
     }
 
     /// Whether input `i` holds integers that stand for themselves.

@@ -2,51 +2,56 @@
 
 use kinglet::DType;
 
-use super::{Call, quant, unary};
+use super::walk::{broadcast, walk};
+use super::{Call, elementwise, quant, unary};
 use crate::array::Numbers;
-use crate::graph::Post;
+use crate::graph::{Post, Stage};
 
-/// Takes the sums, in the output's order, to the output.
-///
-/// In this order: quantise to `mid` and back, add the residual, clamp, apply the function, quantise, look up in the
-/// table. A table without a residual takes the integers of `mid`, which then are the output's.
+/// Takes the sums, in the output's order, through bounds, rounding, and stages or table.
 pub(super) fn apply(post: &Post, mut v: Vec<f64>, call: &Call<'_>) -> Numbers {
-    if let Some(mid) = &post.mid {
-        let (scale, zero) = (f64::from(mid.scale), f64::from(mid.zero_point));
-        for v in &mut v {
-            *v = (quant::quantize_one(*v, scale, zero, mid.dtype) as f64 - zero) * scale;
-        }
-    }
-    let output = call.output();
-    if post.residual {
-        let residual = call.real(call.inputs.len() - 1);
-        assert_eq!(residual.shape, output.shape, "a residual has the shape of the output");
-        for (v, r) in v.iter_mut().zip(residual.v.iter()) {
-            *v += r;
-        }
-    }
     let (lo, hi) = (f64::from(post.lo), f64::from(post.hi));
     for v in &mut v {
         *v = unary::clip(*v, lo, hi);
     }
-    if let Some((op, alpha, beta)) = post.function {
-        let (alpha, beta) = (f64::from(alpha), f64::from(beta));
-        for v in &mut v {
-            *v = unary::function(op, alpha, beta, *v);
+    let Some(mid) = &post.mid else {
+        return Numbers::F(stages(post, v, call));
+    };
+    let (scale, zero) = (f64::from(mid.scale), f64::from(mid.zero_point));
+    let rounded: Vec<i64> = v.iter().map(|&v| quant::quantize_one(v, scale, zero, mid.dtype)).collect();
+    behind_rounding(post, &rounded, call)
+}
+
+/// Takes the integers that the sums were rounded to through stages or table.
+pub(super) fn behind_rounding(post: &Post, rounded: &[i64], call: &Call<'_>) -> Numbers {
+    if let Some(table) = &post.table {
+        return Numbers::I(look_up(table, rounded, call.output().dtype));
+    }
+    let mid = post.mid.as_ref().expect("a rounding has a type");
+    let (scale, zero) = (f64::from(mid.scale), f64::from(mid.zero_point));
+    Numbers::F(stages(post, rounded.iter().map(|&q| (q as f64 - zero) * scale).collect(), call))
+}
+
+fn stages(post: &Post, mut v: Vec<f64>, call: &Call<'_>) -> Vec<f64> {
+    let shape = &call.output().shape;
+    let mut operands = Post::OPERANDS..;
+    for stage in &post.stages {
+        match *stage {
+            Stage::Function(op, alpha, beta) => {
+                let (alpha, beta) = (f64::from(alpha), f64::from(beta));
+                v.iter_mut().for_each(|v| *v = unary::function(op, alpha, beta, *v));
+            }
+            Stage::Combine(op) => {
+                let other = call.real(operands.next().expect("there is no end"));
+                let mut elements = v.iter_mut();
+                walk(shape, [&broadcast(other.shape, shape)], [0], |[i]| {
+                    if let Some(v) = elements.next() {
+                        *v = elementwise::operation(op, *v, other.v[i]);
+                    }
+                });
+            }
         }
     }
-    let Some(table) = &post.table else {
-        return Numbers::F(v);
-    };
-    let bytes = match (&post.mid, &output.quant) {
-        (Some(mid), _) if !post.residual => {
-            let (scale, zero) = (f64::from(mid.scale), f64::from(mid.zero_point));
-            v.iter().map(|&v| quant::quantize_one(v, scale, zero, mid.dtype)).collect()
-        }
-        (_, Some(q)) => quant::quantize_all(&v, &output.shape, q, output.dtype),
-        (_, None) => panic!("a table stands behind a quantisation"),
-    };
-    Numbers::I(look_up(table, &bytes, output.dtype))
+    v
 }
 
 /// The entries of a table at the bits of each byte, as bytes of type `dtype`.
@@ -58,7 +63,7 @@ pub(super) fn look_up(table: &[u8], bytes: &[i64], dtype: DType) -> Vec<i64> {
 mod tests {
     use super::super::testing::*;
     use crate::array::{Array, Numbers};
-    use crate::graph::{Mid, Op, Post, Quant, UnaryOp};
+    use crate::graph::{BinaryOp, Mid, Op, Post, Quant, Stage, UnaryOp};
     use kinglet::DType;
 
     fn product(post: Post) -> Op {
@@ -75,24 +80,39 @@ mod tests {
     }
 
     #[test]
-    fn clamps_then_applies_the_function() {
+    fn clamps_then_applies_the_stages_in_order() {
         let [a, b] = sums();
-        let post = Post { lo: -1.0, hi: 3.0, function: Some((UnaryOp::Affine, 2.0, 1.0)), ..Post::default() };
-        let y = eval(product(post), &[a, b], &like(DType::F32, &[1, 3], None));
-        assert_eq!(y, Array::f32(&[1, 3], vec![1.3 * 2.0 + 1.0, -1.0, 7.0]));
+        let stages = vec![
+            Stage::Function(UnaryOp::Affine, 2.0, 1.0),
+            Stage::Combine(BinaryOp::Sub),
+            Stage::Combine(BinaryOp::PRelu),
+            Stage::Function(UnaryOp::Abs, 0.0, 0.0),
+        ];
+        let post = Post { lo: -1.0, hi: 3.0, stages, ..Post::default() };
+        let (residual, channels) = (f(&[1, 3], &[0.5, 1.0, 10.0]), f(&[3], &[9.0, 0.25, 2.0]));
+        let y = eval(product(post), &[a, b, None, residual, channels], &like(DType::F32, &[1, 3], None));
+        // 1.3, −1, 3 → 3.6, −1, 7 → 3.1, −2, −3 → 3.1, −0.5, −6.
+        assert_close(&y.reals(), &[3.1, 0.5, 6.0]);
     }
 
     #[test]
-    fn a_residual_is_added_to_the_rounded_sum_before_the_clamp() {
+    fn the_sum_is_clamped_and_rounded_before_a_residual_is_added() {
         let [a, b] = sums();
-        let post = Post { lo: 0.0, mid: mid(), residual: true, ..Post::default() };
-        let r = f(&[1, 3], &[0.25, 1.0, 1.0]);
-        // Mid: 1.3 → 1.5, −2.6 → −2.5, 3.9 → 4.0.
-        let y = eval(product(post.clone()), &[a, b, None, r], &like(DType::F32, &[1, 3], None));
-        assert_eq!(y, Array::f32(&[1, 3], vec![1.75, 0.0, 5.0]));
+        let post = Post { lo: 0.0, mid: mid(), stages: vec![Stage::Combine(BinaryOp::Add)], ..Post::default() };
+        // Mid: 1.3 → 1.5, −2.6 → 0, 3.9 → 4.0.
+        let r = f(&[1, 3], &[0.25, -1.0, 1.0]);
+        let y = eval(product(post), &[a, b, None, r], &like(DType::F32, &[1, 3], None));
+        assert_eq!(y, Array::f32(&[1, 3], vec![1.75, -1.0, 5.0]));
+    }
+
+    #[test]
+    fn stages_behind_a_rounding_meet_the_quantisation_of_the_output() {
         let [a, b] = sums();
-        let y = eval(product(post), &[a, b, f(&[1, 3], &[0.25, 1.0, 1.0])], &like(DType::F32, &[1, 3], None));
-        assert_eq!(y, Array::f32(&[1, 3], vec![1.75, 0.0, 5.0]));
+        let post = Post { mid: mid(), stages: vec![Stage::Combine(BinaryOp::Add)], ..Post::default() };
+        let r = quantized(DType::I8, &[1, 3], &[1, 2, 3], Quant::per_tensor(1.0, 0));
+        let out = like(DType::I8, &[1, 3], Some(Quant::per_tensor(1.0, -1)));
+        // 1.5 + 1 → 2 (tie), −2.5 + 2 → 0 (tie), 4 + 3 → 7; −1 for the zero point.
+        assert_eq!(eval(product(post), &[a, b, None, r], &out).numbers(), Numbers::I(vec![1, -1, 6]));
     }
 
     #[test]
@@ -107,16 +127,5 @@ mod tests {
         let out = like(DType::I8, &[1, 3], Some(Quant::per_tensor(7.0, 0)));
         let post = Post { table: Some(vec![200; 256]), ..post };
         assert_eq!(eval(product(post), &[a, b], &out).numbers(), Numbers::I(vec![-56; 3]));
-    }
-
-    #[test]
-    fn with_a_residual_the_table_takes_the_bytes_of_the_output() {
-        let [a, b] = sums();
-        let table = (0..=255u8).map(|b| b.wrapping_add(1)).collect();
-        let post = Post { mid: mid(), table: Some(table), residual: true, ..Post::default() };
-        let r = quantized(DType::I8, &[1, 3], &[1, 2, 3], Quant::per_tensor(1.0, 0));
-        let out = like(DType::I8, &[1, 3], Some(Quant::per_tensor(1.0, -1)));
-        // 1.5 + 1 → 2 (tie), −2.5 + 2 → 0 (tie), 4 + 3 → 7; −1 for the zero point, +1 by the table.
-        assert_eq!(eval(product(post), &[a, b, None, r], &out).numbers(), Numbers::I(vec![2, 0, 7]));
     }
 }

@@ -57,8 +57,8 @@ pub struct Window {
 /// An operator with its attributes. Shapes are in the terms of the operator's inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// ONNX `Conv`. Inputs: x, weights `[out, in/groups, kernel…]`, bias `[out]`?, and after fusion a residual of the
-    /// output's shape?. Output: `clamp`/`function` of the sum.
+    /// ONNX `Conv`. Inputs: x, weights `[out, in/groups, kernel…]`, bias `[out]`?, and after fusion those of the [`Post`]'s
+    /// stages.
     Conv {
         /// Geometry.
         window: Window,
@@ -69,7 +69,7 @@ pub enum Op {
         /// What is done to the result.
         post: Post,
     },
-    /// ONNX `ConvTranspose`. Inputs: x, weights `[in, out/groups, kernel…]`, bias `[out]`?.
+    /// ONNX `ConvTranspose`. Inputs: x, weights `[in, out/groups, kernel…]`, bias `[out]`?, then as `Conv`.
     ConvTranspose {
         /// Geometry; `output_padding` is part of the output's shape, which follows from `pads_end` (may be negative).
         window: Window,
@@ -80,8 +80,8 @@ pub enum Op {
         /// What is done to the result.
         post: Post,
     },
-    /// Matrix product over the last two axes, leading ones broadcast. Inputs: a, b, bias?, residual?. ONNX `MatMul` and
-    /// `Gemm`. The bias has one element for each column; only products with a constant matrix have one.
+    /// Matrix product over the last two axes, leading ones broadcast. Inputs: a, b, bias?, then as `Conv`. ONNX `MatMul`
+    /// and `Gemm`. The bias has one element for each column; only products with a constant matrix have one.
     MatMul {
         /// a's last two axes are swapped.
         transpose_a: bool,
@@ -256,22 +256,30 @@ pub struct Body {
     pub scanned: usize,
 }
 
-/// What a convolution or matrix product does to its sum, in this order: `function(clamp(sum [+ residual]))`. With integer
-/// outputs the sum is first quantised to `mid`, and `table` replaces the function.
+/// What a convolution or matrix product does to its sum, in this order: bounds, rounding, stages or table. The result is
+/// quantised if the output is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Post {
-    /// Lower bound of the result.
+    /// Lower bound of the sum.
     pub lo: f32,
-    /// Upper bound of the result.
+    /// Upper bound of the sum.
     pub hi: f32,
-    /// Function of a float result with its parameters.
-    pub function: Option<(UnaryOp, f32, f32)>,
-    /// Quantisation and bounds of the sum before a residual or table, if it is another than the output's.
+    /// The sum is rounded to this before stages or table.
     pub mid: Option<Mid>,
-    /// Table of a byte result.
+    /// Functions of the real, one after the other.
+    pub stages: Vec<Stage>,
+    /// Table of the bytes of `mid`; there are no stages then.
     pub table: Option<Vec<u8>>,
-    /// The last input is a residual that is added.
-    pub residual: bool,
+}
+
+/// One function in a [`Post`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage {
+    /// Of one real, with its parameters.
+    Function(UnaryOp, f32, f32),
+    /// Of the real and an operand, which is the node's next input after the bias: a tensor of the output's shape, or a
+    /// constant with an element for each channel.
+    Combine(BinaryOp),
 }
 
 /// The quantised intermediate result of a fused integer step.
@@ -287,8 +295,13 @@ pub struct Mid {
 
 impl Default for Post {
     fn default() -> Self {
-        Post { lo: f32::NEG_INFINITY, hi: f32::INFINITY, function: None, mid: None, table: None, residual: false }
+        Post { lo: f32::NEG_INFINITY, hi: f32::INFINITY, mid: None, stages: Vec::new(), table: None }
     }
+}
+
+impl Post {
+    /// The first input of a product that belongs to a stage.
+    pub const OPERANDS: usize = 3;
 }
 
 impl Op {

@@ -1,6 +1,7 @@
 //! Graph → steps: each node becomes one step of the runtime (a few, where the runtime has no single one).
 
 mod elementwise;
+mod epilogue;
 mod movement;
 mod pack;
 mod products;

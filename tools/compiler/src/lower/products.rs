@@ -1,9 +1,10 @@
 //! Convolutions and matrix products.
 
 use kinglet::format::words::Record;
-use kinglet::kernels::{Conv, DepthwiseConv, Epilogue, MatMul, UnaryOp};
+use kinglet::kernels::{Conv, DepthwiseConv, MatMul};
 use kinglet::{DType, StepKind};
 
+use super::epilogue::{Ending, ending, rounding};
 use super::pack::{Dims, Order, blocks, taps_outside};
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::{Array, broadcast_strides};
@@ -23,7 +24,6 @@ struct Product<'a> {
     x: TensorId,
     weights: TensorId,
     bias: Option<TensorId>,
-    residual: Option<TensorId>,
     post: &'a Post,
     /// Element of the weights for (group, output, input, tap), channels counted within the group.
     at: Box<dyn Fn(usize, usize, usize, usize) -> usize>,
@@ -58,13 +58,7 @@ struct Constants {
     multipliers: Option<PlanTensorId>,
     /// Zero points of the weights as they are stored, if they are not all 0.
     weight_zeros: Option<PlanTensorId>,
-    epilogue: Epilogue,
-}
-
-/// The epilogue of a product whose result is not an integer.
-fn float_epilogue(post: &Post) -> Epilogue {
-    let (function, alpha, beta) = post.function.unwrap_or((UnaryOp::Identity, 0.0, 0.0));
-    Epilogue { lo: post.lo, hi: post.hi, q_lo: 0, q_hi: 0, mid_scale: 1.0, mid_zero: 0, post: function, alpha, beta }
+    ending: Ending,
 }
 
 fn two<T: Copy>(list: &[T], one: T) -> [T; 2] {
@@ -77,13 +71,6 @@ fn two<T: Copy>(list: &[T], one: T) -> [T; 2] {
 
 fn words(v: [usize; 2]) -> [u32; 2] {
     v.map(|v| v as u32)
-}
-
-/// Bias and residual of a product node.
-fn tail(node: &Node, post: &Post) -> (Option<TensorId>, Option<TensorId>) {
-    let residual = post.residual.then(|| node.inputs.last().copied().flatten()).flatten();
-    let has_bias = node.inputs.len() > if post.residual { 3 } else { 2 };
-    (has_bias.then(|| node.inputs[2]).flatten(), residual)
 }
 
 impl Lowerer<'_> {
@@ -110,7 +97,7 @@ impl Lowerer<'_> {
             [_, h, w, c] => [*h, *w, *c],
             _ => unreachable!("rank checked by the importer"),
         };
-        let (bias, residual) = tail(node, post);
+        let bias = node.inputs.get(2).copied().flatten();
         let Window { kernel, strides, dilations, pads_begin, .. } = window;
         let (k, d, s) = (two(kernel, 1), two(dilations, 1), two(strides, 1));
         let pads = two(pads_begin, 0);
@@ -138,7 +125,6 @@ impl Lowerer<'_> {
             x,
             weights,
             bias,
-            residual,
             post,
             at,
         };
@@ -151,11 +137,10 @@ impl Lowerer<'_> {
         let Op::MatMul { transpose_a, transpose_b, post } = &node.op else { unreachable!("dispatched by operator") };
         let (a, b) = (node.inputs[0].expect("a"), node.inputs[1].expect("b"));
         let (sa, sb) = (self.shape(a).to_vec(), self.shape(b).to_vec());
-        let (bias, residual) = tail(node, post);
-        if bias.is_none() && *post == Post::default() {
-            if let Some(table) = self.tied(b, *transpose_b) {
-                return self.dynamic(node, None, table);
-            }
+        let bias = node.inputs.get(2).copied().flatten();
+        let bare = bias.is_none() && *post == Post::default();
+        if let Some(table) = bare.then(|| self.tied(b, *transpose_b)).flatten() {
+            return self.dynamic(node, None, table);
         }
         if self.value(b).is_some() && sb.len() == 2 && !transpose_a {
             let (k, n) = if *transpose_b { (sb[1], sb[0]) } else { (sb[0], sb[1]) };
@@ -174,7 +159,6 @@ impl Lowerer<'_> {
                 x: a,
                 weights: b,
                 bias,
-                residual,
                 post,
                 at: Box::new(move |_, o, i, _| if transpose_b { o * k + i } else { i * n + o }),
             };
@@ -318,7 +302,8 @@ impl Lowerer<'_> {
             None => vec![0.0; p.output[2]],
         };
         let (weights, bias) = (self.constant_f32(&values), self.constant_f32(&bias));
-        Ok(Constants { weights, bias, multipliers: None, weight_zeros: None, epilogue: float_epilogue(p.post) })
+        let ending = ending(self.graph, node, p.post, None, p.output[2])?;
+        Ok(Constants { weights, bias, multipliers: None, weight_zeros: None, ending })
     }
 
     fn int_constants(
@@ -369,22 +354,14 @@ impl Lowerer<'_> {
         };
         let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect::<Vec<_>>();
         let bias = self.constant(DType::I32, &[out_c], bias);
-        let y = &self.graph.tensors[node.output];
-        let mid = p.post.mid.as_ref().map(|m| (m.dtype, m.scale, m.zero_point));
-        let mid = mid.or_else(|| self.single_quant(node.output).map(|(s, z)| (y.dtype, s, z)));
+        let mid = rounding(self.graph, node, p.post);
         // The quotient as ONNX Runtime forms it, in f32, so that the same files give the same bits.
         let scale = |c: usize| sx * if quant.scales.len() == 1 { quant.scales[0] } else { quant.scales[c] };
-        let divisor = mid.map_or(1.0, |m| m.1);
+        let divisor = mid.as_ref().map_or(1.0, |m| m.scale);
         let multipliers: Vec<f32> = (0..out_c).map(|c| scale(c) / divisor).collect();
         let multipliers = Some(self.constant_f32(&multipliers));
-        let mut epilogue = float_epilogue(p.post);
-        if let Some((dtype, scale, zero)) = mid {
-            let (lo, hi) = dtype.quantized_range().ok_or_else(|| no_kernel("an output that is no byte", ""))?;
-            let cut = |v: f32| kinglet::quant::quantize(v, scale, zero, lo, hi);
-            (epilogue.q_lo, epilogue.q_hi) = (cut(p.post.lo), cut(p.post.hi));
-            (epilogue.mid_scale, epilogue.mid_zero) = (scale, zero);
-        }
-        Ok(Constants { weights, bias, multipliers, weight_zeros, epilogue })
+        let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
+        Ok(Constants { weights, bias, multipliers, weight_zeros, ending })
     }
 
     fn padding_pixel(&mut self, x: TensorId, channels: usize) -> PlanTensorId {
@@ -411,7 +388,7 @@ impl Lowerer<'_> {
             pad: p.pad.map(|v| v as i32),
             upsample: words(p.upsample),
             block: self.target.conv_block() as u32,
-            epilogue: c.epilogue,
+            epilogue: c.ending.epilogue,
         };
         let padding = self.padding_pixel(p.x, p.input[2]);
         // A transposed convolution does the work of its input's pixels, not of the zeros between them.
@@ -433,15 +410,15 @@ impl Lowerer<'_> {
             stride: words(p.stride),
             dilation: words(p.dilation),
             pad: p.pad.map(|v| v as i32),
-            epilogue: c.epilogue,
+            epilogue: c.ending.epilogue,
         };
         let macs = (p.batch * p.output.iter().product::<usize>() * p.kernel[0] * p.kernel[1]) as u64;
         self.emit_product(node, p, StepKind::DepthwiseConv, params, &c, None, macs);
         Ok(())
     }
 
-    /// Emits a convolution with its operands: x, weights, bias, multipliers, residual, table, padding pixel (of a dense one),
-    /// the weights' zero points.
+    /// Emits a convolution with its operands: x, weights, bias, multipliers, residual, table, constants of the channels,
+    /// padding pixel (of a dense one), the weights' zero points.
     #[allow(clippy::too_many_arguments)]
     fn emit_product<P: Record>(
         &mut self,
@@ -454,11 +431,12 @@ impl Lowerer<'_> {
         macs: u64,
     ) {
         let x = self.operand(p.x);
-        let residual = p.residual.map(|r| self.operand(r));
-        let table = p.post.table.clone().map(|t| self.constant(DType::U8, &[256], t));
+        let residual = c.ending.residual.map(|r| self.operand(r));
+        let table = c.ending.table.clone().map(|t| self.constant(DType::U8, &[256], t));
+        let rows = (!c.ending.rows.is_empty()).then(|| self.constant_f32(&c.ending.rows));
         let y = self.buffer_tensor(node.output);
         let size = |p: PlanTensorId| self.out.tensors[p].dtype.size();
-        let mut inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, residual, table];
+        let mut inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, residual, table, rows];
         inputs.extend(padding.map(Some));
         inputs.extend(c.weight_zeros.map(Some));
         // A residual (operand 4) is read pixel by pixel before the result is stored, so the result may take its place.

@@ -2,7 +2,7 @@
 //! on both sides and then cut, or with a `Pad` of its own.
 
 use super::util::{Links, merged_sources};
-use crate::graph::{Graph, Node, Op, PadMode};
+use crate::graph::{Graph, Node, Op, PadMode, Post};
 
 /// Takes padding and cuts into the convolutions beside them.
 pub fn crop(graph: &mut Graph) {
@@ -50,7 +50,7 @@ fn cropped(graph: &Graph, links: &Links, i: usize) -> Option<Node> {
     let conv = links.node(graph, x)?;
     let Op::Conv { window, groups, layout, post } = &conv.op else { return None };
     let (from, to) = (&graph.tensors[x], &graph.tensors[slice.output]);
-    if from.quant.is_some() || to.quant.is_some() || post.residual || steps.iter().any(|&s| s != 1) {
+    if from.quant.is_some() || to.quant.is_some() || *post != Post::default() || steps.iter().any(|&s| s != 1) {
         return None;
     }
     let first = layout.spatial_axis();

@@ -9,7 +9,7 @@ pub mod layout;
 mod lookup;
 mod lut;
 mod norm;
-mod post;
+pub mod post;
 pub mod quant;
 pub mod recurrence;
 mod scale;
