@@ -10,7 +10,10 @@ use kinglet::DType;
 use kinglet::kernels::UnaryOp;
 
 use super::util::merged_sources;
-use crate::graph::{BinaryOp, Graph, Node, Op, PadMode, Quant, Tensor, TensorId};
+use crate::graph::{BinaryOp, Graph, Node, Op, PadMode, PoolKind, Quant, Tensor, TensorId};
+
+/// Longest way from a product to a pooling whose quantisation the product may take: its stages, and some movements.
+const LONGEST: usize = 8;
 
 /// Absorbs every `Quantize` and `Dequantize` that a neighbour can take.
 pub fn absorb(graph: &mut Graph) {
@@ -39,13 +42,20 @@ struct State<'a> {
     producers: HashMap<TensorId, usize>,
     uses: Vec<usize>,
     dead: Vec<bool>,
+    /// The quantisations of each tensor as this round began, and how often it was read then.
+    quantized: HashMap<TensorId, Vec<TensorId>>,
+    read: Vec<usize>,
     changes: usize,
 }
 
 impl<'a> State<'a> {
     fn new(graph: &'a mut Graph) -> Self {
         let (producers, uses, n) = (graph.producers(), graph.use_counts(), graph.nodes.len());
-        State { graph, producers, uses, dead: vec![false; n], changes: 0 }
+        let mut quantized: HashMap<TensorId, Vec<TensorId>> = HashMap::new();
+        for node in graph.nodes.iter().filter(|n| matches!(n.op, Op::Quantize)) {
+            quantized.entry(node.inputs[0].expect("has an input")).or_default().push(node.output);
+        }
+        State { graph, producers, read: uses.clone(), uses, dead: vec![false; n], quantized, changes: 0 }
     }
 
     fn producer(&self, t: TensorId) -> Option<usize> {
@@ -127,10 +137,62 @@ impl<'a> State<'a> {
         self.push(Node::new(Op::Dequantize, vec![Some(moved)], node.output, node.source));
     }
 
+    /// Whether `v` is read by nothing but quantisations that are all alike, and this is not the first: that one is read
+    /// instead then. Exporters write one for each reader.
+    fn is_twin(&mut self, i: usize, v: TensorId, y: TensorId) -> bool {
+        let tensors = &self.graph.tensors;
+        let alike = |&t: &TensorId| tensors[t].dtype == tensors[y].dtype && tensors[t].quant == tensors[y].quant;
+        let all = self.quantized.get(&v).map_or(&[][..], |all| all);
+        let first = all.first().copied().filter(|&t| t != y && self.producer(t).is_some());
+        let Some(first) = first.filter(|_| all.len() == self.read[v] && all.iter().all(alike)) else { return false };
+        // Behind a movement lies what others may read, and bytes that live long instead of being made twice cost memory.
+        let moved = self.producer(v).is_none_or(|p| self.graph.nodes[p].op.moves_only());
+        if moved || self.graph.outputs.contains(&y) {
+            return false;
+        }
+        self.graph.replace_uses(y, first);
+        self.uses[first] += self.uses[y];
+        self.uses[v] -= 1;
+        self.dead[i] = true;
+        self.changes += 1;
+        true
+    }
+
+    /// Whether the reals of `t` come from a product of integers through nothing but what its step can take over and what moves
+    /// elements, so many nodes at most; and surely holds no NaN, which is the largest element in floats and the smallest once
+    /// it is quantised.
+    fn ends_integer_product(&self, t: TensorId, nodes: usize) -> bool {
+        let real = self.graph.tensors[t].quant.is_none();
+        let producer = self.producer(t).filter(|_| real && self.uses[t] == 1 && nodes > 0);
+        let Some(node) = producer.map(|p| &self.graph.nodes[p]) else { return false };
+        let ends = |x: &TensorId| self.ends_integer_product(*x, nodes - 1);
+        match &node.op {
+            Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => {
+                node.inputs[0].is_some_and(|x| self.graph.tensors[x].quant.is_some())
+            }
+            Op::Unary { op, .. } if gives_numbers(*op) => node.inputs[0].iter().any(ends),
+            Op::Binary(
+                BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max | BinaryOp::PRelu,
+            )
+            | Op::ScaleShift => {
+                let finite = |t: TensorId| self.graph.value(t).is_some_and(|v| v.reals().iter().all(|v| v.is_finite()));
+                let number = |&t: &TensorId| self.graph.tensors[t].quant.is_some() || finite(t);
+                let (numbers, others): (Vec<TensorId>, Vec<TensorId>) =
+                    node.inputs.iter().flatten().partition(|t| number(t));
+                numbers.len() + 1 >= node.inputs.len() && others.iter().any(ends)
+            }
+            op if op.keeps_integers() => node.inputs[..node.data_inputs()].iter().flatten().all(ends),
+            _ => false,
+        }
+    }
+
     /// A quantisation goes into the operator before it.
     fn quantize(&mut self, i: usize) {
         let node = self.graph.nodes[i].clone();
         let (v, y) = (node.inputs[0].expect("has an input"), node.output);
+        if self.is_twin(i, v, y) {
+            return;
+        }
         let quant = self.graph.tensors[y].quant.clone().expect("its output is quantised");
         let Some(p) = self.producer(v) else { return };
         let before = self.graph.nodes[p].clone();
@@ -158,10 +220,15 @@ impl<'a> State<'a> {
         if self.graph.tensors[v].dtype != DType::F32 {
             return;
         }
-        // Rounding commutes with moving elements and with cutting at a bound (both are monotone), so the quantisation can go
-        // before them.
+        // Rounding commutes with moving elements, with cutting at a bound and with choosing the largest (all are monotone), so
+        // the quantisation can go before them. Before a pooling there are more elements to quantise, which pays only where a
+        // product does it on the way.
         let cuts = matches!(before.op, Op::Unary { op: UnaryOp::Relu | UnaryOp::Clip, .. });
-        if before.op.moves_only() || cuts {
+        let pools = matches!(before.op, Op::Pool { kind: PoolKind::Max, .. });
+        if before.op.moves_only()
+            || cuts
+            || pools && before.inputs[0].is_some_and(|x| self.ends_integer_product(x, LONGEST))
+        {
             let mut inputs = before.inputs.clone();
             for slot in inputs[..before.data_inputs()].iter_mut() {
                 let u = slot.expect("movements have all their inputs");
@@ -252,6 +319,11 @@ fn on_grid(value: f64, t: &Tensor) -> bool {
     let value = value as f32;
     let integer = kinglet::quant::quantize(value, scale, zero, lo, hi);
     kinglet::quant::dequantize(integer, scale, zero) == value
+}
+
+/// Whether a function of a number is one, and finite but where f32 itself ends.
+fn gives_numbers(op: UnaryOp) -> bool {
+    !matches!(op, UnaryOp::Sqrt | UnaryOp::Log | UnaryOp::Pow | UnaryOp::Reciprocal | UnaryOp::Exp)
 }
 
 /// Why a product of these quantised tensors cannot run in integers; `None` if it can.
