@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from graphs import CASES, Const, Graph, booleans, case, dtype_of, f32, i8, i64, integers, node, one, positive, reals
 from graphs import several, u8
 from defaults import defaults
+from epilogues import epilogues
 from grids import constants_among_quantised, zero_points
 from loops import loops
 from scans_and_branches import branches, scans
@@ -824,6 +825,7 @@ SETS = {
     "zero_points": (zero_points,),
     "versions": (versions,),
     "defaults": (defaults,),
+    "epilogues": (epilogues,),
 }
 
 
