@@ -1,6 +1,7 @@
 //! What the whole-path tests share: models and arrays from files, running a plan, comparing results.
 
 pub mod one_node;
+pub mod quantised;
 pub mod recurrences;
 pub mod small_onnx;
 pub mod zoo_run;

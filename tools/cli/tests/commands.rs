@@ -14,7 +14,16 @@ use serde_json::Value;
 fn convert_then_run_then_read_the_outputs() {
     let f = Folder::new();
     let report = f.json("convert relu.onnx -o relu.kgl --dim batch=1 --json");
-    let keys = ["steps", "integer_steps", "float_steps", "weights_bytes", "arena_bytes", "lower_bound_bytes", "macs"];
+    let keys = [
+        "steps",
+        "integer_steps",
+        "float_steps",
+        "roundings_left_out",
+        "weights_bytes",
+        "arena_bytes",
+        "lower_bound_bytes",
+        "macs",
+    ];
     for key in keys.into_iter().chain(["file_bytes", "arena_ratio", "target"]) {
         assert!(!report[key].is_null(), "{key}");
     }

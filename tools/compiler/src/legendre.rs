@@ -10,6 +10,9 @@ pub struct DelaySystem {
 }
 
 impl DelaySystem {
+    /// About how many products of matrices [`DelaySystem::new`] takes.
+    pub const PRODUCTS: u64 = 32;
+
     /// The memory of `order` coefficients over a window of `theta` frames, its input held over each frame (zero-order hold):
     /// `A = e^a`, `B = a⁻¹(e^a − 1)b` with `a_ij = (2i+1)/θ · (−1 if i < j, else (−1)^(i−j+1))`, `b_i = (2i+1)(−1)^i/θ`.
     pub fn new(order: usize, theta: f64) -> Self {
@@ -30,29 +33,20 @@ impl DelaySystem {
         DelaySystem { a, b }
     }
 
-    /// The memory whose response to an impulse begins with `first`, if there is one, over whatever window; most likely one
-    /// of `frames` frames.
-    pub fn starting_with(first: &[f64], frames: usize) -> Option<Self> {
-        let order = first.len();
-        let wanted = first[0];
+    /// The memory whose response to an impulse begins with `first`, each element give or take its `slack`, if there is one,
+    /// over whatever window; most likely one of `frames` frames. Each one that is looked at must be `affordable`.
+    pub fn starting_with(first: &[f64], slack: &[f64], frames: usize, affordable: impl Fn() -> bool) -> Option<Self> {
         let largest = first.iter().fold(0f64, |m, v| m.max(v.abs()));
-        let fits = |r: &DelaySystem| r.b.iter().zip(first).all(|(b, f)| (b - f).abs() <= 1e-4 * largest);
-        // The first coefficient is near 1/θ; one of order 1 is cheap to look at, and what is far off is no memory.
-        if !(wanted > 0.0 && wanted < 1.5) {
-            return None;
-        }
-        let likely = DelaySystem::new(order, frames as f64);
-        if fits(&likely) {
-            return Some(likely);
-        }
+        let fits = |r: &DelaySystem| {
+            let mut all = r.b.iter().zip(first).zip(slack);
+            all.all(|((b, f), s)| (b - f).abs() <= 1e-4 * largest + s)
+        };
+        // The first coefficient is near 1/θ.
+        let wanted = *first.first().filter(|w| **w > 0.0 && **w < 1.5)?;
         let rounded = (1.0 / wanted).round();
-        for theta in [rounded, rounded - 1.0, rounded + 1.0, 1.0 / wanted].into_iter().filter(|t| *t > 0.0) {
-            let memory = DelaySystem::new(order, theta);
-            if fits(&memory) {
-                return Some(memory);
-            }
-        }
-        None
+        let windows = [frames as f64, rounded, rounded - 1.0, rounded + 1.0, 1.0 / wanted];
+        let likely = windows.into_iter().filter(|&theta| theta > 0.0 && is_like_a_projection(first, slack, theta));
+        likely.take_while(|_| affordable()).map(|theta| DelaySystem::new(first.len(), theta)).find(fits)
     }
 
     /// The coefficients frame after frame, for a series that begins with an empty memory.
@@ -70,6 +64,16 @@ impl DelaySystem {
         }
         all
     }
+}
+
+/// Whether the first three coefficients may be those of a memory over `theta` frames after an impulse in the last of them: near
+/// the projection of that frame onto Legendre polynomials, which the delay system approximates. Costs nothing, where the
+/// system itself takes the cube of its order.
+fn is_like_a_projection(first: &[f64], slack: &[f64], theta: f64) -> bool {
+    let s = 1.0 / theta;
+    let projected = [s, -3.0 * s * (1.0 - s), 5.0 * s * (1.0 - 3.0 * s + 2.0 * s * s)];
+    let near = |i: usize| (first[i] - projected[i]).abs() <= 0.15 * (2 * i + 1) as f64 * s + slack[i];
+    (0..first.len().min(projected.len())).all(near)
 }
 
 fn multiply(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
@@ -135,9 +139,22 @@ mod tests {
     #[test]
     fn a_memory_is_known_by_its_first_frame() {
         let r = DelaySystem::new(16, 40.0);
-        assert_eq!(DelaySystem::starting_with(&r.b, 16), Some(r.clone()));
-        let mut other = r.b;
+        let exact = [0.0; 16];
+        assert_eq!(DelaySystem::starting_with(&r.b, &exact, 16, || true), Some(r.clone()));
+        let mut other = r.b.clone();
         other[3] += 0.05;
-        assert_eq!(DelaySystem::starting_with(&other, 16), None);
+        assert_eq!(DelaySystem::starting_with(&other, &exact, 16, || true), None);
+        assert_eq!(DelaySystem::starting_with(&other, &[0.06; 16], 40, || true), Some(r));
+    }
+
+    #[test]
+    fn the_first_frame_of_every_memory_is_like_a_projection() {
+        for order in 4..20 {
+            for theta in (1..40).map(f64::from).chain([1.5, 64.0, 333.3]) {
+                let b = DelaySystem::new(order, theta).b;
+                assert!(is_like_a_projection(&b, &vec![0.0; order], theta), "{order} {theta}: {:?}", &b[..3]);
+            }
+        }
+        assert!(!is_like_a_projection(&[0.1, 0.2, 0.3], &[0.0; 3], 10.0));
     }
 }

@@ -24,6 +24,8 @@ pub struct StepReport {
     pub dtype: String,
     /// Multiply-accumulates of one execution.
     pub macs: u64,
+    /// Tensors that the file rounds to a grid where this step, a recurrence, goes on in reals: as many roundings are left out.
+    pub roundings: usize,
     /// How often a run executes it: the trips of the loop it is in the body of.
     pub slices: usize,
     /// ONNX nodes it came from.

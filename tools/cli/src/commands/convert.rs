@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use kinglet::Target;
-use kinglet_compiler::{Options, Report};
+use kinglet_compiler::{Options, Report, StepReport};
 use serde_json::{Value, json};
 
 use crate::Status;
@@ -77,10 +77,19 @@ impl Summary<'_> {
         self.report.arena_bytes as f64 / self.report.lower_bound_bytes.max(1) as f64
     }
 
+    /// Recurrences that leave out roundings of the file.
+    fn without_roundings(&self) -> impl Iterator<Item = &StepReport> {
+        self.report.steps.iter().filter(|s| s.roundings > 0)
+    }
+
     fn json(&self) -> Value {
         let r = self.report;
         let float: Vec<Value> =
             r.float_steps.iter().map(|s| json!({ "name": s.name, "kind": s.kind, "reason": s.reason })).collect();
+        let roundings: Vec<Value> = self
+            .without_roundings()
+            .map(|s| json!({ "name": s.name, "kind": s.kind, "roundings": s.roundings }))
+            .collect();
         json!({
             "model": self.args.model.display().to_string(),
             "output": self.args.output.display().to_string(),
@@ -89,6 +98,7 @@ impl Summary<'_> {
             "steps": r.steps.len(),
             "integer_steps": r.integer_steps,
             "float_steps": float,
+            "roundings_left_out": roundings,
             "weights_bytes": r.weights_bytes,
             "arena_bytes": r.arena_bytes,
             "lower_bound_bytes": r.lower_bound_bytes,
@@ -123,6 +133,14 @@ impl Summary<'_> {
             let mut table = Table::new(&[">steps", "kind", "reason", "<first"]);
             for (reason, kind, names) in groups {
                 table.row([names.len().to_string(), kind.into(), reason.into(), names[0].into()]);
+            }
+            table.print(out)?;
+        }
+        if self.without_roundings().next().is_some() {
+            writeln!(out, "recurrences that leave out roundings of the file (--keep-loops keeps them):")?;
+            let mut table = Table::new(&[">roundings", "kind", "<step"]);
+            for s in self.without_roundings() {
+                table.row([s.roundings.to_string(), s.kind.clone(), s.name.clone()]);
             }
             table.print(out)?;
         }

@@ -91,12 +91,14 @@ pub struct Node {
     pub more: Vec<TensorId>,
     /// Names of the ONNX nodes it came from, first to last.
     pub source: Vec<String>,
+    /// Tensors that the file rounds to a grid where this node, a recurrence, goes on in reals.
+    pub roundings: usize,
 }
 
 impl Node {
     /// A node with one output.
     pub fn new(op: Op, inputs: Vec<Option<TensorId>>, output: TensorId, source: Vec<String>) -> Self {
-        Node { op, inputs, output, more: Vec::new(), source }
+        Node { op, inputs, output, more: Vec::new(), source, roundings: 0 }
     }
 
     /// Every output.
@@ -154,10 +156,12 @@ impl Graph {
         self.add_tensor(Tensor { name, dtype, shape, quant: None, value: Some(Arc::new(value)) })
     }
 
-    /// Adds a tensor like `like` but with another shape and no value.
+    /// Adds a tensor like `like` but with another shape and no value. Its name ends in `suffix`, once: names must not grow along
+    /// a chain.
     pub fn add_like(&mut self, like: TensorId, shape: &[usize], suffix: &str) -> TensorId {
         let t = &self.tensors[like];
-        let (name, dtype, quant) = (format!("{}{suffix}", t.name), t.dtype, t.quant.clone());
+        let stem = t.name.strip_suffix(suffix).unwrap_or(&t.name);
+        let (name, dtype, quant) = (format!("{stem}{suffix}"), t.dtype, t.quant.clone());
         self.add_tensor(Tensor { name, dtype, shape: shape.to_vec(), quant, value: None })
     }
 

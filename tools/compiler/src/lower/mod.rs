@@ -80,6 +80,8 @@ pub struct PlanStep {
     pub name: String,
     /// ONNX nodes it came from.
     pub source: Vec<String>,
+    /// Tensors of the file whose roundings it leaves out.
+    pub roundings: usize,
     /// Type it computes in.
     pub dtype: DType,
     /// Why it computes in float; `None` if it computes in integers.
@@ -363,6 +365,7 @@ impl<'a> Lowerer<'a> {
             in_place: extra.in_place,
             name: name_of(self.graph, node),
             source: node.source.clone(),
+            roundings: node.roundings,
             dtype,
             float_reason,
             // What the body of a loop computes is in its own graph, and every slice computes it anew.

@@ -2,22 +2,23 @@
 //! on both sides and then cut, or with a `Pad` of its own.
 
 use super::util::{Links, merged_sources};
-use crate::graph::{Graph, Node, Op, PadMode, Post};
+use crate::graph::{Graph, Op, PadMode, Post, TensorId};
 
 /// Takes padding and cuts into the convolutions beside them.
 pub fn crop(graph: &mut Graph) {
     let mut links = Links::new(graph);
     for i in 0..graph.nodes.len() {
-        if let Some(node) = cropped(graph, &links, i).or_else(|| padded(graph, &links, i)) {
-            graph.nodes[i] = node;
-            links = Links::new(graph);
+        if let Some(found) = cropped(graph, &links, i).or_else(|| padded(graph, &links, i)) {
+            links.rewrite(graph, i, found);
         }
     }
     super::cleanup::cleanup(graph);
 }
 
+type Found = Option<(Op, Vec<Option<TensorId>>, Vec<String>)>;
+
 /// A convolution of what a `Pad` has put zeros around.
-fn padded(graph: &Graph, links: &Links, i: usize) -> Option<Node> {
+fn padded(graph: &Graph, links: &Links, i: usize) -> Found {
     let conv = &graph.nodes[i];
     let Op::Conv { window, groups, layout, post } = &conv.op else { return None };
     let x = conv.inputs[0]?;
@@ -39,11 +40,11 @@ fn padded(graph: &Graph, links: &Links, i: usize) -> Option<Node> {
     let op = Op::Conv { window, groups: *groups, layout: *layout, post: post.clone() };
     let mut inputs = conv.inputs.clone();
     inputs[0] = Some(from);
-    Some(Node::new(op, inputs, conv.output, merged_sources([pad, conv])))
+    Some((op, inputs, merged_sources([pad, conv])))
 }
 
 /// A cut of the result of a convolution.
-fn cropped(graph: &Graph, links: &Links, i: usize) -> Option<Node> {
+fn cropped(graph: &Graph, links: &Links, i: usize) -> Found {
     let slice = &graph.nodes[i];
     let Op::Slice { starts, steps } = &slice.op else { return None };
     let x = slice.inputs[0].filter(|&x| links.single_use(x))?;
@@ -68,5 +69,5 @@ fn cropped(graph: &Graph, links: &Links, i: usize) -> Option<Node> {
         }
     }
     let op = Op::Conv { window, groups: *groups, layout: *layout, post: post.clone() };
-    Some(Node::new(op, conv.inputs.clone(), slice.output, merged_sources([conv, slice])))
+    Some((op, conv.inputs.clone(), merged_sources([conv, slice])))
 }

@@ -10,12 +10,12 @@ use crate::graph::{BinaryOp, Graph, Node, NormKind, Op, ReduceOp, TensorId};
 pub fn recognise(graph: &mut Graph) {
     let mut links = Links::new(graph);
     for i in 0..graph.nodes.len() {
-        let node = &graph.nodes[i].clone();
+        let node = &graph.nodes[i];
         let found = match node.op {
             Op::Binary(BinaryOp::Div) => written_out(graph, &links, node),
             Op::Reshape => group(graph, &links, node),
-            Op::Binary(BinaryOp::Mul) => written_out(graph, &links, node).or_else(|| affine(graph, &links, node, 1)),
-            Op::Binary(BinaryOp::Add) => affine(graph, &links, node, 2),
+            Op::Binary(BinaryOp::Mul) => written_out(graph, &links, node).or_else(|| affine(graph, &links, i, 1)),
+            Op::Binary(BinaryOp::Add) => affine(graph, &links, i, 2),
             _ => None,
         };
         if let Some(found) = found {
@@ -122,18 +122,18 @@ fn group(graph: &Graph, links: &Links, node: &Node) -> Found {
 }
 
 /// A constant that multiplies (`slot` 1) or is added to (`slot` 2) the result of a norm.
-fn affine(graph: &mut Graph, links: &Links, node: &Node, slot: usize) -> Found {
-    for (x, k) in both_orders(node) {
-        let Some(norm) = links.node(graph, x).filter(|_| links.single_use(x)).cloned() else { continue };
-        let Op::Norm { .. } = norm.op else { continue };
+fn affine(graph: &mut Graph, links: &Links, i: usize, slot: usize) -> Found {
+    for (x, k) in both_orders(&graph.nodes[i]) {
+        let is_norm = |&n: &usize| matches!(graph.nodes[n].op, Op::Norm { .. });
+        let Some(norm) = links.index(x).filter(|_| links.single_use(x)).filter(is_norm) else { continue };
         let shape = graph.tensors[x].shape.clone();
         let constant = graph.tensors[k].value.clone().filter(|_| graph.tensors[k].quant.is_none());
         let Some(constant) = constant else { continue };
-        let plain = graph.tensors[x].quant.is_none() && graph.tensors[node.output].shape == shape;
+        let plain = graph.tensors[x].quant.is_none() && graph.tensors[graph.nodes[i].output].shape == shape;
         if !plain || broadcast(&constant.shape, &shape).as_deref() != Some(&shape) {
             continue;
         }
-        let mut inputs = norm.inputs.clone();
+        let mut inputs = graph.nodes[norm].inputs.clone();
         inputs.resize(3, None);
         // Scale comes before bias: a factor behind a bias scales that too, and stays a step of its own.
         let combined = match (slot, inputs[1], inputs[2]) {
@@ -151,8 +151,11 @@ fn affine(graph: &mut Graph, links: &Links, node: &Node, slot: usize) -> Found {
             _ => continue,
         };
         inputs[slot] = Some(combined);
-        let source = merged_sources([&norm, node]);
-        return Some((norm.op, inputs, source));
+        // The norm itself is dead now. Its names are moved, not copied: a long chain of these would be copied again and again.
+        let mut source = std::mem::take(&mut graph.nodes[norm].source);
+        let last = source.last().cloned();
+        source.extend(graph.nodes[i].source.iter().filter(|s| last.as_ref() != Some(s)).cloned());
+        return Some((graph.nodes[norm].op.clone(), inputs, source));
     }
     None
 }

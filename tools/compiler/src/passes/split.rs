@@ -1,20 +1,20 @@
 //! A matrix product whose columns are only ever read in parts is several products: the parts are not computed side by side to
 //! be copied apart again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::util::merged_sources;
+use super::util::{merged_sources, readers};
 use crate::graph::{Graph, Node, Op, TensorId};
 
 /// Splits every such product with constant weights.
 pub fn split(graph: &mut Graph) {
-    let mut readers: HashMap<TensorId, Vec<usize>> = HashMap::new();
-    for (i, node) in graph.nodes.iter().enumerate() {
-        node.inputs.iter().flatten().for_each(|&t| readers.entry(t).or_default().push(i));
-    }
+    let readers = readers(graph);
+    let outputs: HashSet<TensorId> = graph.outputs.iter().copied().collect();
     for i in 0..graph.nodes.len() {
-        let Some(parts) = parts(graph, &readers, i) else { continue };
+        let Some(parts) = parts(graph, &readers, i).filter(|_| !outputs.contains(&graph.nodes[i].output)) else {
+            continue;
+        };
         let product = graph.nodes[i].clone();
         // Transposed weights have the columns of the product as their rows.
         let rows = matches!(product.op, Op::MatMul { transpose_b: true, .. });
@@ -31,7 +31,7 @@ pub fn split(graph: &mut Graph) {
     super::cleanup::cleanup(graph);
 }
 
-/// The slices that read the product of node `i`, each with its columns, if nothing else reads it and no two share a column.
+/// The slices that read the product of node `i`, each with its columns, if no other node reads it and no two share a column.
 fn parts(graph: &Graph, readers: &HashMap<TensorId, Vec<usize>>, i: usize) -> Option<Vec<(usize, Range<usize>)>> {
     let node = &graph.nodes[i];
     let Op::MatMul { post, .. } = &node.op else { return None };
@@ -40,7 +40,7 @@ fn parts(graph: &Graph, readers: &HashMap<TensorId, Vec<usize>>, i: usize) -> Op
     let weights = node.inputs[1]?;
     let plain = *post == Default::default() && node.inputs[1..].iter().all(constant);
     let y = &graph.tensors[node.output];
-    if !plain || graph.tensors[weights].shape.len() != 2 || y.quant.is_some() || graph.outputs.contains(&node.output) {
+    if !plain || graph.tensors[weights].shape.len() != 2 || y.quant.is_some() {
         return None;
     }
     let last = y.shape.len() - 1;
@@ -54,8 +54,9 @@ fn parts(graph: &Graph, readers: &HashMap<TensorId, Vec<usize>>, i: usize) -> Op
         }
         parts.push((r, starts[last]..starts[last] + part.shape[last]));
     }
-    let apart = |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start;
-    let disjoint = (0..parts.len()).all(|j| (0..j).all(|k| apart(&parts[j].1, &parts[k].1)));
+    let mut in_order: Vec<&Range<usize>> = parts.iter().map(|(_, columns)| columns).collect();
+    in_order.sort_by_key(|columns| columns.start);
+    let disjoint = in_order.windows(2).all(|w| w[0].end <= w[1].start);
     (disjoint && parts.len() > 1).then_some(parts)
 }
 

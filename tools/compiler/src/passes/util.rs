@@ -1,6 +1,6 @@
 //! What passes ask of a graph.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::{Graph, Node, Op, TensorId};
 
@@ -13,6 +13,23 @@ pub struct Links {
 impl Links {
     pub fn new(graph: &Graph) -> Self {
         Links { producers: graph.producers(), uses: graph.use_counts() }
+    }
+
+    /// Takes in the nodes of the graph from `first` on, which are new.
+    pub fn extend(&mut self, graph: &Graph, first: usize) {
+        self.uses.resize(graph.tensors.len(), 0);
+        for (i, node) in graph.nodes.iter().enumerate().skip(first) {
+            self.producers.extend(node.outputs().map(|t| (t, i)));
+            node.inputs.iter().flatten().for_each(|&t| self.uses[t] += 1);
+        }
+    }
+
+    /// Gives the first output of node `i` another name, which nobody reads yet.
+    pub fn rename(&mut self, graph: &mut Graph, i: usize, output: TensorId) {
+        self.producers.remove(&graph.nodes[i].output);
+        self.producers.insert(output, i);
+        self.uses.resize(graph.tensors.len(), 0);
+        graph.nodes[i].output = output;
     }
 
     /// The node that computes `t`.
@@ -45,6 +62,15 @@ impl Links {
     }
 }
 
+/// The nodes that read each tensor, each as often as it reads it.
+pub fn readers(graph: &Graph) -> HashMap<TensorId, Vec<usize>> {
+    let mut readers: HashMap<TensorId, Vec<usize>> = HashMap::new();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        node.inputs.iter().flatten().for_each(|&t| readers.entry(t).or_default().push(i));
+    }
+    readers
+}
+
 /// The value of a constant of one element that is not quantised.
 pub fn scalar(graph: &Graph, t: TensorId) -> Option<f64> {
     let tensor = &graph.tensors[t];
@@ -66,11 +92,6 @@ pub fn both_orders(node: &Node) -> [(TensorId, TensorId); 2] {
 
 /// Source names of several nodes, in order, each once.
 pub fn merged_sources<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for s in nodes.into_iter().flat_map(|n| &n.source) {
-        if !all.contains(s) {
-            all.push(s.clone());
-        }
-    }
-    all
+    let mut seen = HashSet::new();
+    nodes.into_iter().flat_map(|n| &n.source).filter(|s| seen.insert(*s)).cloned().collect()
 }

@@ -242,6 +242,7 @@ fn report(l: &Lowered, layout: &Layout) -> Report {
             kind: step.kind.name().into(),
             dtype: step.dtype.name().into(),
             macs: step.macs,
+            roundings: step.roundings,
             slices,
             source_nodes: step.source.clone(),
         });

@@ -1,47 +1,62 @@
 //! One frame of a selective scan, as models that are run frame by frame have it: a loop of a single trip, which the search
-//! for scans in loops then reads.
+//! for scans in loops then reads. Its state is an output of the model, so roundings of it are never left out.
 
-use super::super::util::{Links, both_orders};
+use std::collections::HashMap;
+
+use super::super::util::{both_orders, readers};
 use super::selective_scan::{self, Scan};
-use super::walk::Scope;
+use super::walk::{Known, Scope};
 use crate::graph::{BinaryOp, Body, Graph, Node, Op, ReduceOp, TensorId, UnaryOp};
 
 /// Replaces every frame of a selective scan by that operator.
 pub fn recognise(graph: &mut Graph) {
-    let sums: Vec<TensorId> =
-        graph.nodes.iter().filter(|n| n.op == Op::Binary(BinaryOp::Add)).map(|n| n.output).collect();
-    let mut links = Links::new(graph);
-    for sum in sums {
-        let Some((node, y, scan)) = links.index(sum).and_then(|i| find(graph, &links, i)) else { continue };
-        let next = node.output;
-        graph.nodes.retain(|n| n.output != next && n.output != y);
+    let mut known = Known::exactly(graph);
+    let readers = readers(graph);
+    let mut dead = vec![false; graph.nodes.len()];
+    for i in 0..graph.nodes.len() {
+        if dead[i] {
+            continue;
+        }
+        let Some((node, readout, scan)) = find(graph, &known, &readers, i) else { continue };
+        let new = graph.nodes.len();
         // The loop's y has an axis of one trip.
-        let stacked = node.more[0];
+        let (y, stacked) = (graph.nodes[readout].output, node.more[0]);
         let shape = [&[1], &graph.tensors[y].shape[..]].concat();
         debug_assert_eq!(stacked, graph.tensors.len());
         graph.add_like(y, &shape, ":frame");
-        scan.write(graph, &node);
+        scan.write(graph, &known.links, &node);
         graph.nodes.push(Node::new(Op::Reshape, vec![Some(stacked)], y, Vec::new()));
-        graph.sort();
-        links = Links::new(graph);
+        (dead[i], dead[readout]) = (true, true);
+        known.links.extend(graph, new);
     }
+    dead.resize(graph.nodes.len(), false);
+    graph.remove_nodes(&dead);
+    graph.sort();
     super::super::cleanup::cleanup(graph);
 }
 
-/// `exp(…)·h + …` and its readout as a loop of one trip, if they are a scan: the loop, the tensor of its readout, the scan.
-fn find(graph: &Graph, links: &Links, i: usize) -> Option<(Node, TensorId, Scan)> {
+/// The node that adds up the next state `exp(…)·h + …`, if it and its readout are a scan: both as a loop of one trip, the
+/// node of the readout, and the scan.
+fn find(
+    graph: &Graph,
+    known: &Known,
+    readers: &HashMap<TensorId, Vec<usize>>,
+    i: usize,
+) -> Option<(Node, usize, Scan)> {
     let add = Some(&graph.nodes[i]).filter(|n| n.op == Op::Binary(BinaryOp::Add))?;
     let sum = add.output;
-    let (decayed, added) = both_orders(add).into_iter().find(|&(p, _)| {
-        let mul = links.node(graph, p).filter(|n| n.op == Op::Binary(BinaryOp::Mul));
-        mul.is_some_and(|m| both_orders(m).into_iter().any(|(e, _)| is_exp(graph, links, e)))
+    let mul_of = |p: TensorId| known.links.node(graph, p).filter(|n| n.op == Op::Binary(BinaryOp::Mul));
+    let (mul, factor, h, added) = both_orders(add).into_iter().find_map(|(p, added)| {
+        let mul = mul_of(p)?;
+        let (e, h) = both_orders(mul).into_iter().find(|&(e, _)| is_exp(graph, known, e))?;
+        Some((mul, e, h, added))
     })?;
-    let mul = links.node(graph, decayed)?;
-    let (factor, h) = both_orders(mul).into_iter().find(|&(e, _)| is_exp(graph, links, e))?;
-    let product = graph.nodes.iter().find(|n| n.op == Op::Binary(BinaryOp::Mul) && n.inputs.contains(&Some(sum)))?;
+    let read =
+        |t: TensorId, wanted: fn(&Op) -> bool| readers.get(&t)?.iter().copied().find(|&i| wanted(&graph.nodes[i].op));
+    let product = &graph.nodes[read(sum, |op| *op == Op::Binary(BinaryOp::Mul))?];
     let (_, c) = both_orders(product).into_iter().find(|&(s, _)| s == sum)?;
-    let reads = |n: &&Node| matches!(n.op, Op::Reduce { op: ReduceOp::Sum, .. }) && n.inputs[0] == Some(product.output);
-    let readout = graph.nodes.iter().find(reads)?;
+    let at = read(product.output, |op| matches!(op, Op::Reduce { op: ReduceOp::Sum, .. }))?;
+    let readout = &graph.nodes[at];
 
     let mut inner = Graph::within(&graph.budget);
     let operands = [h, factor, added, c];
@@ -63,10 +78,10 @@ fn find(graph: &Graph, links: &Links, i: usize) -> Option<(Node, TensorId, Scan)
     let looped = Node::new(Op::Loop(Box::new(body)), inputs, sum, add.source.clone());
     // The stacked y is the next tensor that the graph will get.
     let looped = Node { more: vec![graph.tensors.len()], ..looped };
-    let scan = selective_scan::find(&Scope::new(graph, &looped)?)?;
-    Some((looped, readout.output, scan))
+    let scan = selective_scan::find(&Scope::new(graph, &looped, known)?)?;
+    Some((looped, at, scan))
 }
 
-fn is_exp(graph: &Graph, links: &Links, t: TensorId) -> bool {
-    links.node(graph, t).is_some_and(|n| n.op == Op::unary(UnaryOp::Exp))
+fn is_exp(graph: &Graph, known: &Known, t: TensorId) -> bool {
+    known.links.node(graph, t).is_some_and(|n| n.op == Op::unary(UnaryOp::Exp))
 }

@@ -2,7 +2,7 @@
 
 use super::super::util::{Links, both_orders, merged_sources};
 use super::axes::{bring, fresh};
-use crate::graph::{BinaryOp, Graph, Node, Op, TensorId, UnaryOp};
+use crate::graph::{BinaryOp, Graph, Op, TensorId, UnaryOp};
 
 /// Inputs of the operator.
 const X: usize = 0;
@@ -12,39 +12,33 @@ const GATE: usize = 6;
 
 /// Fuses what surrounds every selective scan.
 pub fn fuse(graph: &mut Graph) {
+    let mut links = Links::new(graph);
     for i in 0..graph.nodes.len() {
         if matches!(graph.nodes[i].op, Op::SelectiveScan { .. }) {
-            softplus(graph, i);
+            softplus(graph, &mut links, i);
         }
     }
     // A skip first, a gate behind it: the order in which the scan does them.
     for found in [skip as fn(&Graph, &Links, usize) -> Option<Fused>, gate] {
         let mut links = Links::new(graph);
-        let mut i = 0;
-        while i < graph.nodes.len() {
+        for i in 0..graph.nodes.len() {
             if let Some(fused) = found(graph, &links, i) {
-                fused.apply(graph, i);
-                links = Links::new(graph);
+                fused.apply(graph, &mut links, i);
             }
-            i += 1;
         }
         graph.sort();
     }
     super::super::cleanup::cleanup(graph);
 }
 
-fn softplus(graph: &mut Graph, i: usize) {
-    let links = Links::new(graph);
+fn softplus(graph: &mut Graph, links: &mut Links, i: usize) {
     let Some(delta) = graph.nodes[i].inputs[DELTA].filter(|&t| links.single_use(t)) else { return };
     let Some(node) = links.node(graph, delta).filter(|n| n.op == Op::unary(UnaryOp::Softplus)) else { return };
     let (before, source) = (node.inputs[0], merged_sources([node, &graph.nodes[i]]));
-    let scan = &mut graph.nodes[i];
-    if let Op::SelectiveScan { softplus } = &mut scan.op
-        && !*softplus
-    {
-        *softplus = true;
-        scan.inputs[DELTA] = before;
-        scan.source = source;
+    if graph.nodes[i].op == (Op::SelectiveScan { softplus: false }) {
+        let mut inputs = graph.nodes[i].inputs.clone();
+        inputs[DELTA] = before;
+        links.rewrite(graph, i, (Op::SelectiveScan { softplus: true }, inputs, source));
     }
 }
 
@@ -56,7 +50,8 @@ struct Fused {
 }
 
 impl Fused {
-    fn apply(self, graph: &mut Graph, absorbed: usize) {
+    fn apply(self, graph: &mut Graph, links: &mut Links, absorbed: usize) {
+        let new = graph.nodes.len();
         let node = graph.nodes[absorbed].clone();
         let y = graph.nodes[self.scan].output;
         let shape = graph.tensors[y].shape.clone();
@@ -74,12 +69,14 @@ impl Fused {
         };
         let output = graph.add_like(y, &shape, ":fused");
         let source = merged_sources([&graph.nodes[self.scan], &node]);
-        let scan = &mut graph.nodes[self.scan];
-        scan.inputs.resize(scan.inputs.len().max(self.slot + 1), None);
-        scan.inputs[self.slot] = Some(operand);
-        scan.output = output;
-        scan.source = source;
-        graph.nodes[absorbed] = Node::new(Op::Reshape, vec![Some(output)], node.output, Vec::new());
+        let scan = &graph.nodes[self.scan];
+        let (op, mut inputs) = (scan.op.clone(), scan.inputs.clone());
+        inputs.resize(inputs.len().max(self.slot + 1), None);
+        inputs[self.slot] = Some(operand);
+        links.extend(graph, new);
+        links.rewrite(graph, self.scan, (op, inputs, source));
+        links.rename(graph, self.scan, output);
+        links.rewrite(graph, absorbed, (Op::Reshape, vec![Some(output)], Vec::new()));
     }
 }
 

@@ -1,13 +1,18 @@
 //! The Legendre memory without a loop: as a convolution with its impulse response, or as a product of spectra.
 //!
-//! Whatever is computed from one time series by constant linear operators alone is known by two experiments in the
-//! evaluator: its response to an impulse in the first frame, and to a random series, which must be the convolution with that
-//! response. If the response is that of a Legendre memory of some order and length, it is one.
+//! Whatever is computed from one time series by constant linear operators alone is known by experiments in the evaluator; see
+//! [`super::response`]. Here such regions are found, and one that is a memory is replaced. Most series of a graph begin none:
+//! what is too small, too large, or never adds up as many terms as there are frames is put aside before anything is computed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::super::util::merged_sources;
+use kinglet::kernels::MAX_ORDER;
+
+use super::super::util::{merged_sources, readers};
 use super::axes::add_f32;
+use super::response::Response;
+use super::rounding::dequantized_constant;
+use super::walk::Known;
 use crate::array::Array;
 use crate::eval;
 use crate::graph::{BinaryOp, Graph, Node, Op, TensorId, UnaryOp};
@@ -15,30 +20,37 @@ use crate::legendre::DelaySystem;
 
 /// Fewest frames and coefficients worth a search.
 const FEWEST: usize = 4;
-/// Most elementary operations of one experiment.
-const MOST_COST: u64 = 1 << 32;
-/// Largest deviation from a response, relative to its largest magnitude: what responses computed in f32 differ by.
-const TOLERANCE: f64 = 2e-5;
+/// Most nodes that are linear in a series, and most inputs of one. A memory as a product of spectra takes about twenty, and
+/// thrice as many with roundings between them.
+const MOST_NODES: usize = 128;
+const MOST_INPUTS: usize = 8;
 
 /// Replaces every Legendre memory that is written without a loop.
 pub fn recognise(graph: &mut Graph) {
     let series: Vec<TensorId> = (0..graph.tensors.len()).filter(|&t| frames(graph, t).is_some()).collect();
-    let mut readers: HashMap<TensorId, Vec<usize>> = HashMap::new();
-    for (i, node) in graph.nodes.iter().enumerate() {
-        for t in node.inputs.iter().flatten() {
-            readers.entry(*t).or_default().push(i);
-        }
-    }
     let mut found = Vec::new();
-    let mut taken: HashSet<usize> = HashSet::new();
-    for u in series {
-        let Some(region) = Region::of(graph, &readers, u) else { continue };
-        if region.nodes.iter().any(|i| taken.contains(i)) {
-            continue;
-        }
-        if let Some(memory) = region.memory(graph) {
-            taken.extend(&region.nodes);
-            found.push((region, memory));
+    {
+        let search = Search {
+            graph,
+            known: Known::of(graph),
+            readers: readers(graph),
+            outputs: graph.outputs.iter().copied().collect(),
+        };
+        let mut taken: HashSet<usize> = HashSet::new();
+        for u in series {
+            let Some(region) = search.region(u) else { continue };
+            if region.nodes.iter().any(|i| taken.contains(i)) {
+                continue;
+            }
+            // An impulse, the same one frame later, and what a memory is looked for with: each thrice with roundings.
+            if !graph.budget.take(region.cost.saturating_mul(9), 0) {
+                continue;
+            }
+            let response = Response::new(graph, &search.known, region.u, &region.nodes, region.exit);
+            if let Some(memory) = response.memory(region.time, region.order) {
+                taken.extend(&region.nodes);
+                found.push((region, memory));
+            }
         }
     }
     if found.is_empty() {
@@ -59,6 +71,13 @@ fn frames(graph: &Graph, t: TensorId) -> Option<usize> {
     (single && tensor.value.is_none() && tensor.quant.is_none() && tensor.dtype == kinglet::DType::F32).then_some(n)
 }
 
+struct Search<'a> {
+    graph: &'a Graph,
+    known: Known,
+    readers: HashMap<TensorId, Vec<usize>>,
+    outputs: HashSet<TensorId>,
+}
+
 /// Nodes that are linear in one series.
 struct Region {
     u: TensorId,
@@ -70,43 +89,36 @@ struct Region {
     time: usize,
     /// Its axis of coefficients.
     order: usize,
+    /// Tensors whose roundings are left out.
+    roundings: usize,
+    /// Elementary operations of one experiment.
+    cost: u64,
 }
 
-impl Region {
+impl Search<'_> {
     /// Everything that is linear in `u` and constants, up to the one tensor of frames by coefficients that is read elsewhere.
-    fn of(graph: &Graph, readers: &HashMap<TensorId, Vec<usize>>, u: TensorId) -> Option<Region> {
+    fn region(&self, u: TensorId) -> Option<Region> {
+        let graph = self.graph;
         let trips = frames(graph, u)?;
-        let mut inside: HashSet<TensorId> = HashSet::from([u]);
-        let mut nodes = Vec::new();
-        let mut open: std::collections::BTreeSet<usize> = readers.get(&u)?.iter().copied().collect();
-        // In the order of the graph, so that a node comes after those that compute its inputs.
-        while let Some(i) = open.pop_first() {
-            let node = &graph.nodes[i];
-            if linear(graph, node, &inside) {
-                inside.insert(node.output);
-                nodes.push(i);
-                open.extend(readers.get(&node.output).into_iter().flatten());
-            }
-        }
+        let mut nodes = self.linear_in(u)?;
         let members: HashSet<usize> = nodes.iter().copied().collect();
-        let left = |t: TensorId| {
-            readers.get(&t).is_some_and(|r| r.iter().any(|i| !members.contains(i))) || graph.outputs.contains(&t)
-        };
-        let exits: Vec<TensorId> = nodes.iter().map(|&i| graph.nodes[i].output).filter(|&t| left(t)).collect();
+        let read = |t: TensorId| self.readers.get(&t).is_some_and(|r| r.iter().any(|i| !members.contains(i)));
+        let left = |t: &TensorId| read(*t) || self.outputs.contains(t);
         // A memory does more than to arrange the elements of u, and has an axis of coefficients.
-        let grid = exits.iter().copied().find_map(|t| {
+        let grid = |t: TensorId| {
             let shape = &graph.tensors[t].shape;
             let solid: Vec<usize> = (0..shape.len()).filter(|&d| shape[d] != 1).collect();
             let &[a, b] = &solid[..] else { return None };
             let (time, order) = match (shape[a] == trips, shape[b] == trips) {
-                // Of two equal axes that of time is told by experiment; see `memory`.
+                // Of two equal axes that of time is told by experiment; see `Response::memory`.
                 (true, _) => (a, b),
                 (_, true) => (b, a),
                 _ => return None,
             };
-            (shape[order] >= FEWEST).then_some((t, time, order))
-        });
-        let (exit, time, order) = grid?;
+            (FEWEST..=MAX_ORDER).contains(&shape[order]).then_some((t, time, order))
+        };
+        let exits = nodes.iter().map(|&i| graph.nodes[i].output).filter(left);
+        let (exit, time, order) = exits.map(|t| self.before_last_rounding(t, &members)).find_map(grid)?;
         // Only what leads to the exit.
         let mut needed: HashSet<TensorId> = HashSet::from([exit]);
         for &i in nodes.iter().rev() {
@@ -117,57 +129,123 @@ impl Region {
         }
         nodes.retain(|&i| needed.contains(&graph.nodes[i].output));
         let cost = nodes.iter().map(|&i| eval::cost(graph, &graph.nodes[i])).fold(0, u64::saturating_add);
-        (cost <= MOST_COST).then_some(Region { u, nodes, exit, time, order })
-    }
-
-    /// The exit, for a value of u.
-    fn response(&self, graph: &Graph, u: Vec<f64>) -> Vec<f64> {
-        let shape = graph.tensors[self.u].shape.clone();
-        let mut values: HashMap<TensorId, Array> = HashMap::from([(self.u, Array::f32(&shape, u))]);
-        for &i in &self.nodes {
+        let adds_up = nodes.iter().any(|&i| terms(graph, &graph.nodes[i]) >= trips);
+        let pairs = nodes.iter().filter(|&&i| {
             let node = &graph.nodes[i];
-            let operands: Vec<Option<&Array>> =
-                node.inputs.iter().map(|t| t.and_then(|t| graph.value(t).or_else(|| values.get(&t)))).collect();
-            let value = eval::node(graph, node, &operands);
-            values.insert(node.output, value);
-        }
-        values.remove(&self.exit).expect("the exit is computed").reals().into_owned()
+            matches!(node.op, Op::Quantize) && self.known.roundings.between(node.output) == Some(true)
+        });
+        let constants = needed.iter().filter(|&&t| self.quantised_constant(t).is_some());
+        let roundings = pairs.count() + constants.count();
+        adds_up.then_some(Region { u, nodes, exit, time, order, roundings, cost })
     }
 
-    /// The memory that the region is, found by experiment.
-    fn memory(&self, graph: &Graph) -> Option<(DelaySystem, bool)> {
-        let shape = &graph.tensors[self.exit].shape;
-        let (trips, order) = (shape[self.time], shape[self.order]);
-        if (trips as u64).saturating_mul((order * order) as u64) > MOST_COST {
-            return None;
-        }
-        let impulse = self.response(graph, (0..trips).map(|t| f64::from(u8::from(t == 0))).collect());
-        // Element [t, k] for both orders of the axes; with equal extents the wrong one fails the test.
-        let swapped = trips == order;
-        [false, true].into_iter().take(1 + usize::from(swapped)).find_map(|swap| {
-            let by_time = (self.time < self.order) != swap;
-            let at = |t: usize, k: usize| if by_time { t * order + k } else { k * trips + t };
-            let first: Vec<f64> = (0..order).map(|k| impulse[at(0, k)]).collect();
-            let memory = DelaySystem::starting_with(&first, trips)?;
-            let unit: Vec<f64> = (0..trips).map(|t| f64::from(u8::from(t == 0))).collect();
-            let h = memory.frames(&unit);
-            let close = |got: &dyn Fn(usize, usize) -> f64, want: &dyn Fn(usize, usize) -> f64| {
-                let all = || (0..trips).flat_map(|t| (0..order).map(move |k| (t, k)));
-                let largest = all().map(|(t, k)| want(t, k).abs()).fold(0.0, f64::max);
-                all().all(|(t, k)| (got(t, k) - want(t, k)).abs() <= TOLERANCE * largest)
-            };
-            if !close(&|t, k| impulse[at(t, k)], &|t, k| h[t][k]) {
+    /// The nodes that are linear in `u`, in order, if they are few.
+    fn linear_in(&self, u: TensorId) -> Option<Vec<usize>> {
+        let mut inside: HashSet<TensorId> = HashSet::from([u]);
+        // What has the elements of u itself.
+        let mut arranged = inside.clone();
+        let mut nodes = Vec::new();
+        let mut open: BTreeSet<usize> = self.readers.get(&u)?.iter().copied().collect();
+        // In the order of the graph, so that a node comes after those that compute its inputs.
+        while let Some(i) = open.pop_first() {
+            let node = &self.graph.nodes[i];
+            if node.inputs.len() > MOST_INPUTS || !self.linear(node, &inside) {
+                continue;
+            }
+            let moves = node.op.moves_only() || matches!(node.op, Op::Quantize | Op::Dequantize);
+            let of_u = moves && node.inputs.iter().flatten().all(|t| arranged.contains(t));
+            // Roundings of u itself are none of the memory.
+            if of_u && matches!(node.op, Op::Quantize) && self.known.roundings.between(node.output) == Some(true) {
+                continue;
+            }
+            if nodes.len() == MOST_NODES {
                 return None;
             }
-            // A series without any pattern: what answers it as the memory does so to every series.
-            let u: Vec<f64> = (0..trips).map(|t| ((t * 7919 + 13) % 101) as f64 / 50.0 - 1.0).collect();
-            let (got, want) = (self.response(graph, u.clone()), memory.frames(&u));
-            close(&|t, k| got[at(t, k)], &|t, k| want[t][k]).then_some((memory, by_time))
-        })
+            if of_u {
+                arranged.insert(node.output);
+            }
+            inside.insert(node.output);
+            nodes.push(i);
+            open.extend(self.readers.get(&node.output).into_iter().flatten());
+        }
+        Some(nodes)
     }
 
+    /// Whether a node is linear in the tensors `inside`, everything else it reads being constant, and adds nothing to them.
+    /// Roundings count as linear: they are left out.
+    fn linear(&self, node: &Node, inside: &HashSet<TensorId>) -> bool {
+        let graph = self.graph;
+        let inputs: Vec<TensorId> = node.inputs.iter().flatten().copied().collect();
+        let variable = inputs.iter().filter(|t| inside.contains(t)).count();
+        match &node.op {
+            Op::Quantize => return variable == 1 && self.known.roundings.between(node.output).is_some(),
+            Op::Dequantize => return variable == 1,
+            _ => {}
+        }
+        let constant = |t: TensorId| graph.tensors[t].value.is_some() || self.quantised_constant(t).is_some();
+        let known = inputs.iter().all(|&t| constant(t) || inside.contains(&t));
+        let quantised = inputs.iter().chain([&node.output]).any(|&t| graph.tensors[t].quant.is_some());
+        if !known || quantised || variable == 0 {
+            return false;
+        }
+        match &node.op {
+            Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Expand => true,
+            Op::Concat { .. } => {
+                inputs.iter().all(|t| inside.contains(t) || graph.value(*t).is_some_and(super::axes::is_zero))
+            }
+            Op::Pad { value, mode, .. } => *mode == crate::graph::PadMode::Constant && *value == 0.0,
+            Op::Binary(BinaryOp::Add | BinaryOp::Sub) => variable == 2,
+            Op::Binary(BinaryOp::Mul) => variable == 1,
+            // The bound on what roundings of constants can do holds for sums and products.
+            Op::Binary(BinaryOp::Div) => {
+                variable == 1 && inside.contains(&inputs[0]) && graph.tensors[inputs[1]].value.is_some()
+            }
+            Op::Unary { op: UnaryOp::Neg, .. } => true,
+            Op::MatMul { post, .. } => variable == 1 && inputs.len() == 2 && *post == Default::default(),
+            Op::Conv { post, .. } => inside.contains(&inputs[0]) && inputs.len() == 2 && *post == Default::default(),
+            _ => false,
+        }
+    }
+
+    /// The constant of integers that `t` is dequantised from.
+    fn quantised_constant(&self, t: TensorId) -> Option<TensorId> {
+        self.known.links.node(self.graph, t).and_then(|n| dequantized_constant(self.graph, n))
+    }
+
+    /// What a result is before its last rounding, if nothing but arrangement follows that: the result keeps it.
+    fn before_last_rounding(&self, exit: TensorId, members: &HashSet<usize>) -> TensorId {
+        let (mut t, mut first) = (exit, exit);
+        while let Some(i) = self.known.links.index(t).filter(|i| members.contains(i)) {
+            let node = &self.graph.nodes[i];
+            let follows = match node.op {
+                Op::Quantize | Op::Dequantize | Op::Reshape | Op::Transpose { .. } => node.inputs[0],
+                _ => None,
+            };
+            let Some(x) = follows else { break };
+            if matches!(node.op, Op::Quantize) && self.known.roundings.between(t) == Some(true) {
+                first = x;
+            }
+            t = x;
+        }
+        first
+    }
+}
+
+/// How many products a node adds up for one element.
+fn terms(graph: &Graph, node: &Node) -> usize {
+    let shape = |k: usize| node.inputs[k].map_or(&[][..], |t| &graph.tensors[t].shape);
+    match &node.op {
+        Op::Conv { .. } => shape(1).iter().skip(1).product(),
+        Op::MatMul { transpose_a, .. } => {
+            shape(0).iter().rev().nth(usize::from(*transpose_a)).copied().unwrap_or_default()
+        }
+        _ => 1,
+    }
+}
+
+impl Region {
     /// Writes the operator in place of the region.
-    fn write(&self, graph: &mut Graph, (memory, by_time): (DelaySystem, bool)) {
+    fn write(self, graph: &mut Graph, (memory, by_time): (DelaySystem, bool)) {
         let shape = graph.tensors[self.exit].shape.clone();
         let (trips, order) = (shape[self.time], shape[self.order]);
         let name = graph.tensors[self.exit].name.clone();
@@ -180,38 +258,14 @@ impl Region {
         let turned = if by_time { grid } else { add_f32(graph, format!("{name}:turned"), &[order, trips]) };
         let last = self.nodes.iter().copied().find(|&i| graph.nodes[i].output == self.exit).expect("it is computed");
         graph.nodes[last] = Node::new(Op::Reshape, vec![Some(turned)], self.exit, Vec::new());
-        let mut push = |op, inputs, output, source| graph.nodes.push(Node::new(op, inputs, output, source));
-        push(Op::Reshape, vec![Some(self.u)], u, Vec::new());
-        push(Op::LegendreMemory, vec![Some(u), Some(a), Some(b)], m, source);
-        push(Op::Reshape, vec![Some(m)], grid, Vec::new());
+        let mut push = |op, inputs, output, source, roundings| {
+            graph.nodes.push(Node { roundings, ..Node::new(op, inputs, output, source) });
+        };
+        push(Op::Reshape, vec![Some(self.u)], u, Vec::new(), 0);
+        push(Op::LegendreMemory, vec![Some(u), Some(a), Some(b)], m, source, self.roundings);
+        push(Op::Reshape, vec![Some(m)], grid, Vec::new(), 0);
         if !by_time {
-            push(Op::Transpose { perm: vec![1, 0] }, vec![Some(grid)], turned, Vec::new());
+            push(Op::Transpose { perm: vec![1, 0] }, vec![Some(grid)], turned, Vec::new(), 0);
         }
-    }
-}
-
-/// Whether a node is linear in the tensors `inside`, everything else it reads being constant, and adds nothing to them.
-fn linear(graph: &Graph, node: &Node, inside: &HashSet<TensorId>) -> bool {
-    let constant = |t: TensorId| graph.tensors[t].value.is_some();
-    let inputs: Vec<TensorId> = node.inputs.iter().flatten().copied().collect();
-    let known = inputs.iter().all(|&t| constant(t) || inside.contains(&t));
-    let quantised = inputs.iter().chain([&node.output]).any(|&t| graph.tensors[t].quant.is_some());
-    let variable = inputs.iter().filter(|t| inside.contains(t)).count();
-    if !known || quantised || variable == 0 {
-        return false;
-    }
-    match &node.op {
-        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Expand => true,
-        Op::Concat { .. } => {
-            inputs.iter().all(|t| inside.contains(t) || graph.value(*t).is_some_and(super::axes::is_zero))
-        }
-        Op::Pad { value, mode, .. } => *mode == crate::graph::PadMode::Constant && *value == 0.0,
-        Op::Binary(BinaryOp::Add | BinaryOp::Sub) => variable == 2,
-        Op::Binary(BinaryOp::Mul) => variable == 1,
-        Op::Binary(BinaryOp::Div) => variable == 1 && node.inputs[0].is_some_and(|t| inside.contains(&t)),
-        Op::Unary { op: UnaryOp::Neg, .. } => true,
-        Op::MatMul { post, .. } => variable == 1 && inputs.len() == 2 && *post == Default::default(),
-        Op::Conv { post, .. } => inside.contains(&inputs[0]) && inputs.len() == 2 && *post == Default::default(),
-        _ => false,
     }
 }

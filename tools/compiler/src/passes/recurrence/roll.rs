@@ -1,85 +1,101 @@
 //! Unrolled recurrences rolled up: a stack of results that are computed in the same way, each from the one before it and the
 //! next slice of some tensors, is a loop.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use super::super::util::{Links, readers};
+use super::rolled::{Role, Rolled, ZERO, replace};
+use super::rounding::{self, Roundings};
+use super::walk::Known;
 use crate::array::Array;
 use crate::fold;
-use crate::graph::{Body, Graph, Node, Op, Tensor, TensorId};
+use crate::graph::{Graph, Node, Op, TensorId};
 
 /// Fewest results worth a loop.
 const FEWEST: usize = 4;
 /// Most nodes of one trip: what is longer is not the body of a recurrence that was written out.
 const MOST_NODES: usize = 512;
 
-/// Stands for the first value of something carried that is zero, and that folding has swallowed.
-const ZERO: TensorId = TensorId::MAX;
-
 /// Rolls up every unrolled recurrence.
 pub fn roll(graph: &mut Graph) {
-    let stacks: Vec<TensorId> = graph
-        .nodes
-        .iter()
-        .filter(|n| matches!(n.op, Op::Concat { .. }) && n.inputs.len() >= FEWEST)
-        .map(|n| n.output)
-        .collect();
-    for stack in stacks {
-        let search = Search::new(graph);
-        let Some(found) = search.find(stack) else { continue };
-        found.write(graph);
+    let links = Links::new(graph);
+    let found = search(graph, &links, &Roundings::default());
+    let mut instead = HashMap::new();
+    for rolled in found {
+        rolled.append(graph).commit(graph, &mut instead);
+    }
+    if !instead.is_empty() {
+        replace(graph, &instead);
+        graph.sort();
         super::super::cleanup::cleanup(graph);
     }
 }
 
-/// What a tensor of the first full trip (the second of all) is in the others.
-#[derive(Clone, Debug, PartialEq)]
-enum Role {
-    /// The same tensor in every trip.
-    Same,
-    /// A slice of a tensor along an axis, one position further in every trip.
-    Slice { of: TensorId, axis: usize, first: usize },
-    /// What the trip before computed as this tensor of the template.
-    Carried { as_next: TensorId },
-    /// Computed in the trip, by this node.
-    Computed { by: usize },
+/// The unrolled recurrences of a graph if their roundings are left out, those alone that have any.
+pub fn rounded(graph: &Graph, known: &Known) -> Vec<Rolled> {
+    if known.roundings.is_empty() {
+        return Vec::new();
+    }
+    let mut found = search(graph, &known.links, &known.roundings);
+    found.retain(|rolled| rolled.roundings > 0);
+    found
+}
+
+/// Every unrolled recurrence, no two of which share a node.
+fn search(graph: &Graph, links: &Links, roundings: &Roundings) -> Vec<Rolled> {
+    let stacks = graph.nodes.iter().filter(|n| matches!(n.op, Op::Concat { .. }) && n.inputs.len() >= FEWEST);
+    let mut stacks = stacks.peekable();
+    if stacks.peek().is_none() {
+        return Vec::new();
+    }
+    let outputs = graph.outputs.iter().copied().collect();
+    let search = Search { graph, links, roundings, readers: readers(graph), outputs };
+    let mut taken: HashSet<usize> = HashSet::new();
+    let mut found = Vec::new();
+    for stack in stacks {
+        let Some(rolled) = search.find(stack.output) else { continue };
+        if taken.contains(&rolled.stack) || rolled.members.iter().any(|i| taken.contains(i)) {
+            continue;
+        }
+        taken.insert(rolled.stack);
+        taken.extend(&rolled.members);
+        found.push(rolled);
+    }
+    found
 }
 
 struct Search<'a> {
     graph: &'a Graph,
-    producers: HashMap<TensorId, usize>,
+    links: &'a Links,
+    /// Roundings that are looked through.
+    roundings: &'a Roundings,
+    readers: HashMap<TensorId, Vec<usize>>,
+    outputs: HashSet<TensorId>,
 }
 
-/// An unrolled recurrence.
-struct Rolled {
-    /// The node that stacks the results.
-    stack: usize,
-    axis: usize,
-    trips: usize,
-    /// Nodes of the template, in order, and what its tensors are.
-    nodes: Vec<usize>,
-    roles: HashMap<TensorId, Role>,
-    /// The template's result.
-    result: TensorId,
-    /// Carried tensors of the template, with their first and last values.
-    carried: Vec<(TensorId, TensorId, TensorId)>,
-}
+/// What the tensors of the template are in one trip.
+type Trip = HashMap<TensorId, TensorId>;
 
 impl<'a> Search<'a> {
-    fn new(graph: &'a Graph) -> Self {
-        Search { graph, producers: graph.producers() }
-    }
-
     fn node(&self, t: TensorId) -> Option<(usize, &'a Node)> {
         if self.graph.tensors[t].value.is_some() {
             return None;
         }
-        self.producers.get(&t).map(|&i| (i, &self.graph.nodes[i]))
+        self.links.index(t).map(|i| (i, &self.graph.nodes[i]))
+    }
+
+    /// What a node reads, roundings left out; those that do round go into `passed`.
+    fn read(&self, node: &Node, passed: &mut HashSet<TensorId>) -> Vec<Option<TensorId>> {
+        node.inputs.iter().map(|t| t.map(|t| self.roundings.real(t, passed))).collect()
     }
 
     fn find(&self, stack: TensorId) -> Option<Rolled> {
         let (at, node) = self.node(stack)?;
         let Op::Concat { axis } = node.op else { return None };
-        let results: Vec<TensorId> = node.inputs.iter().map(|t| t.expect("all inputs of a concat are there")).collect();
+        let mut passed = HashSet::new();
+        let results: Option<Vec<TensorId>> = self.read(node, &mut passed).into_iter().collect();
+        let results = results.filter(|r| r.len() >= FEWEST)?;
         let kind = |t: TensorId| (&self.graph.tensors[t].shape, &self.graph.tensors[t].quant);
         if results.iter().any(|&t| kind(t) != kind(results[0])) {
             return None;
@@ -87,6 +103,8 @@ impl<'a> Search<'a> {
         let mut template = Template { search: self, roles: HashMap::new(), nodes: Vec::new(), next_of: HashMap::new() };
         template.compare(results[1], results[2])?;
         let Template { roles, nodes, .. } = template;
+        let with_operands = |i: usize| (i, self.read(&self.graph.nodes[i], &mut HashSet::new()));
+        let nodes = nodes.into_iter().map(with_operands).collect();
         let mut carried: Vec<TensorId> =
             roles.iter().filter(|(_, role)| matches!(role, Role::Carried { .. })).map(|(&t, _)| t).collect();
         carried.sort_unstable();
@@ -94,9 +112,18 @@ impl<'a> Search<'a> {
             // Results that do not depend on each other are no recurrence.
             return None;
         }
-        let rolled =
-            Rolled { stack: at, axis, trips: results.len(), nodes, roles, result: results[1], carried: Vec::new() };
-        let trips = self.follow(&rolled, &results)?;
+        let rolled = Rolled {
+            stack: at,
+            axis,
+            trips: results.len(),
+            nodes,
+            roles,
+            result: results[1],
+            carried: Vec::new(),
+            members: Vec::new(),
+            roundings: 0,
+        };
+        let trips = self.follow(&rolled, &results, &mut passed)?;
         let last = trips.last().expect("there are trips");
         let carried = carried.into_iter().map(|t| {
             let Role::Carried { as_next } = rolled.roles[&t] else { unreachable!("selected above") };
@@ -110,14 +137,16 @@ impl<'a> Search<'a> {
             let (a, b) = (&self.graph.tensors[a], &self.graph.tensors[b]);
             (a.dtype, &a.shape) == (b.dtype, &b.shape)
         };
-        let rolled = Rolled { carried, ..rolled };
+        let computed = |t: &TensorId| matches!(rolled.roles[t], Role::Computed { .. });
+        let members = trips.iter().flatten().filter(|(t, _)| computed(t)).filter_map(|(_, &t)| self.links.index(t));
+        let rolled = Rolled { carried, members: members.collect(), roundings: passed.len(), ..rolled };
         (rolled.carried.iter().all(|&(t, first, _)| alike(t, first)) && self.is_closed(&rolled, &trips))
             .then_some(rolled)
     }
 
     /// What the tensors of the template are in each trip, if each is the template again.
-    fn follow(&self, rolled: &Rolled, results: &[TensorId]) -> Option<Vec<HashMap<TensorId, TensorId>>> {
-        let mut trips: Vec<HashMap<TensorId, TensorId>> = Vec::with_capacity(results.len());
+    fn follow(&self, rolled: &Rolled, results: &[TensorId], passed: &mut HashSet<TensorId>) -> Option<Vec<Trip>> {
+        let mut trips: Vec<Trip> = Vec::with_capacity(results.len());
         for (trip, &result) in results.iter().enumerate() {
             let mut is = HashMap::new();
             let mut open = vec![(rolled.result, result)];
@@ -144,9 +173,9 @@ impl<'a> Search<'a> {
                             return None;
                         }
                     }
-                    Role::Computed { by } if trip == 0 && self.graph.value(here).is_some() => {
+                    Role::Computed { by } if trip == 0 && self.constant(here).is_some() => {
                         // The first trip of a recurrence that starts from zeros is folded in part.
-                        for t in self.folded(rolled, &self.graph.nodes[*by], here)? {
+                        for t in self.folded(rolled, &self.graph.nodes[*by], here, passed)? {
                             if is.insert(t, ZERO).is_some_and(|known| known != ZERO) {
                                 return None;
                             }
@@ -158,9 +187,9 @@ impl<'a> Search<'a> {
                         if !self.same_operator(model, node) {
                             return None;
                         }
-                        for (a, b) in model.inputs.iter().zip(&node.inputs) {
-                            match (a, b) {
-                                (Some(a), Some(b)) => open.push((*a, *b)),
+                        for pair in self.read(model, passed).into_iter().zip(self.read(node, passed)) {
+                            match pair {
+                                (Some(a), Some(b)) => open.push((a, b)),
                                 (None, None) => {}
                                 _ => return None,
                             }
@@ -174,27 +203,37 @@ impl<'a> Search<'a> {
     }
 
     /// Whether `here` is what a node of the template gives for carried zeros: then the carried tensors it reads.
-    fn folded(&self, rolled: &Rolled, model: &Node, here: TensorId) -> Option<Vec<TensorId>> {
+    fn folded(
+        &self,
+        rolled: &Rolled,
+        model: &Node,
+        here: TensorId,
+        passed: &mut HashSet<TensorId>,
+    ) -> Option<Vec<TensorId>> {
         let zeros = |t: TensorId| {
             let tensor = &self.graph.tensors[t];
             (tensor.dtype == kinglet::DType::F32).then(|| Array::f32(&tensor.shape, vec![0.0; tensor.len()]))
         };
         let mut carried = Vec::new();
         let mut values = Vec::new();
-        for &t in model.inputs.iter().flatten() {
-            values.push(match (&rolled.roles[&t], self.graph.value(t)) {
-                (Role::Carried { .. }, _) => {
+        for t in self.read(model, passed).into_iter().flatten() {
+            values.push(match rolled.roles.get(&t)? {
+                Role::Carried { .. } => {
                     carried.push(t);
                     zeros(t)?
                 }
-                (_, Some(value)) => value.clone(),
-                _ => return None,
+                _ => self.constant(t)?.into_owned(),
             });
         }
         let mut values = values.iter();
         let operands: Vec<Option<&Array>> = model.inputs.iter().map(|t| t.and_then(|_| values.next())).collect();
-        let same = !carried.is_empty() && fold::first(self.graph, model, &operands)? == *self.graph.value(here)?;
-        same.then_some(carried)
+        let same = || Some(fold::first(self.graph, model, &operands)?.reals() == self.constant(here)?.reals());
+        (!carried.is_empty() && same()?).then_some(carried)
+    }
+
+    /// The reals of a constant, which may be dequantised.
+    fn constant(&self, t: TensorId) -> Option<Cow<'a, Array>> {
+        rounding::constant(self.graph, self.links, t)
     }
 
     fn same_operator(&self, a: &Node, b: &Node) -> bool {
@@ -216,19 +255,27 @@ impl<'a> Search<'a> {
     }
 
     /// Whether nothing outside the recurrence reads what its trips compute, but for the last values of what is carried.
-    fn is_closed(&self, rolled: &Rolled, trips: &[HashMap<TensorId, TensorId>]) -> bool {
+    fn is_closed(&self, rolled: &Rolled, trips: &[Trip]) -> bool {
         let computed = |t: &TensorId| matches!(rolled.roles[t], Role::Computed { .. });
-        let mut inside: HashSet<TensorId> = HashSet::new();
-        for is in trips {
-            inside.extend(is.iter().filter(|(t, _)| computed(t)).map(|(_, &here)| here));
+        let inside: HashSet<TensorId> =
+            self.with_roundings(trips.iter().flatten().filter(|(t, _)| computed(t)).map(|(_, &here)| here));
+        let last = self.with_roundings(rolled.carried.iter().map(|&(_, _, last)| last));
+        let within = |&i: &usize| i == rolled.stack || inside.contains(&self.graph.nodes[i].output);
+        let closed =
+            |t: &TensorId| !self.outputs.contains(t) && self.readers.get(t).is_none_or(|r| r.iter().all(within));
+        inside.difference(&last).all(closed)
+    }
+
+    /// Tensors with the roundings of them that are looked through.
+    fn with_roundings(&self, tensors: impl Iterator<Item = TensorId>) -> HashSet<TensorId> {
+        let mut open: Vec<TensorId> = tensors.collect();
+        let mut all = HashSet::new();
+        while let Some(t) = open.pop() {
+            if all.insert(t) {
+                open.extend(self.roundings.behind(t));
+            }
         }
-        let last: HashSet<TensorId> = rolled.carried.iter().map(|&(_, _, last)| last).collect();
-        let read_outside = |node: &Node| {
-            !inside.contains(&node.output)
-                && node.inputs.iter().flatten().any(|t| inside.contains(t) && !last.contains(t))
-        };
-        let readers = self.graph.nodes.iter().enumerate().any(|(i, n)| i != rolled.stack && read_outside(n));
-        !readers && !self.graph.outputs.iter().any(|t| inside.contains(t) && !last.contains(t))
+        all
     }
 }
 
@@ -289,9 +336,10 @@ impl Template<'_, '_> {
             self.roles.insert(a, Role::Computed { by: i });
             self.next_of.insert(a, b);
             tasks.push(Task::List(i));
-            for (x, y) in na.inputs.iter().zip(&nb.inputs) {
-                match (x, y) {
-                    (Some(x), Some(y)) => tasks.push(Task::Compare(*x, *y)),
+            let mut passed = HashSet::new();
+            for pair in self.search.read(na, &mut passed).into_iter().zip(self.search.read(nb, &mut passed)) {
+                match pair {
+                    (Some(x), Some(y)) => tasks.push(Task::Compare(x, y)),
                     (None, None) => {}
                     _ => return None,
                 }
@@ -308,114 +356,4 @@ impl Template<'_, '_> {
             (x == y && second == first + 1).then_some(Role::Slice { of: x, axis, first })
         })
     }
-}
-
-impl Rolled {
-    /// Writes the loop in place of the stack.
-    fn write(self, graph: &mut Graph) {
-        let mut inner = Graph::within(&graph.budget);
-        let mut ids: HashMap<TensorId, TensorId> = HashMap::new();
-        let add = |inner: &mut Graph, tensor: Tensor| inner.add_tensor(Tensor { value: None, ..tensor });
-        let mut inputs = Vec::new();
-        for &(t, first, _) in &self.carried {
-            let id = add(&mut inner, graph.tensors[t].clone());
-            ids.insert(t, id);
-            inner.inputs.push(id);
-            let shape = graph.tensors[t].shape.clone();
-            inputs.push(Some(if first == ZERO {
-                let zeros = Array::f32(&shape, vec![0.0; shape.iter().product()]);
-                graph.add_constant(format!("{}:first", graph.tensors[t].name), zeros)
-            } else {
-                first
-            }));
-        }
-        let mut others: Vec<TensorId> = self.roles.keys().copied().collect();
-        others.sort_unstable();
-        let mut scanned = 0;
-        for &t in &others {
-            let Role::Slice { of, axis, first } = self.roles[&t] else { continue };
-            let whole = scan(graph, of, axis, first - 1, self.trips);
-            let shape = graph.tensors[whole].shape[1..].to_vec();
-            let slice = add(&mut inner, Tensor { shape, ..graph.tensors[t].clone() });
-            inner.inputs.push(slice);
-            inputs.push(Some(whole));
-            scanned += 1;
-            // The slice of the file keeps the axis.
-            let kept = add(&mut inner, graph.tensors[t].clone());
-            inner.nodes.push(Node::new(Op::Reshape, vec![Some(slice)], kept, Vec::new()));
-            ids.insert(t, kept);
-        }
-        for &t in &others {
-            if self.roles[&t] != Role::Same {
-                continue;
-            }
-            let id = inner.add_tensor(graph.tensors[t].clone());
-            if graph.tensors[t].value.is_none() {
-                inner.inputs.push(id);
-                inputs.push(Some(t));
-            }
-            ids.insert(t, id);
-        }
-        let mut source = Vec::new();
-        for &i in &self.nodes {
-            let node = &graph.nodes[i];
-            let output = add(&mut inner, graph.tensors[node.output].clone());
-            ids.insert(node.output, output);
-            let operands = node.inputs.iter().map(|t| t.map(|t| ids[&t])).collect();
-            inner.nodes.push(Node::new(node.op.clone(), operands, output, node.source.clone()));
-            source.extend(node.source.iter().cloned());
-        }
-        for &(t, _, _) in &self.carried {
-            let Role::Carried { as_next } = self.roles[&t] else { unreachable!("it is carried") };
-            inner.outputs.push(ids[&as_next]);
-        }
-        inner.outputs.push(ids[&self.result]);
-        inner.output_names = inner.outputs.iter().map(|&t| inner.tensors[t].name.clone()).collect();
-
-        let lasts: Vec<TensorId> = self
-            .carried
-            .iter()
-            .map(|&(_, _, last)| graph.add_like(last, &graph.tensors[last].shape.clone(), ":last"))
-            .collect();
-        let part = graph.tensors[self.result].shape.clone();
-        let all = graph.add_like(self.result, &[&[self.trips], &part[..]].concat(), ":all");
-        let outputs: Vec<TensorId> = lasts.iter().copied().chain([all]).collect();
-        for (&(_, _, last), &new) in self.carried.iter().zip(&lasts) {
-            graph.replace_uses(last, new);
-        }
-        let stack = graph.nodes[self.stack].clone();
-        // Position by position along the stack's axis: the trips come right before it, and both become one.
-        let mut perm: Vec<usize> = (1..=part.len()).collect();
-        perm.insert(self.axis, 0);
-        let moved: Vec<usize> = perm.iter().map(|&d| if d == 0 { self.trips } else { part[d - 1] }).collect();
-        let turned = graph.add_like(all, &moved, ":turned");
-        source.extend(stack.source.iter().cloned());
-        let body = Body { graph: inner, trips: self.trips, carried: self.carried.len(), scanned };
-        let op = Op::Loop(Box::new(body));
-        let looped = Node { more: outputs[1..].to_vec(), ..Node::new(op, inputs, outputs[0], source.clone()) };
-        graph.nodes.push(looped);
-        graph.nodes.push(Node::new(Op::Transpose { perm }, vec![Some(all)], turned, stack.source.clone()));
-        graph.nodes[self.stack] = Node::new(Op::Reshape, vec![Some(turned)], stack.output, stack.source);
-        graph.sort();
-    }
-}
-
-/// `trips` positions of a tensor along `axis`, from `first` on, as a tensor that is scanned along its first axis.
-fn scan(graph: &mut Graph, t: TensorId, axis: usize, first: usize, trips: usize) -> TensorId {
-    let mut shape = graph.tensors[t].shape.clone();
-    let mut x = t;
-    if shape[axis] != trips {
-        let mut starts = vec![0; shape.len()];
-        (starts[axis], shape[axis]) = (first, trips);
-        let steps = vec![1; shape.len()];
-        x = graph.add_like(t, &shape, ":part");
-        graph.nodes.push(Node::new(Op::Slice { starts, steps }, vec![Some(t)], x, Vec::new()));
-    }
-    let mut perm: Vec<usize> = (0..shape.len()).collect();
-    perm.remove(axis);
-    perm.insert(0, axis);
-    let moved: Vec<usize> = perm.iter().map(|&d| shape[d]).collect();
-    let whole = graph.add_like(x, &moved, ":scanned");
-    graph.nodes.push(Node::new(Op::Transpose { perm }, vec![Some(x)], whole, Vec::new()));
-    whole
 }

@@ -1,7 +1,11 @@
 //! The selective scan in the body of a loop: `h ← exp(Δ·A)·h + Δ·B·x`, `y = Σ h·C`, its factors in any order and, where they
-//! do not depend on h, computed in the body or before the loop.
+//! do not depend on h, computed in the body or before the loop, and roundings of any of them left out.
 
-use super::axes::{Axes, Label, TIME, add_f32, bring, deliver, fresh, has, is_zero};
+use kinglet::kernels::MAX_STATE;
+
+use super::super::util::Links;
+use super::axes::{Axes, Label, TIME, add_f32, bring, deliver, fresh, has};
+use super::rounding::is_zero;
 use super::source_of;
 use super::walk::{Place, Scope, Seen, outside};
 use crate::graph::{BinaryOp, Graph, Node, Op, ReduceOp, TensorId, UnaryOp};
@@ -22,6 +26,8 @@ pub struct Scan {
     y: Axes,
     channel: Label,
     batch: Option<Label>,
+    /// Tensors whose roundings are left out.
+    roundings: usize,
 }
 
 /// Finds the scan.
@@ -31,14 +37,18 @@ pub fn find(scope: &Scope<'_>) -> Option<Scan> {
     let (sum, named) = scope.computed(next);
     let add = scope.producer(sum).filter(|n| n.op == Op::Binary(BinaryOp::Add))?;
     let y_axes = fresh(scope.shape(y), 0);
-    let (state, c) = readout(scope, scope.strip((y, y_axes.clone())), sum)?;
+    let (state, c) = readout(scope, scope.unrounded((y, y_axes.clone())), sum)?;
     let carried = scope.carried_axes(next, &named, &state);
+    let states = carried.iter().zip(&scope.body.graph.tensors[scope.body.graph.inputs[0]].shape);
+    if states.filter(|(l, _)| **l == Some(STATE)).any(|(_, &n)| n > MAX_STATE) {
+        return None;
+    }
     let [p, q] = scope.operands(sum, add, &state)?;
     [(&p, &q), (&q, &p)].into_iter().find_map(|(decayed, added)| {
         let (a, delta) = decay(scope, decayed, &carried)?;
         let channel = a.1.iter().flatten().copied().find(|&l| l != STATE)?;
         let split = |axes: &Axes| has(axes, STATE) && has(axes, channel);
-        let mut factors = scope.factors(added.clone(), split);
+        let mut factors = scope.factors(added.clone(), split)?;
         factors.remove(factors.iter().position(|f| *f == delta)?);
         let of_state = factors.iter().position(|f| has(&f.1, STATE))?;
         let b = factors.remove(of_state);
@@ -47,7 +57,9 @@ pub fn find(scope: &Scope<'_>) -> Option<Scan> {
         let in_time = scope.body.trips == 1 || [&x, &delta, &b, &c].into_iter().all(|f| has(&f.1, TIME));
         let apart = !has(&x.1, STATE) && !has(&b.1, channel) && !has(&c.1, channel);
         let known = |f: &Seen| f.1.iter().flatten().all(|&l| l == TIME || has(&state, l));
-        let fits = batch.len() <= 1 && in_time && apart && [&x, &delta, &a, &b, &c].into_iter().all(known);
+        let operands = [&x, &delta, &a, &b, &c];
+        let there = operands.into_iter().all(|f| known(f) && scope.is_available(f.0));
+        let fits = batch.len() <= 1 && in_time && apart && there && scope.is_real(a.0);
         fits.then(|| Scan {
             x,
             delta,
@@ -58,6 +70,7 @@ pub fn find(scope: &Scope<'_>) -> Option<Scan> {
             y: y_axes.clone(),
             channel,
             batch: batch.first().copied(),
+            roundings: scope.left_out(),
         })
     })
 }
@@ -74,7 +87,7 @@ fn readout(scope: &Scope<'_>, (place, axes): Seen, h: Place) -> Option<(Axes, Se
             } else {
                 wide.insert(axis, Some(STATE));
             }
-            let product = scope.operand(place, node, 0)?;
+            let (product, wide) = scope.unrounded((scope.operand(place, node, 0)?, wide));
             scope.multiplied(product, &wide)?
         }
         Op::MatMul { .. } => {
@@ -84,10 +97,10 @@ fn readout(scope: &Scope<'_>, (place, axes): Seen, h: Place) -> Option<(Axes, Se
         }
         _ => return None,
     };
-    let [a, b] = pair.map(|seen| scope.strip(seen));
-    match (a.0 == h, b.0 == h) {
-        (true, false) => Some((a.1, b)),
-        (false, true) => Some((b.1, a)),
+    let [a, b] = pair;
+    match [a.clone(), b.clone()].map(|seen| scope.is(seen, h)) {
+        [Some(state), None] => Some((state, scope.strip(b))),
+        [None, Some(state)] => Some((state, scope.strip(a))),
         _ => None,
     }
     .filter(|(state, _)| has(state, STATE))
@@ -95,14 +108,15 @@ fn readout(scope: &Scope<'_>, (place, axes): Seen, h: Place) -> Option<(Axes, Se
 
 /// `exp(Δ·A)·h`: A and Δ.
 fn decay(scope: &Scope<'_>, seen: &Seen, carried: &Axes) -> Option<(Seen, Seen)> {
-    let (place, axes) = scope.strip(seen.clone());
-    let [a, b] = scope.multiplied(place, &axes)?.map(|seen| scope.strip(seen));
-    let is_h = |s: &Seen| scope.input(s.0) == Some(0) && s.1 == *carried;
-    let factor = if is_h(&a) { b } else { Some(a).filter(|_| is_h(&b))? };
+    let (place, axes) = scope.unrounded(seen.clone());
+    let [a, b] = scope.multiplied(place, &axes)?;
+    let h = Place::Body(scope.body.graph.inputs[0]);
+    let is_h = |s: &Seen| scope.is(s.clone(), h).as_ref() == Some(carried);
+    let factor = scope.unrounded(if is_h(&a) { b } else { Some(a).filter(|_| is_h(&b))? });
     let exp = scope.producer(factor.0).filter(|n| n.op == Op::unary(UnaryOp::Exp))?;
     let exponent = (scope.operand(factor.0, exp, 0)?, factor.1);
-    let factors =
-        scope.factors(exponent, |axes| axes.iter().flatten().filter(|&&l| l != TIME).count() > 1 && has(axes, STATE));
+    let factors = scope
+        .factors(exponent, |axes| axes.iter().flatten().filter(|&&l| l != TIME).count() > 1 && has(axes, STATE))?;
     let [one, other] = <[Seen; 2]>::try_from(factors).ok()?;
     let (a, delta) = if has(&one.1, STATE) { (one, other) } else { (other, one) };
     let in_time = scope.body.trips == 1 || has(&delta.1, TIME);
@@ -112,8 +126,9 @@ fn decay(scope: &Scope<'_>, seen: &Seen, carried: &Axes) -> Option<(Seen, Seen)>
 
 impl Scan {
     /// Writes the operator in place of the loop.
-    pub fn write(self, graph: &mut Graph, node: &Node) {
+    pub fn write(self, graph: &mut Graph, links: &Links, node: &Node) {
         let Op::Loop(body) = &node.op else { unreachable!("the scan was found in a loop") };
+        let starts_empty = node.inputs[0].is_some_and(|h| is_zero(graph, links, h));
         let outputs: Vec<TensorId> = node.outputs().collect();
         let extent = |label: Label| {
             let at = self.carried.iter().position(|&l| l == Some(label)).expect("the carried value has all axes");
@@ -135,7 +150,7 @@ impl Scan {
             operand(&self.c, &[batch, time, states]),
         ];
         let first = node.inputs[0].expect("a loop's inputs are all there");
-        if !graph.value(first).is_some_and(is_zero) {
+        if !starts_empty {
             let h = bring(graph, first, &self.carried, &[batch, channels, states]);
             inputs.extend([None, None, Some(h)]);
         }
@@ -144,7 +159,8 @@ impl Scan {
         let y = add_f32(graph, y_name, &[batch.1, body.trips, inner]);
         let h = add_f32(graph, h_name, &[batch.1, inner, state]);
         let op = Op::SelectiveScan { softplus: false };
-        graph.nodes.push(Node { more: vec![h], ..Node::new(op, inputs, y, source_of(node)) });
+        let roundings = node.roundings + self.roundings;
+        graph.nodes.push(Node { more: vec![h], roundings, ..Node::new(op, inputs, y, source_of(node)) });
         let slices: Axes = [Some(TIME)].into_iter().chain(self.y.iter().copied()).collect();
         let solid = |list: &[(Option<Label>, usize)]| list.iter().map(|&(l, n)| l.filter(|_| n != 1)).collect::<Axes>();
         deliver(graph, y, &solid(&[batch, time, channels]), outputs[1], &slices);

@@ -1,21 +1,25 @@
 //! Loops as they should be: what the counter selects is scanned, what nobody needs is gone.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::graph::{Body, Graph, Node, Op, Tensor, TensorId};
 
 /// Tidies every loop of a graph.
 pub fn tidy(graph: &mut Graph) {
+    // What tidying changes about them concerns tensors of loops that were tidied before.
+    let uses = graph.use_counts();
     for i in 0..graph.nodes.len() {
         if !matches!(graph.nodes[i].op, Op::Loop(_)) {
             continue;
         }
-        let mut node = graph.nodes[i].clone();
+        let stub = Node::new(Op::Reshape, Vec::new(), graph.nodes[i].output, Vec::new());
+        let mut node = std::mem::replace(&mut graph.nodes[i], stub);
         let Op::Loop(body) = &mut node.op else { unreachable!("checked above") };
         let mut body =
             std::mem::replace(&mut **body, Body { graph: Graph::default(), trips: 0, carried: 0, scanned: 0 });
         scan_what_is_counted(graph, &mut node, &mut body);
-        drop_unused_slices(graph, &mut node, &mut body);
+        drop_unused_slices(&uses, &mut node, &mut body);
         super::super::cleanup::cleanup(&mut body.graph);
         drop_unused_inputs(&mut node, &mut body);
         node.op = Op::Loop(Box::new(body));
@@ -32,17 +36,25 @@ fn scan_what_is_counted(graph: &mut Graph, node: &mut Node, body: &mut Body) {
         let value = node.inputs[k].and_then(|t| graph.value(t));
         value.is_some_and(|v| v.shape == [body.trips] && v.ints().iter().copied().eq(0..body.trips as i64))
     };
-    let counters: Vec<TensorId> =
-        (body.carried..behind).filter(|&k| counts(graph, k)).map(|k| body.graph.inputs[k]).collect();
-    let mut aliases = counters;
+    let counters = (body.carried..behind).filter(|&k| counts(graph, k)).map(|k| body.graph.inputs[k]);
+    let mut aliases: HashSet<TensorId> = counters.collect();
+    if aliases.is_empty() {
+        return;
+    }
+    // What the body reads as it is.
+    let given = body.graph.inputs.iter().zip(&node.inputs).skip(behind);
+    let given: HashMap<TensorId, TensorId> = given.filter_map(|(&t, outer)| Some((t, (*outer)?))).collect();
+    let mut scanned = Vec::new();
     for i in 0..body.graph.nodes.len() {
         let reader = body.graph.nodes[i].clone();
         let read = |k: usize| reader.inputs.get(k).copied().flatten();
         match reader.op {
-            Op::Reshape if read(0).is_some_and(|t| aliases.contains(&t)) => aliases.push(reader.output),
+            Op::Reshape if read(0).is_some_and(|t| aliases.contains(&t)) => {
+                aliases.insert(reader.output);
+            }
             Op::Gather { axis } if read(1).is_some_and(|t| aliases.contains(&t)) => {
                 let x = read(0).expect("a gather has an input");
-                let Some(outer) = captured(graph, node, body, x) else { continue };
+                let Some(outer) = captured(graph, &given, body, x) else { continue };
                 let shape = graph.tensors[outer].shape.clone();
                 if shape[axis] != body.trips || graph.tensors[outer].quant.is_some() {
                     continue;
@@ -62,31 +74,29 @@ fn scan_what_is_counted(graph: &mut Graph, node: &mut Node, body: &mut Body) {
                 }
                 let like = body.graph.tensors[x].clone();
                 let slice = body.graph.add_tensor(Tensor { shape: moved[1..].to_vec(), value: None, ..like });
-                let at = body.carried + body.scanned;
-                body.graph.inputs.insert(at, slice);
-                node.inputs.insert(at, Some(whole));
-                body.scanned += 1;
+                scanned.push((slice, whole));
                 let seen = &mut body.graph.nodes[i];
                 (seen.op, seen.inputs) = (Op::Reshape, vec![Some(slice)]);
             }
             _ => {}
         }
     }
+    body.scanned += scanned.len();
+    body.graph.inputs.splice(behind..behind, scanned.iter().map(|&(slice, _)| slice));
+    node.inputs.splice(behind..behind, scanned.iter().map(|&(_, whole)| Some(whole)));
 }
 
-/// The tensor outside that a tensor of the body is in every trip.
-fn captured(graph: &mut Graph, node: &Node, body: &Body, t: TensorId) -> Option<TensorId> {
+/// The tensor outside that a tensor of the body is in every trip; those that the loop reads as they are, are `given`.
+fn captured(graph: &mut Graph, given: &HashMap<TensorId, TensorId>, body: &Body, t: TensorId) -> Option<TensorId> {
     let tensor = &body.graph.tensors[t];
     if tensor.value.is_some() {
         return Some(graph.add_tensor(tensor.clone()));
     }
-    let k = body.graph.inputs.iter().position(|&i| i == t)?;
-    if k < body.carried + body.scanned { None } else { node.inputs[k] }
+    given.get(&t).copied()
 }
 
 /// Stacked slices that nobody reads are not computed.
-fn drop_unused_slices(graph: &Graph, node: &mut Node, body: &mut Body) {
-    let uses = graph.use_counts();
+fn drop_unused_slices(uses: &[usize], node: &mut Node, body: &mut Body) {
     let outputs: Vec<TensorId> = node.outputs().collect();
     let keep: Vec<bool> = outputs.iter().enumerate().map(|(k, &t)| k < body.carried || uses[t] > 0).collect();
     let kept: Vec<TensorId> = outputs.iter().zip(&keep).filter(|(_, k)| **k).map(|(&t, _)| t).collect();
@@ -100,27 +110,36 @@ fn drop_unused_slices(graph: &Graph, node: &mut Node, body: &mut Body) {
 /// Scanned and captured tensors that the body does not read, or reads twice, come in once at most.
 fn drop_unused_inputs(node: &mut Node, body: &mut Body) {
     let uses = body.graph.use_counts();
-    let (mut k, mut scanned) = (0, body.scanned);
-    let mut position = body.carried;
-    while position < node.inputs.len() {
-        let is_scanned = k < body.scanned;
-        k += 1;
-        let t = body.graph.inputs[position];
-        let range = if is_scanned { body.carried..position } else { body.carried + scanned..position };
-        let twin = range.clone().find(|&p| node.inputs[p] == node.inputs[position]);
-        if let Some(twin) = twin {
-            let first = body.graph.inputs[twin];
-            body.graph.replace_uses(t, first);
+    let behind = body.carried + body.scanned;
+    let mut first: HashMap<(bool, Option<TensorId>), TensorId> = HashMap::new();
+    let mut twins: HashMap<TensorId, TensorId> = HashMap::new();
+    let mut keep = vec![true; node.inputs.len()];
+    for k in body.carried..node.inputs.len() {
+        let t = body.graph.inputs[k];
+        // Scanned and read as it is, a tensor comes in twice.
+        let twin = *first.entry((k < behind, node.inputs[k])).or_insert(t);
+        if twin != t {
+            twins.insert(t, twin);
         }
-        if uses[t] > 0 && twin.is_none() {
-            position += 1;
-            continue;
-        }
-        body.graph.inputs.remove(position);
-        node.inputs.remove(position);
-        scanned -= usize::from(is_scanned);
     }
-    body.scanned = scanned;
+    let mut used: HashSet<TensorId> = HashSet::new();
+    for k in body.carried..node.inputs.len() {
+        let t = body.graph.inputs[k];
+        if uses[t] > 0 {
+            used.insert(twins.get(&t).copied().unwrap_or(t));
+        }
+    }
+    for k in body.carried..node.inputs.len() {
+        keep[k] = used.contains(&body.graph.inputs[k]);
+    }
+    if !twins.is_empty() {
+        super::rolled::replace(&mut body.graph, &twins);
+    }
+    body.scanned = keep[body.carried..behind].iter().filter(|k| **k).count();
+    let mut kept = keep.iter();
+    node.inputs.retain(|_| *kept.next().expect("one an input"));
+    let mut kept = keep.iter();
+    body.graph.inputs.retain(|_| *kept.next().expect("one an input"));
 }
 
 #[cfg(test)]

@@ -1,14 +1,22 @@
 //! Reading a loop from its results backwards, through its body and out of it.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
 use super::super::util::Links;
 use super::axes::{Axes, Label, TIME, aligned, fresh, through_movement};
-use crate::graph::{BinaryOp, Body, Graph, Node, Op, TensorId};
+use super::rounding::{self, Roundings};
+use crate::array::Array;
+use crate::graph::{BinaryOp, Body, Graph, Node, Op, Tensor, TensorId};
 
 /// Names of the axes of a carried value's next value, until it is known which is which.
 const NEXT: Label = 2000;
+/// Most factors that a product is taken apart into: no recurrence has more, and of `x·x` again and again there are without end.
+const MOST_FACTORS: usize = 8;
 
 /// A tensor of the body or of the graph around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// In the body.
     Body(TensorId),
@@ -19,6 +27,28 @@ pub enum Place {
 /// A tensor as it is seen from the end of a search: what it is, and what its axes stand for.
 pub type Seen = (Place, Axes);
 
+/// What a search asks of a graph: who computes and reads its tensors, and which of its nodes do nothing but round.
+pub struct Known {
+    /// Who computes and reads its tensors.
+    pub links: Links,
+    /// Its roundings.
+    pub roundings: Roundings,
+}
+
+impl Known {
+    /// Of a graph.
+    pub fn of(graph: &Graph) -> Self {
+        let links = Links::new(graph);
+        let roundings = Roundings::of(graph, &links);
+        Known { links, roundings }
+    }
+
+    /// Of a graph none of whose roundings may be left out.
+    pub fn exactly(graph: &Graph) -> Self {
+        Known { links: Links::new(graph), roundings: Roundings::default() }
+    }
+}
+
 /// A loop with the graph around it.
 pub struct Scope<'a> {
     /// The graph around the loop.
@@ -27,28 +57,62 @@ pub struct Scope<'a> {
     pub node: &'a Node,
     /// What it computes.
     pub body: &'a Body,
-    outside: Links,
-    inside: Links,
+    outside: &'a Known,
+    inside: Known,
+    /// Which input of the body a tensor is.
+    inputs: HashMap<TensorId, usize>,
+    /// The roundings that the search left out.
+    passed: RefCell<HashSet<Place>>,
 }
 
 impl<'a> Scope<'a> {
     /// A loop, which need not be among the nodes of the graph yet.
-    pub fn new(graph: &'a Graph, node: &'a Node) -> Option<Self> {
+    pub fn new(graph: &'a Graph, node: &'a Node, outside: &'a Known) -> Option<Self> {
         let Op::Loop(body) = &node.op else { return None };
-        Some(Scope { graph, node, body, outside: Links::new(graph), inside: Links::new(&body.graph) })
+        let inside = Known::of(&body.graph);
+        let inputs = body.graph.inputs.iter().enumerate().rev().map(|(k, &t)| (t, k)).collect();
+        Some(Scope { graph, node, body, outside, inside, inputs, passed: RefCell::default() })
     }
 
-    /// The next value and the slice of a loop that carries one value and stacks one, all in reals.
+    /// Begins a search: the next value and the slice of a loop that carries one value and stacks one, all in reals but for
+    /// roundings.
     pub fn single(&self) -> Option<(Place, Place)> {
+        self.passed.borrow_mut().clear();
         let graph = &self.body.graph;
         let (&[next, slice], 1) = (&graph.outputs[..], self.body.carried) else { return None };
-        let reals = graph.tensors.iter().all(|t| t.quant.is_none());
-        reals.then_some((Place::Body(next), Place::Body(slice)))
+        let real =
+            |(t, tensor): (TensorId, &Tensor)| tensor.quant.is_none() || self.inside.roundings.between(t).is_some();
+        graph.tensors.iter().enumerate().all(real).then_some((Place::Body(next), Place::Body(slice)))
+    }
+
+    /// How many tensors of the file are rounded and the search has left them as they were.
+    pub fn left_out(&self) -> usize {
+        self.passed.borrow().len()
+    }
+
+    /// Whether a tensor is there outside the loop, or can be: it is a constant of the body.
+    pub fn is_available(&self, place: Place) -> bool {
+        match place {
+            Place::Outer(_) => true,
+            Place::Body(t) => self.body.graph.value(t).is_some(),
+        }
+    }
+
+    /// Whether a tensor is not quantised.
+    pub fn is_real(&self, place: Place) -> bool {
+        let (graph, _, t) = self.graph_of(place);
+        graph.tensors[t].quant.is_none()
+    }
+
+    /// The reals of a constant, which may be dequantised.
+    pub fn constant(&self, place: Place) -> Option<Cow<'a, Array>> {
+        let (graph, known, t) = self.graph_of(place);
+        rounding::constant(graph, &known.links, t)
     }
 
     /// Where the next value `next` is computed, its axes having names of their own.
     pub fn computed(&self, next: Place) -> Seen {
-        self.strip((next, fresh(self.shape(next), NEXT)))
+        self.unrounded((next, fresh(self.shape(next), NEXT)))
     }
 
     /// The axes of the carried value in the names of `state`, which are those of what [`Scope::computed`] found with the axes
@@ -67,10 +131,10 @@ impl<'a> Scope<'a> {
         Some([(a, aligned(axes, self.shape(a))?), (b, aligned(axes, self.shape(b))?)])
     }
 
-    fn graph_of(&self, place: Place) -> (&'a Graph, &Links, TensorId) {
+    fn graph_of(&self, place: Place) -> (&'a Graph, &Known, TensorId) {
         match place {
             Place::Body(t) => (&self.body.graph, &self.inside, t),
-            Place::Outer(t) => (self.graph, &self.outside, t),
+            Place::Outer(t) => (self.graph, self.outside, t),
         }
     }
 
@@ -82,8 +146,8 @@ impl<'a> Scope<'a> {
 
     /// The node that computes a tensor.
     pub fn producer(&self, place: Place) -> Option<&'a Node> {
-        let (graph, links, t) = self.graph_of(place);
-        if graph.tensors[t].value.is_some() { None } else { links.node(graph, t) }
+        let (graph, known, t) = self.graph_of(place);
+        if graph.tensors[t].value.is_some() { None } else { known.links.node(graph, t) }
     }
 
     /// Input `i` of a node that computes `place`.
@@ -115,24 +179,68 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// As [`Scope::strip`], through roundings too.
+    pub fn unrounded(&self, seen: Seen) -> Seen {
+        let (mut place, mut axes) = self.strip(seen);
+        while let Some(before) = self.before(place) {
+            (place, axes) = self.strip((before, axes));
+        }
+        (place, axes)
+    }
+
+    /// The axes that `of` has if `seen` is nothing but that, arranged or rounded in some way.
+    pub fn is(&self, seen: Seen, of: Place) -> Option<Axes> {
+        let passed = self.passed.borrow().clone();
+        let (place, axes) = self.unrounded(seen);
+        if place == of {
+            return Some(axes);
+        }
+        *self.passed.borrow_mut() = passed;
+        None
+    }
+
+    /// What a tensor is the rounding of.
+    fn before(&self, place: Place) -> Option<Place> {
+        let (_, known, t) = self.graph_of(place);
+        let (before, rounds) = known.roundings.before(t)?;
+        if rounds {
+            self.passed.borrow_mut().insert(place);
+        }
+        Some(match place {
+            Place::Body(_) => Place::Body(before),
+            Place::Outer(_) => Place::Outer(before),
+        })
+    }
+
     /// Which input of the body a tensor is.
     pub fn input(&self, place: Place) -> Option<usize> {
         match place {
-            Place::Body(t) => self.body.graph.inputs.iter().position(|&i| i == t),
+            Place::Body(t) => self.inputs.get(&t).copied(),
             Place::Outer(_) => None,
         }
     }
 
-    /// The factors of a product. Outside the body only products with all the axes of `split` are taken apart: what has fewer
-    /// is computed once and may well be a product itself.
-    pub fn factors(&self, seen: Seen, split: impl Fn(&Axes) -> bool + Copy) -> Vec<Seen> {
-        let (place, axes) = self.strip(seen);
-        let whole = matches!(place, Place::Outer(_)) && !split(&axes);
-        let operands = if whole { None } else { self.multiplied(place, &axes) };
-        match operands {
-            Some([a, b]) => self.factors(a, split).into_iter().chain(self.factors(b, split)).collect(),
-            None => vec![(place, axes)],
+    /// The factors of a product, if they are few. What has all the axes of `split` is of the recurrence alone: roundings of it
+    /// are left out, and outside the body only such products are taken apart. What has fewer is computed once and may well be
+    /// a product itself.
+    pub fn factors(&self, seen: Seen, split: impl Fn(&Axes) -> bool) -> Option<Vec<Seen>> {
+        let (mut open, mut found) = (vec![seen], Vec::new());
+        while let Some(seen) = open.pop() {
+            let (mut place, mut axes) = self.strip(seen);
+            let inner = split(&axes);
+            if inner {
+                (place, axes) = self.unrounded((place, axes));
+            }
+            let whole = matches!(place, Place::Outer(_)) && !inner;
+            match self.multiplied(place, &axes).filter(|_| !whole) {
+                Some([a, b]) => open.extend([b, a]),
+                None => found.push((place, axes)),
+            }
+            if open.len() + found.len() > MOST_FACTORS {
+                return None;
+            }
         }
+        Some(found)
     }
 
     /// The two operands of a product of each element by each.
