@@ -14,12 +14,57 @@ use kinglet::{Inline, Kernels, Model, Observer, Quiet, Reference, Session, Worke
 use kinglet_compiler::array::{Array, Numbers};
 use kinglet_compiler::{Compiled, Options};
 
-/// The folder of exported and trained models that lies beside a developer's checkout; `None` where it does not.
-/// `KINGLET_SHARED` names it if it lies elsewhere.
+/// The folder of exported and trained models that lies beside a developer's checkout; `None` where it does not, which is the
+/// one thing for which a test may be skipped, and is said. `KINGLET_SHARED` names it if it lies elsewhere.
+///
+/// # Panics
+/// If `KINGLET_SHARED` names a folder without exports.
 pub fn shared() -> Option<PathBuf> {
-    let named = std::env::var_os("KINGLET_SHARED").map(PathBuf::from);
+    let has_exports = |folder: &PathBuf| folder.join("exports").is_dir();
+    if let Some(named) = std::env::var_os("KINGLET_SHARED").map(PathBuf::from) {
+        assert!(has_exports(&named), "KINGLET_SHARED names {}, which has no folder `exports`", named.display());
+        return Some(named);
+    }
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    [named, Some(beside)].into_iter().flatten().find(|p| p.join("exports").is_dir())
+    let found = Some(beside).filter(has_exports);
+    if found.is_none() {
+        println!("skipped: the exported models are not beside this checkout (KINGLET_SHARED names their folder)");
+    }
+    found
+}
+
+/// Every exported model with its vectors beside it; `None` without the folder.
+///
+/// # Panics
+/// If there are fewer than have been there, or one has no vectors.
+pub fn exports() -> Option<Vec<PathBuf>> {
+    let files = files_of(&shared()?.join("exports"), "onnx");
+    assert!(files.len() >= 80, "only {} exports", files.len());
+    for file in &files {
+        assert!(file.with_extension("npz").exists(), "{} has no vectors", file.display());
+    }
+    Some(files)
+}
+
+/// Whether an export draws random numbers, which only a plan that takes them as inputs does. Forms of it that have the draws
+/// as inputs are among the others, so that tests may leave it out.
+pub fn draws(export: &Path) -> bool {
+    ["mpgnet_t_drawing", "mpgnet_t_drawing_dyn20"]
+        .iter()
+        .any(|name| export.file_stem().is_some_and(|stem| stem == *name))
+}
+
+/// The files of a folder with this extension, by name.
+///
+/// # Panics
+/// If the folder cannot be read or has none, so that no test goes through an empty list.
+pub fn files_of(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut files: Vec<PathBuf> = entries.map(|e| e.expect("a readable entry").path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == extension));
+    files.sort();
+    assert!(!files.is_empty(), "no .{extension} in {}", folder.display());
+    files
 }
 
 /// Arrays of an `.npz` file by name.

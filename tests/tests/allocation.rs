@@ -105,7 +105,7 @@ fn runs_of_exported_models() {
         ["caformer_int8", "dwformer_uint8", "mpgnet_t", "lmuformer_causal_int8", "vanillanet_8", "netmamba_unrolled"]
     {
         let path = shared.join("exports").join(format!("{name}.onnx"));
-        let Ok(file) = std::fs::read(&path) else { continue };
+        let file = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let arrays = read_npz(&path.with_extension("npz"));
         let infos = kinglet_compiler::shape_of_inputs(&file).expect("valid");
         let inputs = infos.iter().map(|i| (i.name.clone(), arrays[&i.name].clone())).collect();

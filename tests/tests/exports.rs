@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kinglet_compiler::array::Array;
 use kinglet_compiler::{Compiled, Options, eval, import_file};
-use kinglet_tests::{Random, compile, difference, options_for, read_npz, run, shared, sqnr};
+use kinglet_tests::{Random, compile, difference, draws, options_for, read_npz, run, sqnr};
 
 /// Largest difference of a float model's output, relative to the output's largest magnitude.
 const FLOAT_BOUND: f64 = 1e-4;
@@ -27,17 +27,9 @@ struct Export {
     recorded: BTreeMap<String, Array>,
 }
 
-/// Every export whose outputs were recorded; `None` without the folder.
+/// Every export; `None` without the folder.
 fn exports() -> Option<Vec<Export>> {
-    let Some(shared) = shared() else {
-        println!("skipped: the exported models are not beside this checkout (KINGLET_SHARED names their folder)");
-        return None;
-    };
-    let entries = std::fs::read_dir(shared.join("exports")).expect("the folder is there");
-    let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("a readable entry").path()).collect();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "onnx") && p.with_extension("npz").exists());
-    paths.sort();
-    Some(paths.iter().map(|p| export(p)).collect())
+    Some(kinglet_tests::exports()?.iter().map(|p| export(p)).collect())
 }
 
 fn export(path: &Path) -> Export {
@@ -59,13 +51,13 @@ impl Export {
 
     /// What binds the shapes of the recorded inputs. Graphs that draw get their draws as inputs.
     fn options(&self) -> Options {
-        Options { draws_as_inputs: self.name.contains("_drawing"), ..options_for(&self.inputs) }
+        Options { draws_as_inputs: draws(&self.path), ..options_for(&self.inputs) }
     }
 
     /// Inputs and outputs of a graph that draws: ONNX Runtime's could not be recorded, the evaluator's stand in for them.
     fn with_draws(&self, compiled: &Compiled) -> (BTreeMap<String, Array>, BTreeMap<String, Array>) {
         let (mut inputs, mut recorded) = (self.inputs.clone(), self.recorded.clone());
-        if self.name.contains("_drawing") {
+        if draws(&self.path) {
             let graph = import_file(&self.path, &self.options()).expect("it compiled");
             let mut random = Random::new(7);
             for &t in &compiled.graph.inputs {
@@ -99,7 +91,7 @@ fn float_exports_agree_with_onnx_runtime() {
         let compiled = e.compile();
         let (inputs, recorded) = e.with_draws(&compiled);
         for (name, got) in run(&compiled.kgl, &inputs) {
-            let Some(want) = recorded.get(&name) else { continue };
+            let want = recorded.get(&name).unwrap_or_else(|| panic!("{}: `{name}` was not recorded", e.name));
             let (worst, magnitude) = difference(&got, want);
             println!("{} {name}: {:.1e} of {magnitude:.3}", e.name, worst / magnitude.max(f64::MIN_POSITIVE));
             assert!(worst <= FLOAT_BOUND * magnitude, "{} {name}: {worst} of {magnitude}", e.name);

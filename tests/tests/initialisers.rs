@@ -1,12 +1,10 @@
 //! Integer weights stay what they are in the file: every quantised initialiser arrives in the graph byte for byte, whatever
 //! the passes do, and external data is read as if it lay in the file.
 
-use std::path::PathBuf;
-
 use kinglet_compiler::{Error, Options, array_from_proto, import, import_file};
 use kinglet_models::glyphs;
 use kinglet_onnx::{DataType, ModelProto, StringStringEntryProto};
-use kinglet_tests::{options_for, read_npz, shared};
+use kinglet_tests::{draws, files_of, options_for, read_npz, shared};
 
 /// Initialisers of one byte that `DequantizeLinear` reads as its first input: the weights.
 fn quantised_weights(model: &ModelProto) -> Vec<(String, Vec<u8>)> {
@@ -20,11 +18,7 @@ fn quantised_weights(model: &ModelProto) -> Vec<(String, Vec<u8>)> {
 
 fn check(name: &str, bytes: &[u8], options: &Options) -> usize {
     let model = ModelProto::from_bytes(bytes).expect("a model");
-    let graph = match import(bytes, None, options) {
-        Ok(g) => g,
-        Err(Error::Unsupported(_)) => return 0,
-        Err(e) => panic!("{name}: {e}"),
-    };
+    let graph = import(bytes, None, options).unwrap_or_else(|e| panic!("{name}: {e}"));
     let weights = quantised_weights(&model);
     for (weight, want) in &weights {
         let found = graph.tensors.iter().find(|t| t.name == *weight && t.quant.is_some());
@@ -43,20 +37,14 @@ fn of_the_repositorys_model() {
 
 #[test]
 fn of_exported_and_trained_models() {
-    let Some(shared) = shared() else {
-        println!("skipped: the exported models are not beside this checkout (KINGLET_SHARED names their folder)");
-        return;
-    };
+    let Some(shared) = shared() else { return };
     let mut checked = 0;
     for folder in ["exports", "mlperf-tiny"] {
-        for entry in std::fs::read_dir(shared.join(folder)).expect("the folder is there") {
-            let path: PathBuf = entry.expect("a readable entry").path();
-            if path.extension().is_none_or(|e| e != "onnx") {
-                continue;
-            }
+        for path in files_of(&shared.join(folder), "onnx") {
             let bytes = std::fs::read(&path).expect("readable");
             let npz = path.with_extension("npz");
             let mut options = if npz.exists() { options_for(&read_npz(&npz)) } else { Options::default() };
+            options.draws_as_inputs = draws(&path);
             if !npz.exists() {
                 for d in kinglet_compiler::shape_of_inputs(&bytes).expect("valid").into_iter().flat_map(|i| i.dims) {
                     if let kinglet_compiler::DimInfo::Symbol(s) = d {

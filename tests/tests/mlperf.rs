@@ -1,6 +1,7 @@
 //! Five trained int8 models of the MLPerf Tiny reference, against ONNX Runtime's outputs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use kinglet_compiler::array::Array;
 use kinglet_compiler::{Options, compile, import_file};
@@ -13,8 +14,7 @@ struct Agreement {
     float_steps: Vec<String>,
 }
 
-fn compare(name: &str) -> Option<Agreement> {
-    let dir = shared()?.join("mlperf-tiny");
+fn compare(dir: &Path, name: &str) -> Agreement {
     let vectors = read_npz(&dir.join(format!("{name}_vectors.npz")));
     let path = dir.join(format!("{name}.onnx"));
     let inputs = kinglet_compiler::shape_of_inputs(&std::fs::read(&path).expect("the model is there")).expect("valid");
@@ -39,18 +39,16 @@ fn compare(name: &str) -> Option<Agreement> {
     println!("{name}: {} values, {} different, by at most {}", a.values, a.different, a.largest);
     let (arena, bound) = (compiled.report.arena_bytes, compiled.report.lower_bound_bytes);
     assert!(arena as f64 <= 1.05 * bound as f64, "{name}: arena of {arena} bytes, bound {bound}");
-    Some(a)
+    a
 }
 
 /// All five are pure QDQ graphs: every value must be ONNX Runtime's, and nothing may run in float.
 #[test]
 fn agree_with_onnx_runtime() {
-    if shared().is_none() {
-        println!("skipped: the trained models are not beside this checkout (KINGLET_SHARED names their folder)");
-        return;
-    }
+    let Some(dir) = shared().map(|s| s.join("mlperf-tiny")) else { return };
     for name in ["kws_ref_model", "pretrainedResnet_quant", "vww_96_int8", "ad01_int8", "str_ww_ref_model"] {
-        let a = compare(name).expect("the folder is there");
+        let a = compare(&dir, name);
+        assert!(a.values > 0, "{name}: nothing was compared");
         assert_eq!(a.different, 0, "{name}: {} of {} values differ, by at most {}", a.different, a.values, a.largest);
         assert!(a.float_steps.is_empty(), "{name}: {:?}", a.float_steps);
     }

@@ -1,10 +1,8 @@
 //! Every pass against the evaluator: the graph after it computes what the graph before it computed.
 
-use std::path::PathBuf;
-
 use kinglet_compiler::array::Array;
 use kinglet_compiler::{eval, import_file, passes};
-use kinglet_tests::{difference, options_for, read_npz, shared, sqnr};
+use kinglet_tests::{difference, draws, exports, options_for, read_npz, sqnr};
 
 /// Largest difference in f64, relative to the output's largest magnitude. Recognised functions are exact where the file
 /// approximates them by f32 constants (√2 in a written-out GELU), so f32 precision is what can be kept.
@@ -14,23 +12,12 @@ const ENOUGH_DB: f64 = 35.0;
 
 #[test]
 fn passes_keep_what_graphs_compute() {
-    let Some(shared) = shared() else {
-        println!("skipped: the exported models are not beside this checkout (KINGLET_SHARED names their folder)");
-        return;
-    };
-    let entries = std::fs::read_dir(shared.join("exports")).expect("the folder is there");
-    let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("a readable entry").path()).collect();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "onnx") && p.with_extension("npz").exists());
-    paths.sort();
+    let Some(paths) = exports() else { return };
     let mut checked = 0;
-    for path in paths {
+    for path in paths.iter().filter(|path| !draws(path)) {
         let name = path.file_stem().expect("a file").to_string_lossy().into_owned();
         let arrays = read_npz(&path.with_extension("npz"));
-        if name.contains("_drawing") {
-            // Its draws were not recorded, and the form with recorded draws is the same graph.
-            continue;
-        }
-        let mut graph = import_file(&path, &options_for(&arrays)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut graph = import_file(path, &options_for(&arrays)).unwrap_or_else(|e| panic!("{name}: {e}"));
         let inputs: Vec<Array> = graph.inputs.iter().map(|&t| arrays[&graph.tensors[t].name].clone()).collect();
         let mut before = eval::run(&graph, &inputs).expect("the graph evaluates");
         let mut roundings = 0;
