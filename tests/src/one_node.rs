@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use kinglet::DType;
+use kinglet::{DType, Inline, Model};
 use kinglet_compiler::array::Array;
+use kinglet_compiler::check::Recorder;
 use kinglet_compiler::graph::{Graph, Node, Op, Quant, Tensor, TensorId};
 use kinglet_compiler::{Options, compile, eval};
 
-use crate::{Random, run};
+use crate::{Aligned, Random, run_with};
 
 /// How close to a tie a value must lie, in steps of its scale, to be allowed to round either way: a few rounding errors
 /// of f32 (6·10⁻⁸ each) at 255 steps.
@@ -153,7 +154,7 @@ impl Case {
         (self.graph.clone(), self.graph.inputs.iter().zip(&self.values).map(named).collect())
     }
 
-    /// Compiles and runs the graph and compares every output with the evaluator's.
+    /// Compiles and runs the graph and compares every output with the evaluator's, and every step as `kinglet verify` does.
     ///
     /// # Panics
     /// If they differ by more than `bound` or, in steps of a scale, `tie` allows; or if the graph does not compile.
@@ -168,7 +169,13 @@ impl Case {
     pub fn check_with(&self, bound: Bound, tie: f64, options: &Options) {
         let (graph, inputs) = self.parts();
         let compiled = compile(graph, options).unwrap_or_else(|e| panic!("{e}\nof {:#?}", self.describe()));
-        let outputs = run(&compiled.kgl, &inputs);
+        let kgl = Aligned::copy(&compiled.kgl);
+        let model = Model::load(kgl.as_ref()).expect("the compiler writes valid files");
+        let mut recorder = Recorder::new(&compiled, model);
+        let outputs = run_with(&compiled.kgl, &inputs, &Inline, &mut recorder);
+        if let Err(e) = recorder.check(&self.graph, &self.values) {
+            panic!("{e}\nof {:#?}", self.describe());
+        }
         let allowed = self.allowed(tie);
         for (name, &t) in self.graph.output_names.iter().zip(&self.graph.outputs) {
             let (got, [lo, hi]) = (&outputs[name], &allowed[t]);

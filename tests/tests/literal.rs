@@ -1,50 +1,51 @@
-//! Every step of a plan against a literal evaluation in f64 of the node that it computes, from the very inputs that the plan
-//! used. A quantised value may differ only where it lies within 1e-4 of a rounding tie.
+//! Runs of whole models against the graphs of their files, step by step, in f64 from the very values that the run had. A
+//! quantised value may differ only where it lies next to a rounding tie.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use kinglet::{Inline, Model};
 use kinglet_compiler::array::Array;
-use kinglet_compiler::check::Recorder;
+use kinglet_compiler::check::{Checked, Recorder};
 use kinglet_compiler::{compile, import_file};
-use kinglet_tests::{Aligned, options_for, read_npz, row, run_with, shared};
+use kinglet_tests::{Aligned, draws, exports, options_for, read_npz, row, run_with, shared};
 
-/// Checks one model; returns the number of quantised values compared.
-fn check(path: &Path, inputs: &BTreeMap<String, Array>) -> usize {
+/// Runs and checks one model, which must compile.
+fn check(path: &Path, inputs: &BTreeMap<String, Array>) -> Checked {
     let name = path.file_stem().expect("a file").to_string_lossy();
     let options = options_for(inputs);
-    let graph = match import_file(path, &options) {
-        Ok(g) => g,
-        Err(kinglet_compiler::Error::Unsupported(_)) => return 0,
-        Err(e) => panic!("{name}: {e}"),
-    };
-    let compiled = compile(graph, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let graph = import_file(path, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let compiled = compile(graph.clone(), &options).unwrap_or_else(|e| panic!("{name}: {e}"));
     let file = Aligned::copy(&compiled.kgl);
     let model = Model::load(file.as_ref()).expect("the compiler writes valid files");
     let mut recorder = Recorder::new(&compiled, model);
     run_with(&compiled.kgl, inputs, &Inline, &mut recorder);
-    let given: Vec<Array> =
-        compiled.graph.inputs.iter().map(|&t| inputs[&compiled.graph.tensors[t].name].clone()).collect();
-    recorder.check(&given).unwrap_or_else(|e| panic!("{name}: {e}; {:?}", e.source)).quantised
+    let given: Vec<Array> = graph.inputs.iter().map(|&t| inputs[&graph.tensors[t].name].clone()).collect();
+    let checked = recorder.check(&graph, &given).unwrap_or_else(|e| panic!("{name}: {e}; {:?}", e.source));
+    let Checked { quantised, other, alone, grouped, unchecked } = &checked;
+    println!("{name}: {alone} steps checked alone, {grouped} in groups; {quantised} integers, {other} other values");
+    for step in unchecked {
+        println!("  not checked: `{}`: {}", step.step, step.reason);
+    }
+    assert_eq!(alone + grouped + unchecked.len(), compiled.report.steps.len(), "{name}: steps");
+    checked
 }
 
 #[test]
-fn quantised_exports() {
-    let Some(shared) = shared() else { return };
-    let mut files: Vec<_> =
-        std::fs::read_dir(shared.join("exports")).expect("is there").map(|e| e.expect("readable").path()).collect();
-    files.sort();
-    let quantised = |p: &&std::path::PathBuf| {
-        let name = p.file_name().expect("a file").to_string_lossy();
-        name.ends_with(".onnx") && (name.contains("int8") || name.contains("uint8"))
-    };
-    for path in files.iter().filter(quantised) {
+fn exported_models() {
+    let Some(files) = exports() else { return };
+    let (mut quantised, mut other, mut unchecked) = (0, 0, Vec::new());
+    for path in files.iter().filter(|path| !draws(path)) {
         let arrays = read_npz(&path.with_extension("npz"));
         let infos = kinglet_compiler::shape_of_inputs(&std::fs::read(path).expect("readable")).expect("valid");
         let inputs = infos.iter().map(|i| (i.name.clone(), arrays[&i.name].clone())).collect();
-        println!("{}: {} quantised values", path.display(), check(path, &inputs));
+        let checked = check(path, &inputs);
+        unchecked.extend(checked.unchecked.iter().map(|step| format!("{}: {}", path.display(), step.step)));
+        quantised += usize::from(checked.quantised > 0);
+        other += usize::from(checked.other > 0);
     }
+    assert!(unchecked.is_empty(), "steps were not checked: {unchecked:#?}");
+    assert!(quantised >= 20 && other >= 60, "only {quantised} quantised models and {other} with floats were checked");
 }
 
 #[test]
@@ -56,9 +57,9 @@ fn trained_models() {
         let all = &vectors["inputs"];
         let infos = kinglet_compiler::shape_of_inputs(&std::fs::read(&path).expect("readable")).expect("valid");
         for i in 0..all.shape[0].min(3) {
-            let one = row(all, i);
-            let compared = check(&path, &[(infos[0].name.clone(), one)].into());
-            println!("{name}: {compared} quantised values");
+            let checked = check(&path, &[(infos[0].name.clone(), row(all, i))].into());
+            // Nothing is grouped in these: every quantised tensor of the file is one of the run.
+            assert!(checked.unchecked.is_empty() && checked.grouped == 0 && checked.quantised > 1000, "{checked:?}");
         }
     }
 }

@@ -96,6 +96,7 @@ fn verify_compares_on_random_and_on_given_inputs() {
     let f = Folder::new();
     let (status, out, err) = f.call("verify relu.onnx --dim batch=2 --seed 3");
     assert_eq!(status, Status::Ok, "{err}");
+    assert!(out.contains("1 of 1 steps checked, 0 of them in groups"), "{out}");
     assert!(out.contains("ok") && (cfg!(feature = "oracle") || err.contains("--features oracle")), "{out}{err}");
     f.write("x.npy", &npy("<f4", "(1, 4)", &floats(&[1.0; 4])));
     f.ok("verify relu.onnx --input x=x.npy");

@@ -1,11 +1,12 @@
 //! The whole way from a graph to a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kinglet::Target;
 
 use crate::array::Array;
 use crate::graph::{Graph, TensorId};
+use crate::lower::{Lowered, Place, PlanStep, PlanTensorId};
 use crate::report::Report;
 use crate::{Error, lower, passes, plan};
 
@@ -37,8 +38,29 @@ pub struct Compiled {
     pub report: Report,
     /// The graph as the last pass left it, whose nodes became the steps.
     pub graph: Graph,
-    /// For each step in the order of execution the tensor of `graph` that it computes; `None` for an intermediate.
-    pub computed: Vec<Option<TensorId>>,
+    /// For each step in the order of execution where it comes from.
+    pub origins: Vec<Origin>,
+    /// The number in the file of each tensor of `graph` that a step reads or writes.
+    pub numbers: HashMap<TensorId, usize>,
+}
+
+/// Where a step comes from in the compiled graph.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The first output of the node that it is a step of; in the body of a loop that of the loop.
+    pub node: TensorId,
+    /// Outputs of that node that it writes, or a part of them. The last step that writes one completes it, if it is the step of
+    /// a loop's body in the last slice.
+    pub writes: Vec<TensorId>,
+}
+
+impl Origin {
+    fn of(lowered: &Lowered, step: &PlanStep) -> Origin {
+        let place = |p: &PlanTensorId| &lowered.tensors[*p].place;
+        let written: Vec<&Place> = step.outputs.iter().map(place).collect();
+        let writes = |t: &&TensorId| lowered.of_graph.get(t).is_some_and(|p| written.contains(&place(p)));
+        Origin { node: step.of[0], writes: step.of.iter().filter(writes).copied().collect() }
+    }
 }
 
 /// Compiles an imported graph.
@@ -63,9 +85,9 @@ pub fn compile_with(
     let lowered = lower::lower(&graph, options.target)?;
     progress("plan");
     let (layout, unordered) = plan::plan(&lowered)?;
-    let computed = layout.order.iter().map(|&i| lowered.steps[i].computes).collect();
+    let origins = layout.order.iter().map(|&i| Origin::of(&lowered, &lowered.steps[i])).collect();
     progress("write");
-    let (kgl, report) = plan::write(&graph, lowered, &layout, options.target)?;
+    let (kgl, report, numbers) = plan::write(&graph, lowered, &layout, options.target)?;
     let report = Report {
         unordered,
         bound_inputs: graph.bound.clone(),
@@ -73,5 +95,5 @@ pub fn compile_with(
         budget_refused: graph.budget.refused(),
         ..report
     };
-    Ok(Compiled { kgl, report, graph, computed })
+    Ok(Compiled { kgl, report, graph, origins, numbers })
 }

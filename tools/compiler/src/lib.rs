@@ -8,7 +8,7 @@
 //!   computes shapes folds away on the way in.
 //! * [`passes`] rewrite graph to graph. Constants fold to the bits that the runtime would give. [`eval`]
 //!   interprets a graph in f64 and i64: it holds every pass to account and is the reference of the tests.
-//! * [`check`] compares every step of a run with a literal evaluation of its node.
+//! * [`check`] compares every step of a run with a literal evaluation of the imported graph.
 //! * [`lower`] turns each node into a step of the runtime, [`plan`] orders the steps and lays out the arena, and the result
 //!   is written as a `.kgl`.
 #![forbid(unsafe_code)]
@@ -30,7 +30,7 @@ pub mod plan;
 mod report;
 
 pub use budget::Budget;
-pub use compile::{Compiled, Options, compile, compile_with};
+pub use compile::{Compiled, Options, Origin, compile, compile_with};
 pub use error::{Error, Unsupported};
 pub use import::{DimInfo, InputInfo, array_from_proto, import, import_file, import_shared, shape_of_inputs};
 pub use report::{FloatStep, Report, StepReport};

@@ -133,6 +133,8 @@ pub struct Graph {
     pub metadata: Vec<(String, String)>,
     /// Number of nodes in the file.
     pub onnx_nodes: usize,
+    /// What tensors that passes have added or kept in place of others stand for; see [`Graph::stand_for`].
+    pub stands_for: BTreeMap<TensorId, Vec<(TensorId, Vec<usize>)>>,
     /// What its compilation may still cost.
     pub budget: Budget,
 }
@@ -163,6 +165,12 @@ impl Graph {
         let stem = t.name.strip_suffix(suffix).unwrap_or(&t.name);
         let (name, dtype, quant) = (format!("{stem}{suffix}"), t.dtype, t.quant.clone());
         self.add_tensor(Tensor { name, dtype, shape: shape.to_vec(), quant, value: None })
+    }
+
+    /// Notes that tensor `t` has taken the place of `other`, which is `t` with its axes moved by the permutation: axis `d` of
+    /// `other` is axis `perm[d]` of `t`. The check of a run compares by these notes.
+    pub fn stand_for(&mut self, t: TensorId, other: TensorId, perm: Vec<usize>) {
+        self.stands_for.entry(t).or_default().push((other, perm));
     }
 
     /// The constant value of a tensor.

@@ -86,8 +86,9 @@ pub struct PlanStep {
     pub dtype: DType,
     /// Why it computes in float; `None` if it computes in integers.
     pub float_reason: Option<String>,
-    /// The graph's tensor that its output is; `None` for an intermediate of a node that became several steps.
-    pub computes: Option<TensorId>,
+    /// Outputs of the graph's node that it is a step of (in the body of a loop those of the loop), of which there is one at
+    /// least.
+    pub of: Vec<TensorId>,
 }
 
 /// A graph turned into steps.
@@ -109,6 +110,8 @@ pub struct Lowered {
     pub defaults: Vec<Option<PlanTensorId>>,
     /// Outputs of the model.
     pub outputs: Vec<PlanTensorId>,
+    /// Which tensor of the plan each tensor of the graph is.
+    pub of_graph: HashMap<TensorId, PlanTensorId>,
 }
 
 /// Why a node cannot be lowered.
@@ -143,6 +146,7 @@ pub fn lower(graph: &Graph, target: Target) -> std::result::Result<Lowered, Erro
     if l.unsupported.is_empty() {
         l.outputs();
     }
+    l.out.of_graph = l.tensors;
     if l.unsupported.is_empty() { Ok(l.out) } else { Err(Error::Unsupported(l.unsupported)) }
 }
 
@@ -160,6 +164,8 @@ pub(crate) struct Lowerer<'a> {
     given: HashMap<TensorId, PlanTensorId>,
     /// The band that steps go to, in the body of a loop.
     band: Option<usize>,
+    /// The outputs of that loop, in the graph around it.
+    looped: Vec<TensorId>,
     unsupported: Vec<Unsupported>,
     /// Where constants are, by a hash of their content, so that equal ones are stored once.
     packed: HashMap<u64, Vec<usize>>,
@@ -196,6 +202,7 @@ impl<'a> Lowerer<'a> {
             tensors: HashMap::new(),
             given: HashMap::new(),
             band: None,
+            looped: Vec::new(),
             unsupported: Vec::new(),
             packed: HashMap::new(),
         }
@@ -369,7 +376,7 @@ impl<'a> Lowerer<'a> {
             dtype,
             float_reason,
             // What the body of a loop computes is in its own graph, and every slice computes it anew.
-            computes: (self.band.is_none() && self.tensors.get(&node.output) == outputs.first()).then_some(node.output),
+            of: if self.band.is_some() { self.looped.clone() } else { node.outputs().collect() },
             outputs,
             band: self.band,
         });

@@ -21,16 +21,16 @@ pub(super) struct Block {
 impl Lowerer<'_> {
     /// Writes the value of graph tensor `t` to other memory, as part of `node`.
     pub(super) fn write_value(&mut self, node: &Node, t: TensorId, to: PlanTensorId) -> Result<()> {
+        let plain = |op| Node::new(op, vec![Some(t)], node.output, node.source.clone());
+        let stub = |op| Node { more: node.more.clone(), ..plain(op) };
         if let Some(value) = self.value(t).filter(|v| v.len() > 1 && v.is_uniform()) {
             // Zeros, as a rule: one is stored and spread.
             let x = self.constant(value.dtype, &[1], &value.to_bytes()[..value.dtype.size()]);
             let shape = self.shape(t).to_vec();
-            let stub = Node::new(Op::Expand, vec![Some(t)], node.output, node.source.clone());
-            return self.emit_copy(&stub, x, to, &Block::into_all(&shape, 0, vec![0; shape.len()]));
+            return self.emit_copy(&stub(Op::Expand), x, to, &Block::into_all(&shape, 0, vec![0; shape.len()]));
         }
         let x = self.operand(t);
-        let stub = Node::new(Op::Reshape, vec![Some(t)], node.output, node.source.clone());
-        self.copy_all(&stub, x, to);
+        self.copy_all(&stub(Op::Reshape), x, to);
         Ok(())
     }
 

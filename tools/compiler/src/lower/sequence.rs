@@ -46,6 +46,7 @@ impl<'a> Lowerer<'a> {
         self.out.bands.push(body.trips);
         let mut inner = Lowerer {
             band: Some(self.out.bands.len() - 1),
+            looped: outputs,
             out: std::mem::take(&mut self.out),
             packed: std::mem::take(&mut self.packed),
             ..Lowerer::new(&body.graph, self.target)

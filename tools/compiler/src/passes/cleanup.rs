@@ -116,6 +116,8 @@ fn simplify(graph: &mut Graph) {
             && (graph.inputs.contains(&x) || graph.tensors[x].value.is_some() || graph.outputs.contains(&x));
         if nothing && same_type && !pinned {
             alias[output] = x;
+            let axes: Vec<usize> = (0..graph.tensors[x].shape.len()).collect();
+            graph.stand_for(x, output, axes);
             continue;
         }
         let perm = match &node.op {

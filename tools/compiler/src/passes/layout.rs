@@ -83,6 +83,7 @@ impl State<'_> {
     fn like_source(&mut self, t: TensorId, perm: &[usize]) -> TensorId {
         let shape = permuted(&self.shape(t), &inverse(perm));
         let new = self.graph.add_like(t, &shape, "");
+        self.graph.stand_for(new, t, perm.to_vec());
         if let Some(q) = self.graph.tensors[new].quant.as_mut().filter(|q| q.scales.len() > 1) {
             q.axis = perm[q.axis];
         }
@@ -101,6 +102,7 @@ impl State<'_> {
         }
         let shape = permuted(&self.shape(source), &perm);
         let new = self.graph.add_like(source, &shape, ":transposed");
+        self.graph.stand_for(new, source, inverse(&perm));
         if let Some(q) = self.graph.tensors[new].quant.as_mut().filter(|q| q.scales.len() > 1) {
             q.axis = inverse(&perm)[q.axis];
         }
@@ -144,7 +146,9 @@ impl State<'_> {
         match &node.op {
             Op::Transpose { perm } => {
                 let (source, first) = self.source(x.expect("has an input"));
-                self.views.insert(node.output, (source, then(&first, perm)));
+                let perm = then(&first, perm);
+                self.graph.stand_for(source, node.output, perm.clone());
+                self.views.insert(node.output, (source, perm));
             }
             Op::Conv { layout: Layout::ChannelsFirst, .. }
             | Op::ConvTranspose { layout: Layout::ChannelsFirst, .. }
@@ -232,6 +236,7 @@ impl State<'_> {
             return;
         }
         let new = self.graph.add_like(node.output, &shape, "");
+        self.graph.stand_for(new, node.output, out_perm.clone());
         self.views.insert(node.output, (new, out_perm));
         self.push(Op::Reshape, vec![Some(source)], new, node.source);
     }

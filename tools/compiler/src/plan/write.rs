@@ -10,17 +10,21 @@ use kinglet::format::{
 use kinglet::{Model, Target};
 
 use super::Layout;
-use crate::graph::Graph;
-use crate::lower::{Lowered, Place, PlanStep, PlanTensor};
+use crate::graph::{Graph, TensorId};
+use crate::lower::{Lowered, Place, PlanStep, PlanTensor, PlanTensorId};
 use crate::report::{FloatStep, Report, StepReport};
 use crate::{Error, Unsupported};
 
-/// Writes the file, checks it as the runtime will, and reports on it.
+/// The file, what there is to tell about it, and the numbers in it of the graph's tensors.
+type Written = (Vec<u8>, Report, HashMap<TensorId, usize>);
+
+/// Writes the file, checks it as the runtime will, and reports on it. The last part of the result is the number that each
+/// tensor of the graph has in the file, if it has one.
 ///
 /// # Errors
 /// [`Error::TooLarge`] if a tensor has too many dimensions for the format, [`Error::Internal`] if the runtime refuses the
 /// result.
-pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -> Result<(Vec<u8>, Report), Error> {
+pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -> Result<Written, Error> {
     let mut plan = Plan::default();
     for &i in &layout.order {
         let step = &lowered.steps[i];
@@ -62,6 +66,8 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
         .collect();
     let metadata: Vec<String> = graph.metadata.iter().flat_map(|(k, v)| [k.clone(), v.clone()]).collect();
 
+    let number = |(&t, p): (&TensorId, &PlanTensorId)| Some((t, *plan.known.get(p)? as usize));
+    let numbers = lowered.of_graph.iter().filter_map(number).collect();
     let report = report(&lowered, layout);
     let sections: Vec<(Section, Vec<u8>)> = vec![
         (Section::Tensors, bytes(&plan.tensors)),
@@ -77,7 +83,7 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
     // The sections go with it: the weights are there twice at most, here and when the file is checked.
     let kgl = assemble(sections, layout, target)?;
     verify(&kgl).map_err(|e| explained(e, steps()))?;
-    Ok((kgl, Report { onnx_nodes: graph.onnx_nodes, ..report }))
+    Ok((kgl, Report { onnx_nodes: graph.onnx_nodes, ..report }, numbers))
 }
 
 #[derive(Default)]
