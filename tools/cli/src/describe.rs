@@ -313,7 +313,7 @@ mod tests {
         // tensor for each takes a thousand times as long as to make them; the fastest of a few counts, because other
         // programs run here too.
         const TENSORS: usize = 200_000;
-        let one = |i: usize| if i % 2 == 0 { resident(i, &[i], &[]) } else { resident(i, &[], &[i + 1]) };
+        let one = |i: usize| if i.is_multiple_of(2) { resident(i, &[i], &[]) } else { resident(i, &[], &[i + 1]) };
         let times = || {
             let start = Instant::now();
             let mut all: Vec<Resident> = (0..TENSORS).map(one).collect();
