@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kinglet::Model;
 use kinglet_compiler::Options;
 use kinglet_native::Open;
 
@@ -75,28 +74,34 @@ impl Opening {
 
 /// What a run may cost.
 #[derive(Args, Debug)]
-pub struct Work {
-    /// Refuse a model whose run takes more elementary operations than this, as its plan declares and loading verifies
-    #[arg(long, value_name = "N", default_value_t = MOST_WORK)]
+pub struct Cost {
+    /// Most work that a run may take, in elements and products; what takes more is refused before it starts
+    #[arg(long, value_name = "N", default_value = MAX_WORK, value_parser = work)]
     max_work: u64,
 }
 
-/// Hours on one core, and more than any model that is meant for a device takes.
-const MOST_WORK: u64 = 10_000_000_000_000;
+/// The default of `--max-work`: the largest model of the zoo takes a twentieth of it, and a core some minutes up to hours.
+const MAX_WORK: &str = "1e12";
 
-impl Work {
-    /// Refuses a model whose run would cost more.
-    pub fn admit(&self, path: &Path, model: &Model<'_>) -> Result<(), Error> {
-        let work = model.work();
-        if work <= self.max_work {
+impl Cost {
+    /// Fails if `runs` runs of the model at `path`, each of `work`, are more than may be: a small file can hold a plan that runs
+    /// for days.
+    pub fn check(&self, path: &Path, work: u64, runs: usize) -> Result<(), Error> {
+        let all = work.saturating_mul(runs as u64);
+        if all <= self.max_work {
             return Ok(());
         }
-        let most = self.max_work;
-        Err(Error::file(
-            path,
-            format_args!("a run takes {work} elementary operations, more than {most}: see --max-work"),
-        ))
+        let times = if runs == 1 { String::new() } else { format!(" in {runs} runs") };
+        let most = self.max_work as f64;
+        let text = format!("it takes {:.1e} elements and products of work{times}, more than {most:.1e}", all as f64);
+        Err(Error::file(path, text + ": give --max-work a larger number if that is meant"))
     }
+}
+
+fn work(text: &str) -> Result<u64, String> {
+    // As 1000000 or as 1e6; what is larger than any number of work stands for all of them.
+    let number = text.parse::<f64>().ok().filter(|n| *n >= 1.0);
+    number.map(|n| n as u64).ok_or_else(|| "expected a number of at least 1, as in 1e12".into())
 }
 
 /// How many threads to work with.
@@ -132,6 +137,20 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_beyond_the_bound_is_refused() {
+        let cost = |text| Cost { max_work: work(text).unwrap() };
+        let path = Path::new("m.kgl");
+        assert!(cost(MAX_WORK).check(path, 42_000_000_000, 10).is_ok());
+        let error = cost(MAX_WORK).check(path, u64::MAX, 1).unwrap_err();
+        assert!(matches!(error, Error::Failed(_)) && error.to_string().contains("m.kgl: it takes 1.8e19"), "{error}");
+        assert!(cost("10").check(path, 5, 2).is_ok() && cost("10").check(path, 6, 2).is_err());
+        assert!(cost("1e30").check(path, u64::MAX, 9).is_ok() && cost("inf").check(path, u64::MAX, 9).is_ok());
+        for bad in ["0", "-1", "nan", "x", ""] {
+            assert!(work(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn pairs_are_parsed_at_the_first_equals_sign() {

@@ -61,7 +61,7 @@ fn an_onnx_file_is_compiled_for_the_inputs_given() {
 fn inspect_bench_and_profile_speak_json() {
     let f = Folder::new();
     let model = f.json("inspect relu.onnx --dim batch=2 --json");
-    for key in ["arena_bytes", "weights_bytes", "macs", "lower_bound_bytes"] {
+    for key in ["arena_bytes", "weights_bytes", "macs", "work", "lower_bound_bytes"] {
         assert!(model[key].is_u64(), "{key}");
     }
     assert_eq!(model["inputs"][0]["shape"], serde_json::json!([2, 4]));
@@ -146,6 +146,11 @@ fn failed_work_is_1_and_names_file_and_node() {
     failed("run relu.kgl --input x=i8.npy", &["i8.npy", "`x` (f32 1x4)", "i8"]);
     f.write("long.npy", &npy("<f4", "(1, 5)", &floats(&[1.0; 5])));
     failed("run relu.kgl --input x=long.npy", &["long.npy", "1x5"]);
+    for line in ["run relu.kgl --input x=x.npy", "bench relu.kgl --runs 1", "profile relu.onnx --dim batch=1 --runs 1"]
+    {
+        failed(&format!("{line} --max-work 3"), &["relu.", "work", "--max-work"]);
+        f.ok(&format!("{line} --max-work 1e6"));
+    }
     // What an archive lacks or has too much is found inside a file, whatever flags there are.
     f.ok("run relu.kgl --input x=x.npy --outputs y.npz");
     failed("run relu.kgl --inputs y.npz", &["y.npz: entry `y` names no input", "`x` (f32 1x4)"]);

@@ -129,19 +129,3 @@ fn the_program_needs_no_home() {
         assert!(status == Some(1) && err.contains(name), "{name}: {err}");
     }
 }
-
-/// A plan says how much work a run is; what is beyond the bound is refused before it starts.
-#[test]
-fn work_beyond_the_bound_is_refused() {
-    let f = Folder::new();
-    f.write("m.onnx", &model("Relu", "x", "y"));
-    f.write("x.npy", &npy("<f4", "(1, 4)", &floats(&[1.0; 4])));
-    for line in
-        ["run m.onnx --input x=x.npy", "bench m.onnx --dim batch=1 --runs 1", "profile m.onnx --dim batch=1 --runs 1"]
-    {
-        assert_eq!(f.call(line).0, Status::Ok, "{line}");
-        let (status, _, err) = f.call(&format!("{line} --max-work 3"));
-        assert!(status == Status::Failed && err.contains("m.onnx") && err.contains("--max-work"), "{line}: {err}");
-    }
-    assert!(f.json("inspect m.onnx --dim batch=1 --json")["work"].as_u64().is_some_and(|work| work > 3));
-}

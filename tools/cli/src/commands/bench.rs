@@ -9,7 +9,7 @@ use kinglet_native::{ModelFile, OwnedSession};
 use serde_json::json;
 
 use crate::Status;
-use crate::args::{Dims, Opening, Threads, Work};
+use crate::args::{Cost, Dims, Opening, Threads};
 use crate::describe;
 use crate::error::Result;
 use crate::inputs::{random_bytes, write};
@@ -48,7 +48,7 @@ pub struct Repeat {
     #[command(flatten)]
     opening: Opening,
     #[command(flatten)]
-    work: Work,
+    cost: Cost,
     #[command(flatten)]
     dims: Dims,
 }
@@ -71,7 +71,8 @@ impl Workload {
         let source = Source::open(model, repeat.opening.how())?;
         source.check_dims(&repeat.dims, streams)?;
         let ready = source.ready(&repeat.dims.options())?;
-        repeat.work.admit(model, &ready.model())?;
+        // How often it runs is on the command line.
+        repeat.cost.check(model, ready.model().work(), 1)?;
         let again = matches!(source, Source::Kgl(_)) && std::fs::metadata(model).is_ok_and(|m| m.is_file());
         let (file, load_ns) = timed(|| {
             if again {

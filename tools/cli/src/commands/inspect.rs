@@ -79,7 +79,7 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
     fact("arena", format!("{arena}, {ratio:.3} x the lower bound of {}", bytes(bound as u64)));
     fact("state", bytes(model.state_bytes() as u64));
     fact("MACs", grouped(describe::macs(model)));
-    fact("work of a run", format!("{} elementary operations", grouped(model.work())));
+    fact("work", format!("{} elements and products, at most", grouped(model.work())));
     fact("file size", bytes(file_bytes as u64));
     facts.print(out)?;
 

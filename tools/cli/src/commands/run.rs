@@ -8,7 +8,7 @@ use kinglet_compiler::InputInfo;
 use kinglet_native::OwnedSession;
 
 use crate::Status;
-use crate::args::{Dims, InputFiles, Opening, Threads, Work};
+use crate::args::{Cost, Dims, InputFiles, Opening, Threads};
 use crate::atomic_write::Output;
 use crate::audio::{self, AudioFlags, Sound};
 use crate::describe::{Port, outputs};
@@ -47,7 +47,7 @@ pub struct Args {
     #[command(flatten)]
     opening: Opening,
     #[command(flatten)]
-    work: Work,
+    cost: Cost,
     #[command(flatten)]
     dims: Dims,
 }
@@ -92,10 +92,10 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     require_all(|name| arrays.contains_key(name) || of_media == Some(name), &declared, &args.files)?;
 
     let ready = source.ready(&options)?;
-    args.work.admit(&args.model, &ready.model())?;
+    let runs = media.as_ref().map_or(1, Media::runs);
+    args.cost.check(&args.model, ready.model().work(), runs)?;
     let mut session = OwnedSession::new(ready, args.threads.count())?;
     let mut collected = file.as_ref().map(|_| Vec::new());
-    let runs = media.as_ref().map_or(1, Media::runs);
     for run in 0..runs {
         fill_all_but(of_media, &mut session, &arrays)?;
         if let Some(media) = &media {
