@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use kinglet::format::words::Record;
 use kinglet::format::{
-    ALIGN, CHECKED_FROM, HEADER_BYTES, MAGIC, MAX_RANK, Region, SECTION_ENTRY_BYTES, Section, StepRecord, TensorRecord,
-    VERSION, checksum,
+    ABSENT, ALIGN, CHECKED_FROM, HEADER_BYTES, MAGIC, MAX_RANK, Region, SECTION_ENTRY_BYTES, Section, StepRecord,
+    TensorRecord, VERSION, checksum,
 };
 use kinglet::kernels::{Unary, UnaryOp};
 use kinglet::{DType, StepKind};
@@ -71,7 +71,7 @@ pub(crate) fn relu_model_with_weights(n: u32, weights: &[u8]) -> Vec<u8> {
     let mut operands = Vec::new();
     words(&[0u32, 1], &mut operands);
     let mut io = Vec::new();
-    words(&[1u32, 1, 0, 1], &mut io);
+    words(&[1u32, 1, 0, 1, ABSENT], &mut io);
     assemble(
         second * 2,
         &[

@@ -29,6 +29,9 @@ pub const FLOAT_BOUND: f64 = 1e-4;
 /// or a function's tail is taken, f32 keeps the rounding errors of what was there before. Sixteen units in the last place.
 pub const TERMS_BOUND: f64 = 1e-6;
 
+/// Terms of an f32 sum up to which [`FLOAT_BOUND`] covers its rounding errors. Those of longer ones grow with their length.
+const LONG: f64 = 4096.0;
+
 /// Most operands with elements apart of which every choice is followed.
 const CHOICES: usize = 3;
 
@@ -50,6 +53,8 @@ struct How {
     computed: bool,
     /// Largest magnitude of what it was computed from.
     terms: f64,
+    /// Terms of the longest sum.
+    length: f64,
     /// The run's f32 value comes from long sums or functions with an error of their own.
     rough: bool,
     /// What lies outside the bounds may still be right: elements that each have two values were combined with each other, or
@@ -62,6 +67,7 @@ impl How {
         How {
             computed: self.computed || other.computed,
             terms: self.terms.max(other.terms),
+            length: self.length.max(other.length),
             rough: self.rough || other.rough,
             blind: self.blind || other.blind,
         }
@@ -120,7 +126,9 @@ impl<'a> Known<'a> {
     /// How far a run's float may lie from this; what is too small for f32 is zero there.
     fn slack(&self) -> f64 {
         let own = [Some(&*self.lo), self.hi.as_ref()].into_iter().flatten().map(largest).fold(0.0, f64::max);
-        FLOAT_BOUND * own + TERMS_BOUND * self.how.terms + f64::from(f32::MIN_POSITIVE)
+        FLOAT_BOUND * own * (self.how.length / LONG).max(1.0)
+            + TERMS_BOUND * self.how.terms
+            + f64::from(f32::MIN_POSITIVE)
     }
 
     /// This with both bounds moved apart by how far a run's float may lie off.
@@ -129,6 +137,12 @@ impl<'a> Known<'a> {
         let moved = |a: &Array, by: f64| Array::f32(&a.shape, a.reals().iter().map(|v| v + by).collect());
         let lo = Cow::Owned(moved(&self.lo, -slack));
         Known { lo, hi: Some(moved(self.hi.as_ref().unwrap_or(&self.lo), slack)), how: self.how }
+    }
+
+    /// The same of a tensor that the run may have computed without some roundings of the file: nobody can tell its elements.
+    pub(super) fn loosened(mut self) -> Self {
+        self.how.blind = true;
+        self
     }
 
     fn side(&self, upper: bool) -> &Array {
@@ -150,13 +164,15 @@ fn is_within(got: f64, lowest: f64, highest: f64) -> bool {
 pub(super) fn evaluate(graph: &mut Graph, node: &Node, operands: &[Option<&Known<'_>>]) -> Vec<Known<'static>> {
     let mut how = operands.iter().flatten().fold(How::default(), |how, o| how.and(o.how));
     how.terms = terms(graph, node, operands);
+    how.length = how.length.max(length(graph, node));
     how.rough |= is_rough(&node.op);
     // Where a small difference makes a large one, a computed float stands for all that the run may have had in its place.
     let jumps = jumps(graph, node);
     let floats = |o: &&&Known<'_>| o.how.computed && o.lo.dtype == DType::F32;
     how.blind |= match (&node.op, jumps) {
         (Op::Loop(body), _) => has_roundings(&body.graph),
-        (Op::ArgMax { .. } | Op::Binary(BinaryOp::Equal), true) => {
+        // What they give in the middle of a range is not between what they give at its ends.
+        (Op::ArgMax { .. } | Op::Binary(BinaryOp::Equal) | Op::Unary { op: UnaryOp::Not, .. }, true) => {
             operands.iter().flatten().any(|o| floats(&o) || o.hi.is_some())
         }
         _ => false,
@@ -195,6 +211,26 @@ pub(super) fn evaluate(graph: &mut Graph, node: &Node, operands: &[Option<&Known
 /// The largest finite magnitude.
 fn largest(a: &Array) -> f64 {
     a.reals().iter().map(|v| v.abs()).filter(|v| *v <= f64::from(f32::MAX)).fold(0.0, f64::max)
+}
+
+/// How many terms the sums of a node have, 1 if it adds nothing up.
+fn length(graph: &Graph, node: &Node) -> f64 {
+    let len = |i: usize| node.inputs.get(i).copied().flatten().map_or(1, |t| graph.tensors[t].len());
+    let outputs = graph.tensors[node.output].len().max(1);
+    let terms = match &node.op {
+        Op::Conv { .. } | Op::ConvTranspose { .. } => {
+            let of = node.inputs[1].map_or(&[][..], |t| &graph.tensors[t].shape);
+            len(1) / of.iter().copied().next().unwrap_or(1).max(1)
+        }
+        Op::MatMul { transpose_a, .. } => node.inputs[0].map_or(1, |t| {
+            let s = &graph.tensors[t].shape;
+            s.len().checked_sub(if *transpose_a { 2 } else { 1 }).map_or(1, |d| s[d])
+        }),
+        Op::Reduce { .. } => len(0) / outputs,
+        Op::CumSum { axis, .. } => node.inputs[0].map_or(1, |t| graph.tensors[t].shape[*axis]),
+        _ => 1,
+    };
+    terms as f64
 }
 
 /// The largest magnitude of what a node computes its result from: the factors of a product multiplied, else the largest of the
@@ -243,7 +279,7 @@ fn known(graph: &Graph, node: &Node, t: TensorId, [lo, hi]: [Array; 2], how: How
     let wide = lo.iter().zip(&hi).any(|(lo, hi)| hi - lo > 1);
     let apart = lo != hi;
     let of = |v| Array::int(tensor.dtype, &tensor.shape, v);
-    let how = How { computed: false, terms: 0.0, rough: false, blind: how.blind || wide };
+    let how = How { blind: how.blind || wide, ..How::default() };
     Known { lo: Cow::Owned(of(lo)), hi: apart.then(|| of(hi)), how }
 }
 

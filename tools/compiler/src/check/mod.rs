@@ -15,7 +15,7 @@ mod seen;
 mod steps;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use kinglet::session::ArenaView;
@@ -117,13 +117,19 @@ impl<'a> Recorder<'a> {
                 notes.compare(imported, t, &values[&t], &sights)?;
             }
         }
+        // Nodes of the file whose roundings a recurrence leaves out, and what it made of others beside them.
+        let left_out = self.compiled.graph.nodes.iter().filter(|n| n.roundings > 0);
+        let left_out: HashSet<&str> = left_out.flat_map(|n| &n.source).map(String::as_str).collect();
         for node in &imported.nodes {
             if node.outputs().all(|t| uses[t] == 0 && !seen.contains_key(&t)) {
                 continue;
             }
             let operands: Vec<Option<&Known<'_>>> =
                 node.inputs.iter().map(|t| t.and_then(|t| values.get(&t))).collect();
-            let results = evaluate(&mut graph, node, &operands);
+            let mut results = evaluate(&mut graph, node, &operands);
+            if node.source.iter().any(|name| left_out.contains(name.as_str())) {
+                results = results.into_iter().map(Known::loosened).collect();
+            }
             for (t, known) in node.outputs().zip(results) {
                 let known = match seen.remove(&t) {
                     None => known,

@@ -63,7 +63,7 @@ pub(super) fn count(compiled: &Compiled, compared: &HashMap<TensorId, usize>, mu
                 continue;
             }
             Some(Held::Undecided(n)) => {
-                format!("{n} elements depend on roundings inside that the run does not show")
+                format!("{n} elements depend on roundings inside that the run does not show, or leaves out")
             }
             None => "nothing that was compared depends on it".to_string(),
         };
