@@ -27,6 +27,7 @@ from graphs import CASES, Const, Graph, booleans, case, dtype_of, f32, i8, i64, 
 from graphs import several, u8
 from defaults import defaults
 from epilogues import epilogues
+from folding import folding
 from grids import constants_among_quantised, zero_points
 from loops import loops
 from scans_and_branches import branches, scans
@@ -826,6 +827,7 @@ SETS = {
     "versions": (versions,),
     "defaults": (defaults,),
     "epilogues": (epilogues,),
+    "folding": (folding,),
 }
 
 

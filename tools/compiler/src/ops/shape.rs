@@ -114,6 +114,9 @@ pub fn size(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Most elements of a range.
+const MOST_STEPS: i128 = 100_000_000;
+
 /// `Range`.
 pub fn range(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let mut bounds = Vec::new();
@@ -126,20 +129,26 @@ pub fn range(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         bounds.push(value);
     }
     let dtype = bounds[0].dtype;
-    let v: Vec<f64> = bounds.iter().map(|b| b.reals()[0]).collect();
-    let (start, limit, step) = (v[0], v[1], v[2]);
-    let n = ((limit - start) / step).ceil().max(0.0);
-    if !n.is_finite() || n > 1e8 {
-        return Err(Failure::malformed(format!("a range from {start} to {limit} by {step}")));
-    }
-    let n = n as usize;
+    let real = |i: usize| bounds[i].reals()[0];
+    let int = |i: usize| i128::from(bounds[i].ints()[0]);
+    // Of integers the extent is counted in integers: f64 does not hold those beyond 2⁵³.
+    let extent = match dtype {
+        DType::F32 => {
+            Some(((real(1) - real(0)) / real(2)).ceil().max(0.0)).filter(|n| n.is_finite()).map(|n| n as i128)
+        }
+        _ => (int(2) != 0).then(|| ((int(1) - int(0)) * int(2).signum() + int(2).abs() - 1) / int(2).abs()),
+    };
+    let extent = extent
+        .map(|n| n.max(0))
+        .filter(|&n| n <= MOST_STEPS)
+        .ok_or_else(|| Failure::malformed(format!("a range from {} to {} by {}", real(0), real(1), real(2))))?;
+    let n = extent as usize;
     c.reserve(n, dtype)?;
     let array = if dtype == DType::F32 {
-        let (start, step) = (start as f32, step as f32);
+        let (start, step) = (real(0) as f32, real(2) as f32);
         Array::f32(&[n], (0..n).map(|i| f64::from(start + i as f32 * step)).collect())
     } else {
-        let (start, step) = (bounds[0].ints()[0], bounds[2].ints()[0]);
-        Array::int(dtype, &[n], (0..n as i64).map(|i| start.wrapping_add(i.wrapping_mul(step))).collect())
+        Array::int(dtype, &[n], (0..extent).map(|i| (int(0) + i * int(2)) as i64).collect())
     };
     let y = c.add_constant(array);
     c.output(0, y);
