@@ -290,8 +290,10 @@ impl Lowerer<'_> {
             return Err(no_kernel(reason, "quantise input and output, or neither"));
         }
         let d = p.dims();
-        let reals = self.value(p.weights).expect("checked").reals();
-        let weight = |g: usize, o: usize, i: usize, tap: usize| reals[(p.at)(g, o, i, tap)] as f32;
+        // The largest tensor of a model is packed from its bytes: numbers of eight bytes would take more than the file.
+        let bytes = self.value(p.weights).expect("checked").to_bytes();
+        let floats = bytes.as_chunks().0;
+        let weight = |g: usize, o: usize, i: usize, tap: usize| f32::from_le_bytes(floats[(p.at)(g, o, i, tap)]);
         let values = if depthwise {
             taps_outside(d, weight)
         } else {
@@ -317,9 +319,11 @@ impl Lowerer<'_> {
         let w = &self.graph.tensors[p.weights];
         let quant = w.quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
         let zero = |c: usize| i64::from(quant.zero_points[if quant.zero_points.len() == 1 { 0 } else { c }]);
-        let ints = self.value(p.weights).expect("checked").ints();
+        let bytes = self.value(p.weights).expect("checked").to_bytes();
+        let signed = w.dtype == DType::I8;
+        let int = |at: usize| if signed { i64::from(bytes[at] as i8) } else { i64::from(bytes[at]) };
         // A weight less its zero point.
-        let weight = |g: usize, o: usize, i: usize, tap: usize| ints[(p.at)(g, o, i, tap)] - zero(g * d.group_out + o);
+        let weight = |g: usize, o: usize, i: usize, tap: usize| int((p.at)(g, o, i, tap)) - zero(g * d.group_out + o);
         let all = |holds: &dyn Fn(i64) -> bool| {
             let taps = |g, o| (0..d.group_in).flat_map(move |i| (0..d.taps).map(move |tap| (g, o, i, tap)));
             let channels = (0..d.groups).flat_map(|g| (0..d.group_out).map(move |o| (g, o)));
