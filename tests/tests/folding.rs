@@ -187,3 +187,57 @@ fn plans_hold_what_repeats_once() {
     let model = b.node("InstanceNormalization", "x s b", "y", &[]).outputs("y").build();
     assert!(size(&model) < 3000, "{}", size(&model));
 }
+
+/// Files of which the weights alone are quantised: products of floats read bytes, to the same numbers.
+#[test]
+fn weights_of_bytes_stay_bytes_for_float_products() {
+    let mut random = Random::new(11);
+    // Operator, shape of the input, shape of the weights, axis of output channels, groups.
+    type Case = (&'static str, &'static [i64], &'static [i64], usize, i64);
+    let cases: [Case; 6] = [
+        ("Conv", &[1, 16, 9, 9], &[24, 16, 3, 3], 0, 1),
+        ("Conv", &[1, 16, 9, 9], &[32, 8, 3, 3], 0, 2),
+        ("Conv", &[1, 40, 9, 9], &[40, 1, 5, 5], 0, 40),
+        ("ConvTranspose", &[1, 16, 5, 5], &[16, 24, 3, 3], 1, 1),
+        ("MatMul", &[3, 70], &[70, 90], 1, 1),
+        ("MatMul", &[2, 3, 70], &[70, 91], 1, 1),
+    ];
+    for (op, x, w, axis, groups) in cases {
+        for (unsigned, along) in [(false, false), (false, true), (true, true)] {
+            let n: i64 = w.iter().product();
+            let channels = w[axis] as usize;
+            // An unsigned weight within 127 of its zero point is a byte less this point.
+            let values: Vec<i64> =
+                (0..n).map(|_| random.below(250) as i64 - 125 + if unsigned { 128 } else { 0 }).collect();
+            let scales: Vec<f32> = (0..if along { channels } else { 1 }).map(|k| 0.003 + k as f32 / 9000.0).collect();
+            let dtype = if unsigned { DataType::Uint8 } else { DataType::Int8 };
+            let zeros = vec![if unsigned { 128 } else { 0 }; scales.len()];
+            let zero_dims: Vec<i64> = if along { vec![channels as i64] } else { vec![] };
+            let model = |axis: usize| {
+                let mut b = Builder::default();
+                b.input("x", DataType::Float, x).constant(ints("w", dtype, w, &values)).constant(reals("s", &scales));
+                b.constant(ints("z", dtype, &zero_dims, &zeros));
+                b.node("DequantizeLinear", "w s z", "wd", &[("axis", Value::I(axis as i64))]);
+                let attributes = [("group", Value::I(groups))];
+                b.node(op, "x wd", "p", if op == "MatMul" { &[] } else { &attributes });
+                b.node("Relu", "p", "y", &[]).outputs("y").build()
+            };
+            let model = model(axis);
+            let graph = import(&model.to_bytes(), None, &Options::default()).unwrap();
+            let shape: Vec<usize> = x.iter().map(|&d| d as usize).collect();
+            let input = random.array(kinglet::DType::F32, &shape);
+            let want = kinglet_compiler::eval::run(&graph, std::slice::from_ref(&input)).unwrap().remove(0);
+            let c = compiled(&model).unwrap();
+            let got = &run(&c.kgl, &BTreeMap::from([("x".to_string(), input)]))["y"];
+            let (worst, magnitude) = kinglet_tests::difference(got, &want);
+            assert!(worst <= 1e-6 * magnitude, "{op} {w:?}: {worst} of {magnitude}");
+            let room = c.report.weights_bytes as i64 - 12 * channels as i64 - 1200;
+            // Channels are packed by eight.
+            assert!(
+                room <= n / w[axis] * (w[axis] + 7),
+                "{op} {w:?}: {} bytes for {n} weights",
+                c.report.weights_bytes
+            );
+        }
+    }
+}

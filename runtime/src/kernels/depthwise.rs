@@ -55,7 +55,9 @@ impl Params for DepthwiseConv {
         c.size(&x, &[self.batch, in_h, in_w, ch])?;
         self.epilogue.verify(c, ch, &[self.batch, out_h, out_w, ch])?;
         let float = x.dtype == DType::F32;
-        c.constant(WEIGHTS, if float { DType::F32 } else { DType::I8 }, &[self.kernel[0], self.kernel[1], ch])?;
+        let weights = c.input(WEIGHTS)?.dtype;
+        ensure(weights == DType::I8 || (float && weights == DType::F32), Fault::DType)?;
+        c.constant(WEIGHTS, weights, &[self.kernel[0], self.kernel[1], ch])?;
         if !float && c.optional(ZEROS).is_some() {
             c.constant(ZEROS, DType::I16, &[ch])?;
         }
@@ -70,12 +72,12 @@ impl Params for DepthwiseConv {
     fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
         let mut finish = self.epilogue.of(o, self.channels as usize);
         if o.input(0).dtype == DType::F32 {
-            let tap = |_: usize, acc: &mut [f32], x: &[f32], w: &[f32]| {
-                for (a, (x, w)) in acc.iter_mut().zip(x.iter().zip(w)) {
-                    *a += x * w;
-                }
-            };
-            drive::<f32, f32, f32>(self, o, rows, tap, |at, c, sums| finish.float(at, c, sums));
+            let store = |at: usize, c: usize, sums: &mut [f32]| finish.float(at, c, sums);
+            if o.input(WEIGHTS).dtype == DType::I8 {
+                drive::<f32, i8, f32>(self, o, rows, tap_float, store);
+            } else {
+                drive::<f32, f32, f32>(self, o, rows, tap_float, store);
+            }
         } else {
             drive_int(self, o, rows, |at, c, sums| finish.int(at, c, sums));
         }
@@ -91,6 +93,15 @@ fn drive_int(p: &DepthwiseConv, o: &Operands<'_>, rows: Range<usize>, store: imp
         (false, true) => drive::<i8, i8, i32>(p, o, rows, tap_int(zx), store),
         (true, false) => drive::<u8, i8, i32>(p, o, rows, tap_int_with(zx, zeros), store),
         (false, false) => drive::<i8, i8, i32>(p, o, rows, tap_int_with(zx, zeros), store),
+    }
+}
+
+/// A tap of f32 inputs.
+#[inline(always)]
+fn tap_float<W: Element + Into<f32>>(_: usize, acc: &mut [f32], x: &[f32], w: &[W]) {
+    for (a, (x, &w)) in acc.iter_mut().zip(x.iter().zip(w)) {
+        let w: f32 = w.into();
+        *a += x * w;
     }
 }
 

@@ -270,6 +270,39 @@ impl Arithmetic for Float {
     }
 }
 
+/// Products of floats with weights of bytes, as [`Float`]; the scales of the weights come after the sums.
+pub(super) struct Bytes;
+
+impl Arithmetic for Bytes {
+    type Weight = i8;
+    type Input = f32;
+    type Sum = f32;
+
+    #[inline(always)]
+    fn block<const M: usize>(acc: &mut [[f32; NR]; M], x: [&[f32]; M], weights: &[i8], k0: usize, _total: usize) {
+        let k = x[0].len();
+        let x = x.map(|x| &x[..k]);
+        let mut a = *acc;
+        for (i, w) in weights[k0 * NR..][..k * NR].chunks_exact(NR).enumerate() {
+            let w: [f32; NR] = core::array::from_fn(|n| f32::from(w[n]));
+            for m in 0..M {
+                for n in 0..NR {
+                    a[m][n] += x[m][i] * w[n];
+                }
+            }
+        }
+        *acc = a;
+    }
+
+    fn sum(_: &[f32]) -> f32 {
+        0.0
+    }
+
+    fn add(a: f32, _: f32) -> f32 {
+        a
+    }
+}
+
 /// Products in integers. Where sums are long, the weights of one channel lie side by side, and a few sums run together along
 /// them; where they are short, the ends of such runs would cost more than the runs, and channels lie side by side.
 pub(super) struct Int;

@@ -18,7 +18,7 @@ use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
 use crate::rows::Operands;
-use driver::{Float, Int, NR, drive};
+use driver::{Bytes, Float, Int, NR, drive};
 
 /// Operand of the pixel that stands for what lies outside the input.
 const PADDING: usize = 7;
@@ -28,14 +28,13 @@ const ZEROS: usize = 8;
 record! {
     /// Parameters of a convolution.
     ///
-    /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32, i8, u8), 1 packed weights (f32 or i8), 2 to 6 those of the
-    /// [`Epilogue`], 7 padding pixel `[in_c]` of x's type (zero points for integers), 8 zero points `zw [out_c]` i16 of the
+    /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32, i8, u8), 1 packed weights (f32 or i8, of f32
+    /// inputs too), 2 to 6 those of the [`Epilogue`], 7 padding pixel `[in_c]` of x's type (zero points for integers), 8 zero points `zw [out_c]` i16 of the
     /// weights as packed (optional, integers only; 0 if absent). Output: `[batch, out_h, out_w, out_c]`. Rows:
     /// `batch · out_h`.
     ///
     /// Weights are packed by blocks of 8 output channels, zero where a block goes beyond its group's channels. With
-    /// `k = (tap (ky, kx), input channel)`: floats, and integers with fewer than 48 `k`, as `[group][block][k][8]`, other
-    /// integers as `[group][block][8][k]`.
+    /// `k = (tap (ky, kx), input channel)`: those of f32 inputs, and of integers with fewer than 48 `k`, as `[group][block][k][8]`, others as `[group][block][8][k]`.
     ///
     /// The sum is `Σ x·w`, for integers `Σ x·(w − zw)`; the bias of integers includes `−zx·Σ(w − zw)`.
     pub struct Conv {
@@ -119,7 +118,9 @@ impl Params for Conv {
         let float = x.dtype == DType::F32;
         let per_block = [self.kernel[0], self.kernel[1], in_c / self.groups, self.block];
         let blocks = [self.groups, (out_c / self.groups).div_ceil(self.block), product(&per_block)? as u32];
-        c.constant(WEIGHTS, if float { DType::F32 } else { DType::I8 }, &blocks)?;
+        let weights = c.input(WEIGHTS)?.dtype;
+        ensure(weights == DType::I8 || (float && weights == DType::F32), Fault::DType)?;
+        c.constant(WEIGHTS, weights, &blocks)?;
         if !float {
             if c.optional(ZEROS).is_some() {
                 c.constant(ZEROS, DType::I16, &[out_c])?;
@@ -137,7 +138,12 @@ impl Params for Conv {
         let mut finish = self.epilogue.of(o, self.output[2] as usize);
         let x = o.input(0).dtype;
         if x == DType::F32 {
-            drive::<f32, Float>(self, o, rows, |at, c, sums, _| finish.float(at, c, sums));
+            let store = |at: usize, c: usize, sums: &mut [f32], _| finish.float(at, c, sums);
+            if o.input(WEIGHTS).dtype == DType::I8 {
+                drive::<f32, Bytes>(self, o, rows, store);
+            } else {
+                drive::<f32, Float>(self, o, rows, store);
+            }
             return;
         }
         let zeros = o.constant::<i16>(ZEROS);

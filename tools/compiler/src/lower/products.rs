@@ -139,7 +139,7 @@ impl Lowerer<'_> {
         let (sa, sb) = (self.shape(a).to_vec(), self.shape(b).to_vec());
         let bias = node.inputs.get(2).copied().flatten();
         let bare = bias.is_none() && *post == Post::default();
-        if let Some(table) = bare.then(|| self.tied(b, *transpose_b)).flatten() {
+        if let Some(table) = bare.then(|| self.tied(a, b, *transpose_b)).flatten() {
             return self.dynamic(node, None, table);
         }
         if self.value(b).is_some() && sb.len() == 2 && !transpose_a {
@@ -173,8 +173,10 @@ impl Lowerer<'_> {
 
     /// A constant matrix that is also a table of look-ups (an embedding tied to the head of its model), as the table has it:
     /// packed for the product it would be stored twice.
-    fn tied(&mut self, b: TensorId, transposed: bool) -> Option<Right> {
+    fn tied(&mut self, a: TensorId, b: TensorId, transposed: bool) -> Option<Right> {
         let value = self.value(b).filter(|v| v.shape.len() == 2 && !self.tables.is_empty())?;
+        let same_sort = self.graph.tensors[a].quant.is_some() == self.graph.tensors[b].quant.is_some();
+        let value = Some(value).filter(|_| same_sort)?;
         let (n, k) = if transposed { (value.shape[0], value.shape[1]) } else { (value.shape[1], value.shape[0]) };
         let (size, bytes) = (value.dtype.size(), value.to_bytes());
         let turned = |bytes: &[u8]| -> Vec<u8> {
@@ -279,6 +281,7 @@ impl Lowerer<'_> {
         }
         match self.single_quant(p.x) {
             Some(x) => self.int_constants(node, p, depthwise, x),
+            None if self.graph.tensors[p.weights].quant.is_some() => self.byte_constants(node, p, depthwise),
             None => self.float_constants(node, p, depthwise),
         }
     }
@@ -299,13 +302,43 @@ impl Lowerer<'_> {
         } else {
             blocks(d, self.target.conv_block(), Order::ChannelsInside, weight)
         };
+        let (weights, bias) = (self.constant_f32(&values), self.float_bias(p));
+        let ending = ending(self.graph, node, p.post, None, p.output[2])?;
+        Ok(Constants { weights, bias, multipliers: None, weight_zeros: None, ending })
+    }
+
+    /// Of a product of floats with weights of bytes.
+    fn byte_constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
+        let (d, out_c) = (p.dims(), p.output[2]);
+        let w = &self.graph.tensors[p.weights];
+        let quant = w.quant.as_ref().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
+        let of = |c: usize| if quant.scales.len() == 1 { 0 } else { c };
+        let (bytes, signed) = (self.value(p.weights).expect("checked").to_bytes(), w.dtype == DType::I8);
+        let int = |at: usize| if signed { i32::from(bytes[at] as i8) } else { i32::from(bytes[at]) };
+        // The pass that left the weights quantised has seen that these are bytes.
+        let stored = |g: usize, o: usize, i: usize, tap: usize| {
+            (int((p.at)(g, o, i, tap)) - quant.zero_points[of(g * d.group_out + o)]) as i8 as u8
+        };
+        let values = if depthwise {
+            taps_outside(d, stored)
+        } else {
+            blocks(d, self.target.conv_block(), Order::ChannelsInside, stored)
+        };
+        let scales: Vec<f32> = (0..out_c).map(|c| quant.scales[of(c)]).collect();
+        let len = values.len();
+        let weights = self.constant(DType::I8, &[len], values);
+        let bias = self.float_bias(p);
+        let multipliers = Some(self.constant_f32(&scales));
+        let ending = ending(self.graph, node, p.post, None, out_c)?;
+        Ok(Constants { weights, bias, multipliers, weight_zeros: None, ending })
+    }
+
+    fn float_bias(&mut self, p: &Product<'_>) -> PlanTensorId {
         let bias: Vec<f32> = match p.bias.and_then(|b| self.value(b)) {
             Some(v) => v.reals().iter().map(|&v| v as f32).collect(),
             None => vec![0.0; p.output[2]],
         };
-        let (weights, bias) = (self.constant_f32(&values), self.constant_f32(&bias));
-        let ending = ending(self.graph, node, p.post, None, p.output[2])?;
-        Ok(Constants { weights, bias, multipliers: None, weight_zeros: None, ending })
+        self.constant_f32(&bias)
     }
 
     fn int_constants(

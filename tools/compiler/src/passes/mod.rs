@@ -16,6 +16,7 @@ mod scale;
 mod shrink;
 mod split;
 mod util;
+mod weights;
 
 use crate::graph::{Graph, Op};
 use crate::{Error, Options};
@@ -39,6 +40,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("merge biases", bias::merge),
     ("look up bytes", lookup::look_up_bytes),
     ("absorb quantisation", quant::absorb),
+    ("read weights of bytes", weights::read_bytes),
     ("fold dequantised constants", cleanup::fold_all),
     ("recognise quantised normalisations", norm::recognise),
     ("fold scales", scale::fold),
