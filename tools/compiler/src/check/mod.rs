@@ -8,7 +8,7 @@
 //! no more than f32 arithmetic explains.
 //!
 //! If every comparison holds, every output is, by induction over the imported nodes, what the file says but for roundings.
-//! That does not depend on which tensors were taken for each other; see [`seen`].
+//! That does not depend on which tensors were taken for each other; see `seen.rs`.
 
 mod bounds;
 mod seen;

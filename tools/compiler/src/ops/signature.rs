@@ -72,8 +72,8 @@ impl Signature {
     /// types it wants. `operand` says what an input is.
     ///
     /// # Errors
-    /// [`Failure::Unsupported`] if the operator set is older than what is known of the operator, otherwise
-    /// [`Failure::Malformed`].
+    /// `Failure::Unsupported` if the operator set is older than what is known of the operator, otherwise
+    /// `Failure::Malformed`.
     pub fn check(&self, node: &NodeProto, opset: i64, operand: impl FnMut(&str) -> Operand) -> Result<(), Failure> {
         if opset == 0 {
             return Err(Failure::malformed(format!("the model imports no operator set of `{}`", node.domain)));
