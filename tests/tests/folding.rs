@@ -213,22 +213,38 @@ fn weights_of_bytes_stay_bytes_for_float_products() {
             let dtype = if unsigned { DataType::Uint8 } else { DataType::Int8 };
             let zeros = vec![if unsigned { 128 } else { 0 }; scales.len()];
             let zero_dims: Vec<i64> = if along { vec![channels as i64] } else { vec![] };
-            let model = |axis: usize| {
+            let model = |bytes: bool| {
                 let mut b = Builder::default();
-                b.input("x", DataType::Float, x).constant(ints("w", dtype, w, &values)).constant(reals("s", &scales));
-                b.constant(ints("z", dtype, &zero_dims, &zeros));
-                b.node("DequantizeLinear", "w s z", "wd", &[("axis", Value::I(axis as i64))]);
+                b.input("x", DataType::Float, x);
+                if bytes {
+                    b.constant(ints("w", dtype, w, &values)).constant(reals("s", &scales));
+                    b.constant(ints("z", dtype, &zero_dims, &zeros));
+                    b.node("DequantizeLinear", "w s z", "wd", &[("axis", Value::I(axis as i64))]);
+                } else {
+                    let run: i64 = w[axis + 1..].iter().product();
+                    let real = |(i, &v): (usize, &i64)| {
+                        let scale = scales[i / run as usize % channels % scales.len()];
+                        (v - zeros[0]) as f32 * scale
+                    };
+                    b.constant(TensorProto {
+                        float_data: values.iter().enumerate().map(real).collect(),
+                        ..floats("wd", w)
+                    });
+                }
                 let attributes = [("group", Value::I(groups))];
                 b.node(op, "x wd", "p", if op == "MatMul" { &[] } else { &attributes });
                 b.node("Relu", "p", "y", &[]).outputs("y").build()
             };
-            let model = model(axis);
+            let (model, dequantized) = (model(true), model(false));
             let graph = import(&model.to_bytes(), None, &Options::default()).unwrap();
             let shape: Vec<usize> = x.iter().map(|&d| d as usize).collect();
             let input = random.array(kinglet::DType::F32, &shape);
             let want = kinglet_compiler::eval::run(&graph, std::slice::from_ref(&input)).unwrap().remove(0);
             let c = compiled(&model).unwrap();
-            let got = &run(&c.kgl, &BTreeMap::from([("x".to_string(), input)]))["y"];
+            let given = BTreeMap::from([("x".to_string(), input)]);
+            let got = &run(&c.kgl, &given)["y"];
+            let same = &run(&compiled(&dequantized).unwrap().kgl, &given)["y"];
+            assert!(got.to_bytes() == same.to_bytes(), "{op} {w:?}: other bits than with dequantised weights");
             let (worst, magnitude) = kinglet_tests::difference(got, &want);
             assert!(worst <= 1e-6 * magnitude, "{op} {w:?}: {worst} of {magnitude}");
             let room = c.report.weights_bytes as i64 - 12 * channels as i64 - 1200;
@@ -240,4 +256,55 @@ fn weights_of_bytes_stay_bytes_for_float_products() {
             );
         }
     }
+}
+
+/// Sums of scaled weights are finite where sums of their integers would not be.
+#[test]
+fn float_products_with_bytes_overflow_no_sooner_than_others() {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[1, 4]).constant(ints("w", DataType::Int8, &[4, 3], &[120; 12]));
+    b.constant(reals("s", &[0.001])).node("DequantizeLinear", "w s", "wd", &[]).node("MatMul", "x wd", "y", &[]);
+    let c = compiled(&b.outputs("y").build()).unwrap();
+    let x = Array::f32(&[1, 4], vec![f64::from(f32::MIN), 3e37, 0.0, 1.0]);
+    let y = run(&c.kgl, &BTreeMap::from([("x".to_string(), x)]))["y"].reals().into_owned();
+    assert!(y.iter().all(|y| (-3.8e37..-3.7e37).contains(y)), "{y:?}");
+}
+
+/// A recurrence written out reads one matrix in every frame: it is packed once, and costs the budget once.
+#[test]
+fn weights_shared_by_many_products_are_packed_once() {
+    let mut b = Builder::default();
+    b.input("h", DataType::Float, &[1, 512]).constant(floats("w", &[512, 512]));
+    let mut h = "h".to_string();
+    for t in 0..1000 {
+        b.node("MatMul", &format!("{h} w"), &format!("p{t}"), &[]).node(
+            "Tanh",
+            &format!("p{t}"),
+            &format!("h{t}"),
+            &[],
+        );
+        h = format!("h{t}");
+    }
+    let c = compiled(&b.outputs(&h).build()).unwrap();
+    assert!(c.report.budget_spent < 0.05 && c.report.weights_bytes < 1_100_000, "{:?}", c.report.budget_spent);
+}
+
+/// A head that is tied to its embedding and has a scale for each row is no product of two computed tensors.
+#[test]
+fn a_tied_head_with_scales_by_row_is_packed() {
+    let mut b = Builder::default();
+    let table: Vec<i64> = (0..16 * 8).map(|i| i * 37 % 255 - 127).collect();
+    let scales: Vec<f32> = (0..16).map(|k| 0.004 + k as f32 / 7000.0).collect();
+    b.input("i", DataType::Int64, &[2]).constant(ints("w", DataType::Int8, &[16, 8], &table));
+    b.constant(reals("s", &scales)).constant(reals("sx", &[0.0113])).constant(ints("z", DataType::Int8, &[], &[5]));
+    b.node("DequantizeLinear", "w s", "wd", &[("axis", Value::I(0))]).node("Gather", "wd i", "g", &[]);
+    b.node("QuantizeLinear", "g sx z", "q", &[]).node("DequantizeLinear", "q sx z", "x", &[]);
+    b.node("Gemm", "x wd", "p", &[("transB", Value::I(1))]).node("QuantizeLinear", "p sx z", "y", &[]);
+    let model = b.outputs("y").build();
+    let graph = import(&model.to_bytes(), None, &Options::default()).unwrap();
+    let index = Array::i64s(&[3, 12]);
+    let want = kinglet_compiler::eval::run(&graph, std::slice::from_ref(&index)).unwrap().remove(0);
+    let got = &run(&compiled(&model).unwrap().kgl, &BTreeMap::from([("i".to_string(), index)]))["y"];
+    // Nothing lies next to a tie.
+    assert_eq!(*got, want);
 }

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
-use super::epilogue::{Epilogue, RESIDUAL, WEIGHTS};
+use super::epilogue::{Epilogue, MULTIPLIERS, RESIDUAL, WEIGHTS};
 use super::window::{source, window_fits};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
@@ -23,7 +23,7 @@ record! {
     /// the [`Epilogue`](super::Epilogue), 7 zero points `zw [c]` i16 of the weights as packed (optional, integers only; 0 if
     /// absent). Output: `[batch, out_h, out_w, c]`. Rows: `batch · out_h`.
     ///
-    /// The sum is `Σ x·w`, for integers `Σ (x − zx)·(w − zw)` with `w − zw` modulo 2¹⁶. Taps outside the input add nothing.
+    /// The sum is `Σ x·w`, with weights of bytes `Σ x·(m·w)`, for integers `Σ (x − zx)·(w − zw)` with `w − zw` modulo 2¹⁶. Taps outside the input add nothing.
     pub struct DepthwiseConv {
         /// Pictures.
         pub batch: u32,
@@ -74,7 +74,7 @@ impl Params for DepthwiseConv {
         if o.input(0).dtype == DType::F32 {
             let store = |at: usize, c: usize, sums: &mut [f32]| finish.float(at, c, sums);
             if o.input(WEIGHTS).dtype == DType::I8 {
-                drive::<f32, i8, f32>(self, o, rows, tap_float, store);
+                drive::<f32, i8, f32>(self, o, rows, tap_bytes(o.constant(MULTIPLIERS)), store);
             } else {
                 drive::<f32, f32, f32>(self, o, rows, tap_float, store);
             }
@@ -96,12 +96,21 @@ fn drive_int(p: &DepthwiseConv, o: &Operands<'_>, rows: Range<usize>, store: imp
     }
 }
 
-/// A tap of f32 inputs.
+/// A tap of floats.
 #[inline(always)]
-fn tap_float<W: Element + Into<f32>>(_: usize, acc: &mut [f32], x: &[f32], w: &[W]) {
-    for (a, (x, &w)) in acc.iter_mut().zip(x.iter().zip(w)) {
-        let w: f32 = w.into();
+fn tap_float(_: usize, acc: &mut [f32], x: &[f32], w: &[f32]) {
+    for (a, (x, w)) in acc.iter_mut().zip(x.iter().zip(w)) {
         *a += x * w;
+    }
+}
+
+/// A tap of floats with weights of bytes, whose scales by channel are `scales`.
+#[inline(always)]
+fn tap_bytes(scales: &[f32]) -> impl Fn(usize, &mut [f32], &[f32], &[i8]) {
+    move |c0, acc, x, w| {
+        for ((a, scale), (x, &w)) in acc.iter_mut().zip(&scales[c0..]).zip(x.iter().zip(w)) {
+            *a += x * (f32::from(w) * scale);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{DType, quant};
 /// Operands of every convolution.
 pub(super) const WEIGHTS: usize = 1;
 const BIAS: usize = 2;
-const MULTIPLIERS: usize = 3;
+pub(super) const MULTIPLIERS: usize = 3;
 pub(super) const RESIDUAL: usize = 4;
 const TABLE: usize = 5;
 const CHANNELS: usize = 6;
@@ -76,12 +76,12 @@ impl Record for Stage {
 }
 
 record! {
-    /// The end of a convolution. Floats begin with `v = sum + bias`, those with weights of bytes with `v = sum·m + bias`, integers with `v = f32(sum + bias)·m`. Integers that are
+    /// The end of a convolution. Floats begin with `v = sum + bias`, integers with `v = f32(sum + bias)·m`. Integers that are
     /// rounded begin with `q = clamp(round(f32(sum + bias)·m) + mid_zero, q_lo, q_hi)`; without stages `q` is the result, or
     /// its entry in the table; otherwise `v = (q − mid_zero)·mid_scale`. Then `v` goes through the stages in f32, and is
     /// quantised if the output is.
     ///
-    /// Its operands: 2 bias `[channels]` (f32, or i32 for integers), 3 multipliers `m [channels]` f32 (weights of bytes only), 4
+    /// Its operands: 2 bias `[channels]` (f32, or i32 for integers), 3 multipliers `m [channels]` f32 (weights of bytes only; of f32 inputs the scales of the weights), 4
     /// residual of the output's shape (where a stage reads it; f32 or quantised), 5 table `[256]` u8 (optional, rounded without
     /// stages only), 6 constants of the channels, f32, a row `[channels]` for each stage that takes one.
     pub struct Epilogue {
@@ -195,11 +195,6 @@ impl Finish<'_> {
     /// Finishes float sums of the channels from `channel` on, and stores them from element `at` on.
     #[inline(always)]
     pub(super) fn float(&mut self, at: usize, channel: usize, sums: &mut [f32]) {
-        if !self.multipliers.is_empty() {
-            for (s, m) in sums.iter_mut().zip(&self.multipliers[channel..]) {
-                *s *= m;
-            }
-        }
         for (s, b) in sums.iter_mut().zip(&self.bias_f32[channel..]) {
             *s += b;
         }

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::super::epilogue::WEIGHTS;
+use super::super::epilogue::{MULTIPLIERS, WEIGHTS};
 use super::super::window::source;
 use super::{Conv, PADDING};
 use crate::Element;
@@ -27,12 +27,15 @@ pub(super) trait Arithmetic {
     type Input: Element;
     /// Sums.
     type Sum: Copy + Default;
+    /// Whether weights are multiplied by the scale of their channel before anything else.
+    const SCALED: bool = false;
     /// Adds the products of `M` pixels (`k` inputs each) with one block of weights, of which inputs `k0 ..` are meant out of
-    /// `total`.
+    /// `total`. `scales` are those of the block's channels, if the weights are [`Arithmetic::SCALED`].
     fn block<const M: usize>(
         acc: &mut [[Self::Sum; NR]; M],
         x: [&[Self::Input]; M],
         weights: &[Self::Weight],
+        scales: &[f32; NR],
         k0: usize,
         total: usize,
     );
@@ -145,6 +148,7 @@ fn tile<X, T, const M: usize>(
     let x: Rows<'_> = o.input(0).rows((p.batch * in_h) as usize, (in_w * in_c) as usize);
     let weights = o.constant::<T::Weight>(WEIGHTS);
     let padding = o.constant::<X>(PADDING);
+    let multipliers: &[f32] = if T::SCALED { o.constant(MULTIPLIERS) } else { &[] };
     let total = p.taps() * p.group_in();
     let (group_out, blocks) = (p.group_out(), p.blocks());
     let windows: [Window; M] = core::array::from_fn(|_| place.next(p));
@@ -163,7 +167,13 @@ fn tile<X, T, const M: usize>(
                 let inputs: [&[T::Input]; M] = core::array::from_fn(|m| &gathered[m][..k]);
                 for (b, acc) in acc[..count].iter_mut().enumerate() {
                     let at = (g * blocks + first + b) * total * NR;
-                    T::block(acc, inputs, &weights[at..][..total * NR], k0, total);
+                    let mut scales = [0.0; NR];
+                    if T::SCALED {
+                        let within = (first + b) * NR;
+                        let of = &multipliers[g * group_out + within..][..NR.min(group_out - within)];
+                        scales[..of.len()].copy_from_slice(of);
+                    }
+                    T::block(acc, inputs, &weights[at..][..total * NR], &scales, k0, total);
                 }
             }
             for (b, acc) in acc[..count].iter_mut().enumerate() {
@@ -247,7 +257,14 @@ impl Arithmetic for Float {
     type Sum = f32;
 
     #[inline(always)]
-    fn block<const M: usize>(acc: &mut [[f32; NR]; M], x: [&[f32]; M], weights: &[f32], k0: usize, _total: usize) {
+    fn block<const M: usize>(
+        acc: &mut [[f32; NR]; M],
+        x: [&[f32]; M],
+        weights: &[f32],
+        _scales: &[f32; NR],
+        k0: usize,
+        _total: usize,
+    ) {
         let k = x[0].len();
         let x = x.map(|x| &x[..k]);
         let mut a = *acc;
@@ -270,21 +287,30 @@ impl Arithmetic for Float {
     }
 }
 
-/// Products of floats with weights of bytes, as [`Float`]; the scales of the weights come after the sums.
+/// Products of floats with weights of bytes: those of [`Float`] with the dequantised weights, to the bit. (To scale the sums
+/// instead would be one multiplication a channel, and overflow where the scaled weights do not.)
 pub(super) struct Bytes;
 
 impl Arithmetic for Bytes {
     type Weight = i8;
     type Input = f32;
     type Sum = f32;
+    const SCALED: bool = true;
 
     #[inline(always)]
-    fn block<const M: usize>(acc: &mut [[f32; NR]; M], x: [&[f32]; M], weights: &[i8], k0: usize, _total: usize) {
+    fn block<const M: usize>(
+        acc: &mut [[f32; NR]; M],
+        x: [&[f32]; M],
+        weights: &[i8],
+        scales: &[f32; NR],
+        k0: usize,
+        _total: usize,
+    ) {
         let k = x[0].len();
         let x = x.map(|x| &x[..k]);
         let mut a = *acc;
         for (i, w) in weights[k0 * NR..][..k * NR].chunks_exact(NR).enumerate() {
-            let w: [f32; NR] = core::array::from_fn(|n| f32::from(w[n]));
+            let w: [f32; NR] = core::array::from_fn(|n| f32::from(w[n]) * scales[n]);
             for m in 0..M {
                 for n in 0..NR {
                     a[m][n] += x[m][i] * w[n];
@@ -313,7 +339,14 @@ impl Arithmetic for Int {
     type Sum = i32;
 
     #[inline(always)]
-    fn block<const M: usize>(acc: &mut [[i32; NR]; M], x: [&[i16]; M], weights: &[i8], k0: usize, total: usize) {
+    fn block<const M: usize>(
+        acc: &mut [[i32; NR]; M],
+        x: [&[i16]; M],
+        weights: &[i8],
+        _scales: &[f32; NR],
+        k0: usize,
+        total: usize,
+    ) {
         let k = x[0].len();
         let x = x.map(|x| &x[..k]);
         if total < SHORT {

@@ -36,7 +36,7 @@ record! {
     /// Weights are packed by blocks of 8 output channels, zero where a block goes beyond its group's channels. With
     /// `k = (tap (ky, kx), input channel)`: those of f32 inputs, and of integers with fewer than 48 `k`, as `[group][block][k][8]`, others as `[group][block][8][k]`.
     ///
-    /// The sum is `Σ x·w`, for integers `Σ x·(w − zw)`; the bias of integers includes `−zx·Σ(w − zw)`.
+    /// The sum is `Σ x·w`, with weights of bytes `Σ x·(m·w)`, for integers `Σ x·(w − zw)`; the bias of integers includes `−zx·Σ(w − zw)`.
     pub struct Conv {
         /// Pictures.
         pub batch: u32,

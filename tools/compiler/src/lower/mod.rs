@@ -169,8 +169,12 @@ pub(crate) struct Lowerer<'a> {
     unsupported: Vec<Unsupported>,
     /// Where constants are, by a hash of their content, so that equal ones are stored once.
     packed: HashMap<u64, Vec<usize>>,
-    /// Hashes of the constants that are tables of look-ups.
-    tables: HashSet<u64>,
+    /// Hashes of the constants that are tables of look-ups, by their bytes.
+    tables: HashMap<usize, HashSet<u64>>,
+    /// Right sides of products that are no tables.
+    apart: HashSet<TensorId>,
+    /// Weights that were packed.
+    products: HashMap<products::PackKey, products::Packed>,
 }
 
 /// What a step needs besides kind, parameters and operands.
@@ -192,10 +196,18 @@ impl Extra {
 
 impl<'a> Lowerer<'a> {
     fn new(graph: &'a Graph, target: Target) -> Self {
-        let tables = graph.nodes.iter().filter(|n| matches!(n.op, Op::Gather { .. })).filter_map(|n| n.inputs[0]);
-        let hash = |t: TensorId| Some(kinglet::format::checksum(&graph.value(t)?.to_bytes(), 0));
+        let looked_up = graph.nodes.iter().filter(|n| matches!(n.op, Op::Gather { .. })).filter_map(|n| n.inputs[0]);
+        let mut tables: HashMap<usize, HashSet<u64>> = HashMap::new();
+        for t in looked_up.collect::<HashSet<TensorId>>() {
+            if let Some(value) = graph.value(t) {
+                let bytes = value.to_bytes();
+                tables.entry(bytes.len()).or_default().insert(kinglet::format::checksum(&bytes, 0));
+            }
+        }
         Lowerer {
-            tables: tables.filter_map(hash).collect(),
+            tables,
+            apart: HashSet::new(),
+            products: HashMap::new(),
             graph,
             target,
             out: Lowered::default(),

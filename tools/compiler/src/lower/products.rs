@@ -1,5 +1,7 @@
 //! Convolutions and matrix products.
 
+use std::rc::Rc;
+
 use kinglet::format::words::Record;
 use kinglet::kernels::{Conv, DepthwiseConv, MatMul};
 use kinglet::{DType, StepKind};
@@ -42,6 +44,19 @@ impl Product<'_> {
 
 /// Operations that it takes to pack a weight.
 const PACKING: u64 = 16;
+
+/// Weights of a product as they are stored.
+#[derive(Clone)]
+pub(super) struct Packed {
+    weights: PlanTensorId,
+    /// Zero points by channel, if they are not all 0.
+    zeros: Option<PlanTensorId>,
+    /// The sum of each channel's integers less its zero point.
+    sums: Rc<[i64]>,
+}
+
+/// What tells packed weights apart: the constant, how it is read, and the dimensions.
+pub(super) type PackKey = [usize; 8];
 
 /// The right side of a matrix product as the step reads it.
 struct Right {
@@ -174,9 +189,16 @@ impl Lowerer<'_> {
     /// A constant matrix that is also a table of look-ups (an embedding tied to the head of its model), as the table has it:
     /// packed for the product it would be stored twice.
     fn tied(&mut self, a: TensorId, b: TensorId, transposed: bool) -> Option<Right> {
-        let value = self.value(b).filter(|v| v.shape.len() == 2 && !self.tables.is_empty())?;
-        let same_sort = self.graph.tensors[a].quant.is_some() == self.graph.tensors[b].quant.is_some();
-        let value = Some(value).filter(|_| same_sort)?;
+        let value = self.value(b).filter(|v| v.shape.len() == 2)?;
+        let tables = self.tables.get(&(value.len() * value.dtype.size()))?;
+        // The step that reads it knows one scale, and none with floats on the other side.
+        let quants = [a, b].map(|t| self.graph.tensors[t].quant.as_ref());
+        if quants[0].is_some() != quants[1].is_some() || quants[1].is_some_and(|q| q.single().is_none()) {
+            return None;
+        }
+        if self.apart.contains(&b) {
+            return None;
+        }
         let (n, k) = if transposed { (value.shape[0], value.shape[1]) } else { (value.shape[1], value.shape[0]) };
         let (size, bytes) = (value.dtype.size(), value.to_bytes());
         let turned = |bytes: &[u8]| -> Vec<u8> {
@@ -184,13 +206,17 @@ impl Lowerer<'_> {
             let element = |i: usize| (i % rows * columns + i / rows) * size;
             (0..rows * columns).flat_map(|i| &bytes[element(i)..][..size]).copied().collect()
         };
-        let is_table = |bytes: &[u8]| self.tables.contains(&kinglet::format::checksum(bytes, 0));
+        let is_table = |bytes: &[u8]| tables.contains(&kinglet::format::checksum(bytes, 0));
         let (shape, transposed, bytes) = if is_table(&bytes) {
             (value.shape.clone(), transposed, bytes)
         } else {
             let bytes = turned(&bytes);
             let shape = if transposed { vec![k, n] } else { vec![n, k] };
-            is_table(&bytes).then(|| (shape, !transposed, bytes.into()))?
+            if !is_table(&bytes) {
+                self.apart.insert(b);
+                return None;
+            }
+            (shape, !transposed, bytes.into())
         };
         let place = self.store(&bytes);
         let mut tensor = self.describe(b, place);
@@ -272,13 +298,6 @@ impl Lowerer<'_> {
         if p.bias.is_some_and(|b| self.value(b).is_none()) {
             return Err(no_kernel("its bias is not constant", ""));
         }
-        let packed = self.graph.tensors[p.weights].len() as u64;
-        if !self.graph.budget.take(PACKING * packed, 0) {
-            return Err(no_kernel(
-                "packing its weights goes beyond the budget of a compilation",
-                "share fewer constants",
-            ));
-        }
         match self.single_quant(p.x) {
             Some(x) => self.int_constants(node, p, depthwise, x),
             None if self.graph.tensors[p.weights].quant.is_some() => self.byte_constants(node, p, depthwise),
@@ -296,15 +315,18 @@ impl Lowerer<'_> {
         // The largest tensor of a model is packed from its bytes: numbers of eight bytes would take more than the file.
         let bytes = self.value(p.weights).expect("checked").to_bytes();
         let floats = bytes.as_chunks().0;
-        let weight = |g: usize, o: usize, i: usize, tap: usize| f32::from_le_bytes(floats[(p.at)(g, o, i, tap)]);
-        let values = if depthwise {
-            taps_outside(d, weight)
-        } else {
-            blocks(d, self.target.conv_block(), Order::ChannelsInside, weight)
-        };
-        let (weights, bias) = (self.constant_f32(&values), self.float_bias(p));
+        let packed = self.packed(node, p, depthwise, |l| {
+            let weight = |g: usize, o: usize, i: usize, tap: usize| f32::from_le_bytes(floats[(p.at)(g, o, i, tap)]);
+            let values = if depthwise {
+                taps_outside(d, weight)
+            } else {
+                blocks(d, l.target.conv_block(), Order::ChannelsInside, weight)
+            };
+            Packed { weights: l.constant_f32(&values), zeros: None, sums: Rc::default() }
+        })?;
+        let bias = self.float_bias(p);
         let ending = ending(self.graph, node, p.post, None, p.output[2])?;
-        Ok(Constants { weights, bias, multipliers: None, weight_zeros: None, ending })
+        Ok(Constants { weights: packed.weights, bias, multipliers: None, weight_zeros: None, ending })
     }
 
     /// Of a product of floats with weights of bytes.
@@ -315,22 +337,53 @@ impl Lowerer<'_> {
         let of = |c: usize| if quant.scales.len() == 1 { 0 } else { c };
         let (bytes, signed) = (self.value(p.weights).expect("checked").to_bytes(), w.dtype == DType::I8);
         let int = |at: usize| if signed { i32::from(bytes[at] as i8) } else { i32::from(bytes[at]) };
-        // The pass that left the weights quantised has seen that these are bytes.
-        let stored = |g: usize, o: usize, i: usize, tap: usize| {
-            (int((p.at)(g, o, i, tap)) - quant.zero_points[of(g * d.group_out + o)]) as i8 as u8
-        };
-        let values = if depthwise {
-            taps_outside(d, stored)
-        } else {
-            blocks(d, self.target.conv_block(), Order::ChannelsInside, stored)
-        };
+        let packed = self.packed(node, p, depthwise, |l| {
+            // The pass that left the weights quantised has seen that these are bytes.
+            let stored = |g: usize, o: usize, i: usize, tap: usize| {
+                (int((p.at)(g, o, i, tap)) - quant.zero_points[of(g * d.group_out + o)]) as i8 as u8
+            };
+            let values = if depthwise {
+                taps_outside(d, stored)
+            } else {
+                blocks(d, l.target.conv_block(), Order::ChannelsInside, stored)
+            };
+            Packed { weights: l.constant(DType::I8, &[values.len()], &values), zeros: None, sums: Rc::default() }
+        })?;
         let scales: Vec<f32> = (0..out_c).map(|c| quant.scales[of(c)]).collect();
-        let len = values.len();
-        let weights = self.constant(DType::I8, &[len], values);
         let bias = self.float_bias(p);
         let multipliers = Some(self.constant_f32(&scales));
         let ending = ending(self.graph, node, p.post, None, out_c)?;
-        Ok(Constants { weights, bias, multipliers, weight_zeros: None, ending })
+        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: None, ending })
+    }
+
+    /// The weights of a product as `pack` stores them; the same constant in the same order is packed once.
+    fn packed(
+        &mut self,
+        node: &Node,
+        p: &Product<'_>,
+        depthwise: bool,
+        pack: impl FnOnce(&mut Self) -> Packed,
+    ) -> Result<Packed> {
+        let read = match node.op {
+            Op::ConvTranspose { .. } => 1,
+            Op::MatMul { transpose_b, .. } => 2 + usize::from(transpose_b),
+            _ => 0,
+        };
+        let Dims { groups, group_out, group_in, taps } = p.dims();
+        // What an integer product stores has its order from the sums' length, which the dimensions say.
+        let float = usize::from(self.single_quant(p.x).is_none());
+        let key = [p.weights, read, usize::from(depthwise), float, groups, group_out, group_in, taps];
+        if let Some(packed) = self.products.get(&key) {
+            return Ok(packed.clone());
+        }
+        let all = self.graph.tensors[p.weights].len() as u64;
+        if !self.graph.budget.take(PACKING * all, 0) {
+            let reason = "packing its weights goes beyond the budget of a compilation";
+            return Err(no_kernel(reason, "use one constant for fewer products of different forms"));
+        }
+        let packed = pack(self);
+        self.products.insert(key, packed.clone());
+        Ok(packed)
     }
 
     fn float_bias(&mut self, p: &Product<'_>) -> PlanTensorId {
@@ -357,38 +410,37 @@ impl Lowerer<'_> {
         let int = |at: usize| if signed { i64::from(bytes[at] as i8) } else { i64::from(bytes[at]) };
         // A weight less its zero point.
         let weight = |g: usize, o: usize, i: usize, tap: usize| int((p.at)(g, o, i, tap)) - zero(g * d.group_out + o);
-        let all = |holds: &dyn Fn(i64) -> bool| {
-            let taps = |g, o| (0..d.group_in).flat_map(move |i| (0..d.taps).map(move |tap| (g, o, i, tap)));
-            let channels = (0..d.groups).flat_map(|g| (0..d.group_out).map(move |o| (g, o)));
-            channels.flat_map(|(g, o)| taps(g, o)).all(|(g, o, i, tap)| holds(weight(g, o, i, tap)))
-        };
-        // If all of them are bytes, these are stored, and have no zero points. Otherwise i8 weights are stored as they are, u8
-        // ones with their zero points moved by 128.
-        let centred = all(&|v| i8::try_from(v).is_ok());
-        let shift = if w.dtype == DType::U8 { 128 } else { 0 };
-        let left = |c: usize| if centred { 0 } else { zero(c) - shift };
-        let stored =
-            |g: usize, o: usize, i: usize, tap: usize| (weight(g, o, i, tap) + left(g * d.group_out + o)) as i8 as u8;
-        let values = if depthwise {
-            taps_outside(d, stored)
-        } else {
-            let long = Conv::inputs_inside(d.taps * d.group_in);
-            let order = if long { Order::InputsInside } else { Order::ChannelsInside };
-            blocks(d, self.target.conv_block(), order, stored)
-        };
-        let len = values.len();
-        let weights = self.constant(DType::I8, &[len], values);
-        let zeros = (0..out_c).flat_map(|c| (left(c) as i16).to_le_bytes()).collect::<Vec<_>>();
-        let weight_zeros = (!centred).then(|| self.constant(DType::I16, &[out_c], zeros));
+        let packed = self.packed(node, p, depthwise, |l| {
+            let of_channel = |c: usize| {
+                let (g, o) = (c / d.group_out, c % d.group_out);
+                (0..d.group_in).flat_map(move |i| (0..d.taps).map(move |tap| (g, o, i, tap)))
+            };
+            // If all of them are bytes, these are stored, and have no zero points. Otherwise i8 weights are stored as they are,
+            // u8 ones with their zero points moved by 128.
+            let mut each = (0..out_c).flat_map(of_channel);
+            let centred = each.all(|(g, o, i, tap)| i8::try_from(weight(g, o, i, tap)).is_ok());
+            let shift = if signed { 0 } else { 128 };
+            let left = |c: usize| if centred { 0 } else { zero(c) - shift };
+            let stored = |g: usize, o: usize, i: usize, tap: usize| {
+                (weight(g, o, i, tap) + left(g * d.group_out + o)) as i8 as u8
+            };
+            let values = if depthwise {
+                taps_outside(d, stored)
+            } else {
+                let long = Conv::inputs_inside(d.taps * d.group_in);
+                let order = if long { Order::InputsInside } else { Order::ChannelsInside };
+                blocks(d, l.target.conv_block(), order, stored)
+            };
+            let weights = l.constant(DType::I8, &[values.len()], &values);
+            let zeros = (0..out_c).flat_map(|c| (left(c) as i16).to_le_bytes()).collect::<Vec<_>>();
+            let zeros = (!centred).then(|| l.constant(DType::I16, &[out_c], zeros));
+            let sum = |c: usize| of_channel(c).map(|(g, o, i, tap)| weight(g, o, i, tap)).sum();
+            Packed { weights, zeros, sums: (0..out_c).map(sum).collect() }
+        })?;
         let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
         let given = given.unwrap_or_else(|| vec![0; out_c]);
         // Padding pixels of a dense convolution hold the input's zero point, so that its part of every sum is a constant.
-        let bias = |c: usize| {
-            let (g, o) = (c / d.group_out, c % d.group_out);
-            let taps = (0..d.group_in).flat_map(|i| (0..d.taps).map(move |tap| (i, tap)));
-            let sum: i64 = taps.map(|(i, tap)| weight(g, o, i, tap)).sum();
-            given[c] - if depthwise { 0 } else { i64::from(zx) * sum }
-        };
+        let bias = |c: usize| given[c] - if depthwise { 0 } else { i64::from(zx) * packed.sums[c] };
         let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect::<Vec<_>>();
         let bias = self.constant(DType::I32, &[out_c], bias);
         let mid = rounding(self.graph, node, p.post);
@@ -398,7 +450,7 @@ impl Lowerer<'_> {
         let multipliers: Vec<f32> = (0..out_c).map(|c| scale(c) / divisor).collect();
         let multipliers = Some(self.constant_f32(&multipliers));
         let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
-        Ok(Constants { weights, bias, multipliers, weight_zeros, ending })
+        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: packed.zeros, ending })
     }
 
     fn padding_pixel(&mut self, x: TensorId, channels: usize) -> PlanTensorId {

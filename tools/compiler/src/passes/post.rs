@@ -115,7 +115,8 @@ fn combine(graph: &Graph, op: BinaryOp, other: TensorId) -> Stage {
     match (op, number.filter(|c| !c.is_nan())) {
         (BinaryOp::Add, Some(c)) => Stage::Function(UnaryOp::Affine, 1.0, c),
         (BinaryOp::Sub, Some(c)) => Stage::Function(UnaryOp::Affine, 1.0, -c),
-        (BinaryOp::Mul, Some(c)) => Stage::Function(UnaryOp::Affine, c, 0.0),
+        // To add −0 changes no number; to add +0 would change −0.
+        (BinaryOp::Mul, Some(c)) => Stage::Function(UnaryOp::Affine, c, -0.0),
         (BinaryOp::Max, Some(c)) => clip(c, f32::INFINITY),
         (BinaryOp::Min, Some(c)) => clip(f32::NEG_INFINITY, c),
         (BinaryOp::PRelu, Some(c)) => Stage::Function(UnaryOp::LeakyRelu, c, 0.0),

@@ -1,7 +1,7 @@
 //! A product of floats reads quantised weights as bytes.
 //!
 //! Files whose weights alone are quantised have `Conv(x, DequantizeLinear(w))` with a float x. Dequantised, the weights would take
-//! four times their room in the plan; the step multiplies by their integers and applies the scale to each sum.
+//! four times their room in the plan; the step makes reals of them as it multiplies.
 
 use kinglet::DType;
 

@@ -65,6 +65,9 @@ fn search(graph: &Graph, links: &Links, roundings: &Roundings) -> Vec<Rolled> {
     found
 }
 
+/// Operations that it takes to compare a node of a trip with the template's.
+const FOLLOWING: u64 = 256;
+
 struct Search<'a> {
     graph: &'a Graph,
     links: &'a Links,
@@ -123,6 +126,10 @@ impl<'a> Search<'a> {
             members: Vec::new(),
             roundings: 0,
         };
+        let steps = results.len().saturating_mul(rolled.nodes.len());
+        if !self.graph.budget.take(FOLLOWING.saturating_mul(steps as u64), 0) {
+            return None;
+        }
         let trips = self.follow(&rolled, &results, &mut passed)?;
         let last = trips.last().expect("there are trips");
         let carried = carried.into_iter().map(|t| {
