@@ -1,5 +1,6 @@
 //! What the whole-path tests share: models and arrays from files, running a plan, comparing results.
 
+pub mod hostile;
 pub mod one_node;
 pub mod quantised;
 pub mod recurrences;

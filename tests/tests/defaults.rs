@@ -1,9 +1,5 @@
 //! Inputs with a default: which of them are inputs of the plan, which are bound, and what a plan says of them.
 
-#[path = "hostile/plan.rs"]
-#[allow(dead_code)]
-mod plan;
-
 use std::collections::BTreeMap;
 
 use kinglet::format::{ABSENT, Section};
@@ -11,6 +7,7 @@ use kinglet::{Model, Reference, Session};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::{Compiled, Error, Options, compile, import, shape_of_inputs};
 use kinglet_onnx::{DataType, Dimension, ModelProto};
+use kinglet_tests::hostile::plan;
 use kinglet_tests::small_onnx::{Builder, Value, floats, ints};
 use kinglet_tests::{Aligned, options_for, run};
 

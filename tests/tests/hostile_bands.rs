@@ -1,16 +1,15 @@
 //! Plans that lie about their bands, about how tensors move from slice to slice, and about second outputs: each is refused
 //! with a typed error, or runs within its own memory.
 
-#[path = "hostile/plan.rs"]
-mod plan;
-
 use kinglet::format::words::{Record, Words};
 use kinglet::format::{BandRecord, MAX_SLICES, Region, Section, StepRecord, TensorRecord};
 use kinglet::{DType, Error, Fault, Model, StepKind};
 use kinglet_onnx::{DataType, ModelProto};
+use kinglet_tests::hostile::cases;
+use kinglet_tests::hostile::plan::{planned, seal, section, sections, set, word};
+use kinglet_tests::hostile::run::survives;
 use kinglet_tests::small_onnx::{Builder, Value, floats};
 use kinglet_tests::{Aligned, Random};
-use plan::{planned, seal, section, sections, set, survives, word};
 
 /// Words of the header.
 const ARENA_BYTES: usize = 7;
@@ -455,7 +454,7 @@ fn random_bands_and_advances() {
         (0..count).flat_map(|i| [2, 6, 6].map(|k| tensors + i * TensorRecord::WORDS + k)).collect();
     (0..4).for_each(|_| places.extend(bands..bands + band_count * BandRecord::WORDS));
     let (mut loaded, mut failures) = (0, Vec::new());
-    for seed in 0..30_000 * factor() {
+    for seed in 0..cases(30_000) {
         let mut random = Random::new(seed + 3);
         let mut file = Aligned::copy(&good.file);
         for _ in 0..1 + random.below(3) {
@@ -479,9 +478,4 @@ fn random_bands_and_advances() {
     }
     assert!(failures.is_empty(), "{} cases:\n{}", failures.len(), failures[..failures.len().min(25)].join("\n"));
     assert!(loaded > 2000, "only {loaded} plans loaded: the test has lost its teeth");
-}
-
-/// `KINGLET_HOSTILE_FACTOR` multiplies the number of random cases for a long search.
-fn factor() -> u64 {
-    std::env::var("KINGLET_HOSTILE_FACTOR").ok().and_then(|v| v.parse().ok()).unwrap_or(1)
 }

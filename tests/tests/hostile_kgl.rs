@@ -1,8 +1,5 @@
 //! A damaged or lying `.kgl` file gives a typed error or runs within its own memory in bounded time: nothing else.
 
-#[path = "hostile/plan.rs"]
-mod plan;
-
 use std::collections::HashSet;
 
 use kinglet::format::words::Record;
@@ -10,9 +7,11 @@ use kinglet::format::{HEADER_BYTES, SECTION_ENTRY_BYTES, Section, TensorRecord};
 use kinglet::{Error, Fault, Model, StepKind};
 use kinglet_compiler::{Options, compile, import};
 use kinglet_onnx::DataType;
+use kinglet_tests::hostile::cases;
+use kinglet_tests::hostile::plan::{mutate_words, planned, seal, section, sections, set, word};
+use kinglet_tests::hostile::run::{run, survives};
 use kinglet_tests::small_onnx::{self, Builder, Value};
 use kinglet_tests::{Aligned, Random};
-use plan::{planned, run, seal, section, sections, set, survives, word};
 
 fn compiled() -> Vec<(&'static str, Vec<u8>)> {
     small_onnx::all().into_iter().map(|(name, model)| (name, planned(name, &model))).collect()
@@ -107,64 +106,6 @@ fn every_bit_flip_shows() {
     }
 }
 
-const INTERESTING: [u32; 22] = [
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    8,
-    16,
-    64,
-    255,
-    256,
-    1 << 14,
-    (1 << 14) + 1,
-    1 << 16,
-    1 << 28,
-    0x7fff_ffff,
-    0x8000_0000,
-    0x8000_0001,
-    u32::MAX,
-    u32::MAX - 1,
-    0x7f80_0000,
-    0x7fc0_0000,
-];
-
-/// Changes one to three things of the plan.
-fn mutate(file: &mut [u8], words: &[usize], random: &mut Random) {
-    for _ in 0..1 + random.below(3) {
-        let i = words[random.below(words.len())];
-        let old = word(file, i);
-        let new = match random.below(10) {
-            0..=2 => INTERESTING[random.below(INTERESTING.len())],
-            3 => old.wrapping_neg(),
-            4 => old ^ (1 << random.below(32)),
-            5 => old.wrapping_add(random.below(9) as u32).wrapping_sub(4),
-            6 => old.wrapping_mul(random.below(5) as u32),
-            7 => (random.below(1 << 16) << 16 | random.below(1 << 16)) as u32,
-            _ => {
-                // What another place says, often a neighbour.
-                let near = i + random.below(9);
-                let other = if words.contains(&near) { near } else { words[random.below(words.len())] };
-                let v = word(file, other);
-                set(file, other, old);
-                v
-            }
-        };
-        set(file, i, new);
-        if random.below(8) == 0 {
-            // A consistent lie: the same number changed wherever it stands.
-            for &j in words {
-                if word(file, j) == old {
-                    set(file, j, new);
-                }
-            }
-        }
-    }
-}
-
 #[test]
 fn lying_plans_are_refused_or_harmless() {
     let mut loaded = 0;
@@ -181,7 +122,7 @@ fn lying_plans_are_refused_or_harmless() {
             let mut file = Aligned::copy(&kgl);
             let which = random.below(sections_words.len() * 4 + 1);
             let words = sections_words.get(which % (sections_words.len() + 1)).unwrap_or(&header);
-            mutate(file.as_mut(), words, &mut random);
+            mutate_words(file.as_mut(), words, &mut random);
             seal(file.as_mut(), &layout);
             match survives(&file, &mut random) {
                 Ok(true) => loaded += 1,
@@ -206,7 +147,7 @@ fn lying_section_tables_and_names_are_refused_or_harmless() {
             let mut random = Random::new(seed + 77);
             let mut file = Aligned::copy(&kgl);
             let words = if random.below(2) == 0 { &table } else { &names };
-            mutate(file.as_mut(), words, &mut random);
+            mutate_words(file.as_mut(), words, &mut random);
             // Sealed over the places the file now claims, where it has them.
             let claimed = layout.iter().enumerate().map(|(i, &old)| {
                 let e = (HEADER_BYTES + i * SECTION_ENTRY_BYTES) / 4;
@@ -222,11 +163,6 @@ fn lying_section_tables_and_names_are_refused_or_harmless() {
         }
     }
     assert!(failures.is_empty(), "{} cases:\n{}", failures.len(), failures[..failures.len().min(25)].join("\n"));
-}
-
-/// Number of cases: `KINGLET_HOSTILE_FACTOR` multiplies it for a long search.
-fn cases(n: u64) -> u64 {
-    std::env::var("KINGLET_HOSTILE_FACTOR").ok().and_then(|v| v.parse::<u64>().ok()).unwrap_or(1) * n
 }
 
 /// A model of one step, from `x` to `y`, whose words `lie` changes.

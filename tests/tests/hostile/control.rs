@@ -1,9 +1,8 @@
 //! Control flow that contradicts itself, or describes far more than it holds.
 
 use kinglet_onnx::{DataType, ModelProto};
+use kinglet_tests::hostile::model::Outcome;
 use kinglet_tests::small_onnx::{Builder, Value, floats, ints, reals};
-
-use super::Outcome;
 
 /// A file, and how it must end; `None` if it may end in any way but a bad one.
 pub type Expected = (String, ModelProto, Option<Outcome>);

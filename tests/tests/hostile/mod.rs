@@ -1,151 +1,18 @@
-//! What the tests of malformed ONNX files share: the harness that imports, compiles and runs, and hand-made bombs.
+//! Malformed ONNX files made by hand.
 
 pub mod control;
 pub mod sequences;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 
-use kinglet::{Model, Reference, Session};
-use kinglet_compiler::{Options, compile, import};
+use kinglet_compiler::import;
 use kinglet_onnx::{DataType, ModelProto, NodeProto};
-use kinglet_tests::Aligned;
+use kinglet_tests::hostile::Counting;
+use kinglet_tests::hostile::model::{check, options};
 use kinglet_tests::small_onnx::{Builder, Value, floats, ints};
-
-/// Arenas above this are not allocated by the test.
-const MOST_ARENA: usize = 64 << 20;
-/// Plans whose run is more work than this are not run.
-const MOST_WORK: u64 = 1 << 30;
-/// Most bytes that import and compilation of a small file may hold at once: constants that a file describes instead of
-/// holding them are bounded by 32 Mi elements together, in f64.
-const MOST_MEMORY: isize = 1280 << 20;
-/// Longest time a case may take; the rest is for a busy machine.
-const MOST_TIME: Duration = Duration::from_secs(10);
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-/// The system's allocator, which notes how much each thread holds.
-struct Counting;
-
-fn note(bytes: isize) {
-    // A thread that is ending counts no more.
-    let _ = LIVE.try_with(|live| {
-        live.set(live.get() + bytes);
-        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(live.get())));
-    });
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size() as isize);
-        // SAFETY: the caller's promises are the system allocator's conditions.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note(layout.size() as isize);
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size as isize - layout.size() as isize);
-        // SAFETY: as above.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        note(-(layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// What the files are compiled with: random draws as inputs, so that files that draw come further.
-pub fn options() -> Options {
-    Options { draws_as_inputs: true, ..Options::default() }
-}
-
-/// How far a file came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A typed error.
-    Refused,
-    /// It compiled; its arena is too large to try.
-    Compiled,
-    /// It compiled and ran.
-    Ran,
-}
-
-/// Number of cases: `KINGLET_HOSTILE_FACTOR` multiplies it for a long search.
-pub fn cases(n: u64) -> u64 {
-    std::env::var("KINGLET_HOSTILE_FACTOR").ok().and_then(|v| v.parse::<u64>().ok()).unwrap_or(1) * n
-}
-
-/// Imports, compiles and runs; an error says what no file may cause.
-pub fn check(model: &ModelProto) -> Result<Outcome, String> {
-    check_bytes(&model.to_bytes())
-}
-
-/// As [`check`], of the bytes of a file.
-pub fn check_bytes(bytes: &[u8]) -> Result<Outcome, String> {
-    let start = Instant::now();
-    let before = LIVE.get();
-    PEAK.set(before);
-    let outcome = catch_unwind(AssertUnwindSafe(|| through(bytes)));
-    let (peak, time) = (PEAK.get() - before, start.elapsed());
-    let outcome = outcome.unwrap_or_else(|e| {
-        let text = e.downcast_ref::<String>().cloned();
-        Err(text.or_else(|| e.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default())
-    })?;
-    if peak > MOST_MEMORY + 64 * bytes.len() as isize {
-        return Err(format!("{} MiB for a file of {} bytes", peak >> 20, bytes.len()));
-    }
-    if time > MOST_TIME {
-        return Err(format!("it took {time:?}"));
-    }
-    Ok(outcome)
-}
-
-fn through(bytes: &[u8]) -> Result<Outcome, String> {
-    let options = options();
-    let compiled = match import(bytes, None, &options).and_then(|graph| compile(graph, &options)) {
-        Ok(compiled) => compiled,
-        Err(kinglet_compiler::Error::Internal(e)) => return Err(format!("internal: {e}")),
-        Err(_) => return Ok(Outcome::Refused),
-    };
-    if compiled.kgl.len() > MOST_ARENA {
-        return Ok(Outcome::Compiled);
-    }
-    let file = Aligned::copy(&compiled.kgl);
-    let model = Model::load(file.as_ref()).map_err(|e| format!("it does not load: {e}"))?;
-    model.check_weights().map_err(|e| e.to_string())?;
-    if model.arena_bytes() > MOST_ARENA || model.work() > MOST_WORK {
-        return Ok(Outcome::Compiled);
-    }
-    let mut arena = Aligned::zeroed(model.arena_bytes());
-    if arena.as_ref().len() < 1 << 16 {
-        arena.as_mut().fill(0xA5);
-    }
-    let mut session = Session::new(model, arena.as_mut(), &Reference).map_err(|e| e.to_string())?;
-    // The arena is of arbitrary bits: an index may be out of range, a divisor 0.
-    match session.run() {
-        Ok(()) | Err(kinglet::Error::IndexOutOfRange { .. } | kinglet::Error::DivisionByZero { .. }) => {
-            Ok(Outcome::Ran)
-        }
-        Err(e) => Err(e.to_string()),
-    }
-}
 
 /// Checks models that are each wrong in their own way.
 pub fn check_all(models: &[(String, ModelProto)]) {

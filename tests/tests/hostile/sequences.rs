@@ -1,9 +1,9 @@
 //! Sequences and recurrences out of place, out of shape, of other types.
 
 use kinglet_onnx::DataType;
+use kinglet_tests::hostile::model::Outcome;
 use kinglet_tests::small_onnx::{Builder, Value, floats, ints, reals};
 
-use super::Outcome;
 use super::control::{Expected, body, model, nothing, scalar};
 
 /// Sequences where tensors are wanted and the other way round, positions that are not there.

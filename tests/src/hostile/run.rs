@@ -1,0 +1,191 @@
+//! A loaded plan runs on every kernel set, in several tiles, between guards.
+
+use std::time::{Duration, Instant};
+
+use kinglet::{DType, Error, Inline, Kernels, Model, Quiet, Reference, Session, Workers};
+
+use super::{caught, plan};
+use crate::{Aligned, Random};
+
+/// Arenas above this are not allocated.
+const MOST_ARENA: usize = 64 << 20;
+/// Plans of more work than this are not run: a band may have very many slices.
+const MOST_WORK: u64 = 1 << 26;
+/// Plans of more work than this are run once only.
+const MOST_WORK_EVERYWHERE: u64 = 1 << 22;
+/// Longest time of a unit of work, and of a run besides: what `Model::work` promises, with room for a busy machine and code that
+/// is hardly optimised.
+const UNIT: Duration = Duration::from_nanos(200);
+const REST: Duration = Duration::from_secs(2);
+/// Bytes around the arena that a run must not touch.
+const GUARD: usize = 256;
+/// Numbers of tiles that a step may be cut into.
+const TILES: [usize; 4] = [1, 2, 3, 7];
+
+/// Workers that take the tiles of a step one by one, last first.
+struct Backwards(usize);
+
+// SAFETY: each tile is called once, and all calls have returned at the end.
+unsafe impl Workers for Backwards {
+    fn count(&self) -> usize {
+        self.0
+    }
+
+    fn for_each_tile(&self, tiles: usize, f: &(dyn Fn(usize) + Sync)) {
+        (0..tiles).rev().for_each(f);
+    }
+}
+
+/// What a run gives.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    result: Result<(), Error>,
+    outputs: Vec<(DType, Vec<u8>)>,
+}
+
+impl Answer {
+    /// The first output in which two runs differ, but for what a NaN carries. `None` if they are alike.
+    fn differs(&self, other: &Answer) -> Option<String> {
+        if self.result != other.result {
+            return Some(format!("{:?} and {:?}", self.result, other.result));
+        }
+        let float = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("four bytes"));
+        let alike = |(dtype, a): &(DType, Vec<u8>), b: &[u8]| match dtype {
+            DType::F32 => {
+                a.chunks_exact(4).zip(b.chunks_exact(4)).all(|(a, b)| a == b || float(a).is_nan() && float(b).is_nan())
+            }
+            _ => a == b,
+        };
+        let i = (0..self.outputs.len()).find(|&i| !alike(&self.outputs[i], &other.outputs[i].1))?;
+        Some(format!("output {i} of type {} differs", self.outputs[i].0.name()))
+    }
+}
+
+/// Whether the session of a plan is small enough to be tried with so many tiles, and its run is not too much work.
+fn fits(model: &Model<'_>, tiles: usize, most_work: u64) -> bool {
+    model.arena_bytes_for(tiles).max(model.arena_bytes()) <= MOST_ARENA && model.work() <= most_work
+}
+
+/// Runs a loaded plan between guards, from an arena of bits that `seed` decides.
+fn once(model: Model<'_>, kernels: &dyn Kernels, tiles: usize, seed: u64) -> Answer {
+    let arena = if tiles == 1 { model.arena_bytes() } else { model.arena_bytes_for(tiles) };
+    let mut memory = Aligned::zeroed(GUARD + arena + GUARD);
+    let bytes = memory.as_mut();
+    bytes.fill(0xC3);
+    fill(&mut bytes[GUARD..GUARD + model.arena_bytes()], &mut Random::new(seed));
+    let start = Instant::now();
+    let mut session = Session::new(model, &mut bytes[GUARD..GUARD + arena], kernels).expect("the arena is as asked");
+    for i in 0..model.input_count() {
+        session.input_bytes_mut(i).expect("an input");
+        if seed.is_multiple_of(2) {
+            session.set_default(i).ok();
+        }
+    }
+    let result = match tiles {
+        1 => session.run_with(&Inline, &mut Quiet),
+        _ => session.run_with(&Backwards(tiles), &mut Quiet),
+    };
+    // The data is random: an index may be out of range, a divisor 0.
+    let answered = matches!(result, Ok(()) | Err(Error::IndexOutOfRange { .. } | Error::DivisionByZero { .. }));
+    assert!(answered, "{result:?}");
+    let most = REST + UNIT * u32::try_from(model.work()).expect("MOST_WORK");
+    assert!(start.elapsed() < most, "a run took {:?} for {} units of work", start.elapsed(), model.work());
+    let output = |i: usize| {
+        let tensor = model.output_tensor(i).expect("an output");
+        (model.tensor(tensor).dtype(), session.output_bytes(i).expect("an output").to_vec())
+    };
+    let outputs = (0..model.output_count()).map(output).collect();
+    let guards = bytes[..GUARD].iter().chain(&bytes[GUARD + arena..]);
+    assert!(guards.copied().all(|b| b == 0xC3), "memory around the arena was written");
+    Answer { result, outputs }
+}
+
+/// Fills an arena: every other time with any bits, else with bits that are small as floats, too.
+fn fill(arena: &mut [u8], random: &mut Random) {
+    let calm = random.below(2) == 0;
+    for b in arena.chunks_mut(4).take(1 << 17) {
+        let mut bits = (random.below(1 << 16) | random.below(1 << 16) << 16) as u32;
+        if calm {
+            bits = bits & 0x81FF_FFFF | 0x3E00_0000;
+        }
+        b.copy_from_slice(&bits.to_le_bytes()[..b.len()]);
+    }
+}
+
+/// Asks a loaded model for everything it can tell.
+fn read(model: &Model<'_>) {
+    for i in 0..model.output_count().max(model.input_count()) {
+        let _ = (model.output_name(i), model.input_name(i), model.input_default(i));
+    }
+    for i in 0..model.step_count() {
+        let _ = (model.step(i).name(), model.step(i).source_nodes().count(), model.step(i).macs(), model.slices(i));
+    }
+    let _ = (model.metadata().count(), model.check_weights());
+}
+
+/// The kernels that everybody has, and those of this CPU.
+fn kernel_sets() -> [&'static dyn Kernels; 2] {
+    [&Reference, kinglet_native::best_kernels()]
+}
+
+/// Runs a loaded plan once, on any kernels in any number of tiles; not if it is too large.
+pub fn run(model: Model<'_>, random: &mut Random) {
+    read(&model);
+    let (kernels, tiles) = (kernel_sets()[random.below(2)], TILES[random.below(TILES.len())]);
+    if fits(&model, tiles, MOST_WORK) {
+        once(model, kernels, tiles, random.below(1 << 16) as u64);
+    }
+}
+
+/// Runs a loaded plan on every kernel set in every number of tiles, and compares what comes out. `false` if it is too large to
+/// be run.
+///
+/// # Errors
+/// A run that differs from the first.
+pub fn everywhere(model: Model<'_>, random: &mut Random) -> Result<bool, String> {
+    read(&model);
+    if !fits(&model, TILES[TILES.len() - 1], MOST_WORK) {
+        return Ok(false);
+    }
+    let seed = random.below(1 << 16) as u64;
+    let first = once(model, &Reference, 1, seed);
+    if model.work() > MOST_WORK_EVERYWHERE {
+        return Ok(true);
+    }
+    for (set, kernels) in kernel_sets().into_iter().enumerate() {
+        for tiles in TILES {
+            if let Some(difference) = first.differs(&once(model, kernels, tiles, seed)) {
+                return Err(format!("kernel set {set} in {tiles} tiles: {difference}"));
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Loads and runs a mutated file; says what went wrong, if it panicked. `Ok(true)` if it loaded.
+pub fn survives(file: &Aligned, random: &mut Random) -> Result<bool, String> {
+    caught(|| {
+        let model = Model::load(file.as_ref());
+        Ok(model.map(|m| run(m, random)).is_ok())
+    })
+}
+
+/// Loads any bytes, as they are and with their checksums made anew; what loads is run [everywhere], in tiles. `Ok(true)` if it
+/// loaded.
+///
+/// # Errors
+/// What no file may cause, other than a panic.
+pub fn bytes(bytes: &[u8]) -> Result<bool, String> {
+    let mut file = Aligned::copy(bytes);
+    let plain = Model::load(file.as_ref()).map(|m| read(&m)).is_ok();
+    plan::reseal(file.as_mut());
+    match Model::load(file.as_ref()) {
+        Ok(m) => read(&m),
+        Err(_) if plain => return Err("what loads does not with its checksums made anew".into()),
+        Err(_) => return Ok(false),
+    }
+    plan::demand_tiles(file.as_mut());
+    let model = Model::load(file.as_ref()).map_err(|e| format!("it does not load with other reports: {e}"))?;
+    everywhere(model, &mut Random::new(kinglet::format::checksum(bytes, 0)))?;
+    Ok(true)
+}
