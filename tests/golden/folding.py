@@ -28,6 +28,18 @@ def folding():
         for to in (TensorProto.INT32, TensorProto.UINT8, TensorProto.BOOL):
             g.out(g.op("Cast", f32([-0.0, 0.5, 1.9, 100.7]), to=to))
 
+    @case("fold_double", 17)
+    def _(g):
+        x = g.input("x", reals(100))
+        size = g.op("Cast", g.op("Shape", x), to=TensorProto.DOUBLE)
+        end = g.op("Floor", g.op("Mul", size, np.array([0.29])))
+        g.out(g.op("Slice", x, i64(0), g.op("Cast", end, to=TensorProto.INT64), i64(0)))
+        wide = g.op("Cast", i64(16777217, 2**53 - 1), to=TensorProto.DOUBLE)
+        g.out(g.op("Cast", wide, to=TensorProto.INT64), g.op("Cast", wide, to=TensorProto.FLOAT))
+        third = g.op("Div", np.array([1.0, 2.0]), np.array([3.0, 7.0]))
+        g.out(g.op("Cast", g.op("Mul", third, np.array([3e9, 7e9])), to=TensorProto.INT64))
+        g.out(g.op("Cast", g.op("Cast", i64(-1, 5, 2**33 + 3), to=TensorProto.UINT32), to=TensorProto.INT64))
+
     @case("fold_overflow", 17)
     def _(g):
         big = g.op("Mul", f32([3e38, -3e38, 1e-38]), f32([10, 10, 1e-8]))

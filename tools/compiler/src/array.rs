@@ -148,6 +148,12 @@ impl Array {
         }
     }
 
+    /// Whether reals are held that f32 need not hold: results of the evaluator, and while a file is read its constants of type
+    /// DOUBLE and what folds from them.
+    pub(crate) fn is_double(&self) -> bool {
+        self.held().is_none()
+    }
+
     /// The same tensor as the model holds it: its reals rounded to f32.
     pub fn stored(self) -> Self {
         match self.data {

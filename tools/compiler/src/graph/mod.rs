@@ -153,9 +153,16 @@ impl Graph {
 
     /// Adds a constant, its reals rounded to f32.
     pub fn add_constant(&mut self, name: impl Into<String>, value: impl Into<Arc<Array>>) -> TensorId {
-        let (name, value) = (name.into(), Arc::unwrap_or_clone(value.into()).stored());
+        let value = value.into();
+        let value = if value.is_double() { Arc::unwrap_or_clone(value).stored().into() } else { value };
+        self.add_exact(name, value)
+    }
+
+    /// Adds a constant as it is. During import those of type DOUBLE keep their precision; see [`Array::is_double`].
+    pub(crate) fn add_exact(&mut self, name: impl Into<String>, value: Arc<Array>) -> TensorId {
+        let name = name.into();
         let (dtype, shape) = (value.dtype, value.shape.clone());
-        self.add_tensor(Tensor { name, dtype, shape, quant: None, value: Some(Arc::new(value)) })
+        self.add_tensor(Tensor { name, dtype, shape, quant: None, value: Some(value) })
     }
 
     /// Adds a tensor like `like` but with another shape and no value. Its name ends in `suffix`, once: names must not grow along

@@ -253,6 +253,12 @@ impl<'a, 'b> Context<'a, 'b> {
         self.importer.frame.graph.add_constant(name, value)
     }
 
+    /// A new constant that keeps the precision of type DOUBLE, if it has it.
+    pub fn add_exact(&mut self, value: impl Into<Arc<Array>>) -> TensorId {
+        let name = self.fresh_name();
+        self.importer.frame.graph.add_exact(name, value.into())
+    }
+
     fn fresh_name(&self) -> String {
         let first = self.proto.output.first().cloned().unwrap_or_default();
         format!("{first}:{}", self.importer.frame.graph.tensors.len())
@@ -302,6 +308,10 @@ impl<'a, 'b> Context<'a, 'b> {
         }
         let value = match n {
             0 => Some(Array::from_bytes(dtype, shape, &[]).expect("a shape without elements")),
+            // The runtime has no f64; the evaluator has nothing else.
+            _ if fold && values.iter().flatten().any(|v| v.is_double()) && !matches!(node.op, Op::Cast(_)) => {
+                Some(eval::node(graph, &node, &values))
+            }
             _ if fold => fold::first(graph, &node, &values),
             _ => None,
         };

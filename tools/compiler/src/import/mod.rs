@@ -267,7 +267,7 @@ impl<'a> Importer<'a> {
     fn initializers(&mut self, proto: &GraphProto, but: &HashMap<&str, &TensorProto>) -> Result<(), Error> {
         for t in proto.initializer.iter().filter(|t| !but.contains_key(t.name.as_str())) {
             if let Some(value) = self.initializer(t)? {
-                let id = self.frame.graph.add_constant(t.name.clone(), value);
+                let id = self.frame.graph.add_exact(t.name.clone(), value);
                 self.frame.define(t.name.clone(), Value::Tensor(id));
             }
         }
@@ -462,6 +462,11 @@ impl<'a> Importer<'a> {
             return Err(Error::Model("it has no outputs".into()));
         }
         for out in &proto.output {
+            let declared = out.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).map_or(0, |t| t.elem_type);
+            if dtype_from_onnx(declared).is_some() && !is_native(declared) {
+                let name = kinglet_onnx::DataType::try_from(declared).map_or("unknown".into(), |t| format!("{t:?}"));
+                return Err(Error::Model(format!("output `{}` is of type {name}: cast it to f32 or i64", out.name)));
+            }
             let id = match self.frame.find(&out.name) {
                 Some(Value::Tensor(t)) => *t,
                 Some(_) => return Err(Error::Model(format!("output `{}` is a sequence", out.name))),

@@ -73,11 +73,13 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
             DataType::Uint64 => wide(8, &|c| u64::from_le_bytes(c.try_into().expect("chunks of 8")) as i64),
             _ => Array::from_shared(dtype, &shape, raw.clone()),
         };
-        return array.ok_or_else(|| mismatch(raw.len()));
+        let array = array.ok_or_else(|| mismatch(raw.len()))?;
+        return held(onnx, array).map_err(bad);
     }
     let array = match onnx {
         DataType::Float => {
-            (t.float_data.len() == n).then(|| Array::f32(&shape, t.float_data.iter().map(|&v| f64::from(v)).collect()))
+            let reals = || Array::f32(&shape, t.float_data.iter().map(|&v| f64::from(v)).collect());
+            (t.float_data.len() == n).then(|| reals().stored())
         }
         DataType::Double => (t.double_data.len() == n).then(|| Array::f32(&shape, t.double_data.clone())),
         DataType::Int64 => (t.int64_data.len() == n).then(|| Array::int(dtype, &shape, t.int64_data.clone())),
@@ -91,7 +93,15 @@ pub fn array_from_proto(t: &TensorProto, base_dir: Option<&Path>) -> Result<Arra
     };
     let found =
         t.float_data.len() + t.int32_data.len() + t.int64_data.len() + t.double_data.len() + t.uint64_data.len();
-    array.ok_or_else(|| mismatch(found))
+    held(onnx, array.ok_or_else(|| mismatch(found))?).map_err(bad)
+}
+
+/// An array whose elements i64 can hold, if they are of type UINT64.
+fn held(onnx: DataType, array: Array) -> Result<Array, String> {
+    if onnx == DataType::Uint64 && array.ints().iter().any(|&v| v < 0) {
+        return Err("an element of type UINT64 is beyond the range of i64".into());
+    }
+    Ok(array)
 }
 
 /// Bytes of an element in the file.

@@ -1,6 +1,7 @@
 //! Functions of elements.
 
 use kinglet::DType;
+use kinglet_onnx::DataType;
 
 use crate::array::{Array, broadcast};
 use crate::graph::{BinaryOp, Op, TensorId, UnaryOp};
@@ -95,11 +96,38 @@ pub fn cast(c: &mut Context<'_, '_>) -> Result<(), Failure> {
             "convert the model to f32 and i64",
         ));
     }
+    // Constants of types that the runtime lacks keep their values until they are cast to one that it has.
+    if let Some(value) = c.tensor_info(x).value.clone().filter(|v| !is_native(code) || v.is_double()) {
+        let y = foreign(&value, code, to)?;
+        let y = c.add_exact(y);
+        c.output(0, y);
+        return Ok(());
+    }
     if c.dtype(x) == to {
         c.output(0, x);
         return Ok(());
     }
     same_shape(c, Op::Cast(to), to)
+}
+
+/// A constant cast to or from DOUBLE, UINT32 or UINT64, which are held as f64 and i64.
+fn foreign(value: &Array, code: i32, to: DType) -> Result<Array, Failure> {
+    let shape = &value.shape;
+    if to == DType::F32 {
+        let reals = Array::f32(shape, value.reals().into_owned());
+        return Ok(if is_native(code) { reals.stored() } else { reals });
+    }
+    let mut ints: Vec<i64> = if value.dtype == DType::F32 {
+        value.reals().iter().map(|&v| crate::eval::cut(v, to)).collect()
+    } else {
+        value.ints().into_owned()
+    };
+    if code == DataType::Uint32 as i32 {
+        ints.iter_mut().for_each(|v| *v &= 0xffff_ffff);
+    } else if code == DataType::Uint64 as i32 && ints.iter().any(|&v| v < 0) {
+        return Err(Failure::unsupported("a negative number as UINT64", "cast to INT64"));
+    }
+    Ok(Array::int(to, shape, ints))
 }
 
 fn binary_op(name: &str) -> Option<BinaryOp> {

@@ -37,7 +37,7 @@ pub fn identity(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 /// `Constant`.
 pub fn constant(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if let Some(value) = c.tensor("value")? {
-        let y = c.add_constant(value);
+        let y = c.add_exact(value);
         c.output(0, y);
         return Ok(());
     }
@@ -87,7 +87,7 @@ pub fn constant_of_shape(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if fill.len() != 1 {
         return Err(Failure::malformed("the value is no single element"));
     }
-    let y = c.add_constant(fill.filled(&shape));
+    let y = c.add_exact(fill.filled(&shape));
     c.output(0, y);
     Ok(())
 }
@@ -144,13 +144,16 @@ pub fn range(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         .ok_or_else(|| Failure::malformed(format!("a range from {} to {} by {}", real(0), real(1), real(2))))?;
     let n = extent as usize;
     c.reserve(n, dtype)?;
-    let array = if dtype == DType::F32 {
+    let array = if bounds[0].is_double() {
+        Array::f32(&[n], (0..n).map(|i| real(0) + i as f64 * real(2)).collect())
+    } else if dtype == DType::F32 {
         let (start, step) = (real(0) as f32, real(2) as f32);
         Array::f32(&[n], (0..n).map(|i| f64::from(start + i as f32 * step)).collect())
     } else {
         Array::int(dtype, &[n], (0..extent).map(|i| (int(0) + i * int(2)) as i64).collect())
     };
-    let y = c.add_constant(array);
+    let exact = bounds[0].is_double();
+    let y = if exact { c.add_exact(array) } else { c.add_constant(array) };
     c.output(0, y);
     Ok(())
 }
