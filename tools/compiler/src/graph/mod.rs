@@ -199,12 +199,11 @@ impl Graph {
         uses
     }
 
-    /// Makes every reader of `from` read `to`, outputs of the model included.
-    pub fn replace_uses(&mut self, from: TensorId, to: TensorId) {
+    /// Makes the readers of each of these tensors read another instead, outputs of the model included. It goes over the whole
+    /// graph: what a pass replaces is collected and replaced at once.
+    pub fn replace_uses(&mut self, instead: &HashMap<TensorId, TensorId>) {
         for t in self.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().flatten()).chain(&mut self.outputs) {
-            if *t == from {
-                *t = to;
-            }
+            *t = instead.get(t).copied().unwrap_or(*t);
         }
     }
 

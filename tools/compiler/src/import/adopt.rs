@@ -4,8 +4,10 @@
 //! they are. Where there is no other reader, the tensor itself takes the meaning, and so do the tensors it was made from by
 //! moving elements, up to an input of the model: so that what is said of an input includes its scale.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Graph;
-use crate::graph::{Node, Op, Quant, Tensor};
+use crate::graph::{Node, Op, Quant, Tensor, TensorId};
 
 /// Moves reinterpretations towards the inputs until they vanish there.
 pub(super) fn adopt(graph: &mut Graph) {
@@ -13,6 +15,8 @@ pub(super) fn adopt(graph: &mut Graph) {
     let mut dead = vec![false; graph.nodes.len()];
     let mut readers = graph.use_counts();
     let mut producers = graph.producers();
+    let inputs: HashSet<TensorId> = graph.inputs.iter().copied().collect();
+    let mut instead = HashMap::new();
     while let Some(i) = todo.pop() {
         let (Op::Reinterpret, Some(x)) = (&graph.nodes[i].op, graph.nodes[i].inputs[0]) else { continue };
         let output = graph.nodes[i].output;
@@ -21,9 +25,9 @@ pub(super) fn adopt(graph: &mut Graph) {
         if graph.tensors[x].quant.is_some() || readers[x] != 1 {
             continue;
         }
-        if graph.inputs.contains(&x) {
+        if inputs.contains(&x) {
             graph.tensors[x].quant = Some(quant);
-            graph.replace_uses(output, x);
+            instead.insert(output, x);
             readers[x] = readers[output];
             dead[i] = true;
             continue;
@@ -49,6 +53,7 @@ pub(super) fn adopt(graph: &mut Graph) {
         graph.nodes[p].output = output;
         producers.insert(output, p);
     }
+    graph.replace_uses(&instead);
     graph.remove_nodes(&dead);
     graph.sort();
 }

@@ -4,7 +4,7 @@
 //! `QuantizeLinear(op(x))` is `op` with a quantised output. What remains as a node of its own is a quantisation at the
 //! border between float and integer parts, and a change of scale.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kinglet::DType;
 use kinglet::kernels::UnaryOp;
@@ -27,7 +27,8 @@ pub fn absorb(graph: &mut Graph) {
             }
         }
         let changed = state.changes != before;
-        let dead = std::mem::take(&mut state.dead);
+        let State { dead, instead, .. } = state;
+        graph.replace_uses(&instead);
         graph.remove_nodes(&dead);
         graph.sort();
         super::cleanup::cleanup(graph);
@@ -42,9 +43,13 @@ struct State<'a> {
     producers: HashMap<TensorId, usize>,
     uses: Vec<usize>,
     dead: Vec<bool>,
-    /// The quantisations of each tensor as this round began, and how often it was read then.
-    quantized: HashMap<TensorId, Vec<TensorId>>,
-    read: Vec<usize>,
+    /// The first quantisation of each tensor that nothing but quantisations read as this round began, all alike.
+    alike: HashMap<TensorId, TensorId>,
+    inputs: HashSet<TensorId>,
+    outputs: HashSet<TensorId>,
+    /// What is read instead of tensors whose nodes died. A node sees it when its turn comes; those it names were computed
+    /// before what they replace, so that their own turn is over.
+    instead: HashMap<TensorId, TensorId>,
     changes: usize,
 }
 
@@ -55,7 +60,12 @@ impl<'a> State<'a> {
         for node in graph.nodes.iter().filter(|n| matches!(n.op, Op::Quantize)) {
             quantized.entry(node.inputs[0].expect("has an input")).or_default().push(node.output);
         }
-        State { graph, producers, read: uses.clone(), uses, dead: vec![false; n], quantized, changes: 0 }
+        let kind = |t: TensorId| (graph.tensors[t].dtype, &graph.tensors[t].quant);
+        quantized.retain(|&v, all| all.len() == uses[v] && all.iter().all(|&t| kind(t) == kind(all[0])));
+        let alike = quantized.into_iter().map(|(v, all)| (v, all[0])).collect();
+        let (inputs, outputs) = (graph.inputs.iter().copied().collect(), graph.outputs.iter().copied().collect());
+        let dead = vec![false; n];
+        State { graph, producers, uses, dead, alike, inputs, outputs, instead: HashMap::new(), changes: 0 }
     }
 
     fn producer(&self, t: TensorId) -> Option<usize> {
@@ -76,11 +86,24 @@ impl<'a> State<'a> {
         self.changes += 1;
     }
 
+    /// What node `i` computes, `y`, is `x` already: the node dies, and `x` is read instead.
+    fn replace(&mut self, i: usize, y: TensorId, x: TensorId) {
+        self.instead.insert(y, x);
+        if self.outputs.remove(&y) {
+            self.outputs.insert(x);
+        }
+        self.dead[i] = true;
+        self.changes += 1;
+    }
+
     fn per_tensor(&self, t: TensorId) -> bool {
         self.graph.tensors[t].quant.as_ref().is_some_and(|q| q.scales.len() == 1)
     }
 
     fn node(&mut self, i: usize) {
+        for t in self.graph.nodes[i].inputs.iter_mut().flatten() {
+            *t = self.instead.get(t).copied().unwrap_or(*t);
+        }
         match &self.graph.nodes[i].op {
             Op::Quantize => self.quantize(i),
             Op::Dequantize => {}
@@ -140,21 +163,16 @@ impl<'a> State<'a> {
     /// Whether `v` is read by nothing but quantisations that are all alike, and this is not the first: that one is read
     /// instead then. Exporters write one for each reader.
     fn is_twin(&mut self, i: usize, v: TensorId, y: TensorId) -> bool {
-        let tensors = &self.graph.tensors;
-        let alike = |&t: &TensorId| tensors[t].dtype == tensors[y].dtype && tensors[t].quant == tensors[y].quant;
-        let all = self.quantized.get(&v).map_or(&[][..], |all| all);
-        let first = all.first().copied().filter(|&t| t != y && self.producer(t).is_some());
-        let Some(first) = first.filter(|_| all.len() == self.read[v] && all.iter().all(alike)) else { return false };
+        let first = self.alike.get(&v).copied().filter(|&t| t != y && self.producer(t).is_some());
+        let Some(first) = first else { return false };
         // Behind a movement lies what others may read, and bytes that live long instead of being made twice cost memory.
         let moved = self.producer(v).is_none_or(|p| self.graph.nodes[p].op.moves_only());
-        if moved || self.graph.outputs.contains(&y) {
+        if moved || self.outputs.contains(&y) {
             return false;
         }
-        self.graph.replace_uses(y, first);
+        self.replace(i, y, first);
         self.uses[first] += self.uses[y];
         self.uses[v] -= 1;
-        self.dead[i] = true;
-        self.changes += 1;
         true
     }
 
@@ -200,12 +218,9 @@ impl<'a> State<'a> {
             let x = before.inputs[0].expect("has an input");
             let same = self.graph.tensors[x].quant.as_ref() == Some(&quant)
                 && self.graph.tensors[x].dtype == self.graph.tensors[y].dtype;
-            let pinned =
-                self.graph.outputs.contains(&y) && (self.graph.inputs.contains(&x) || self.graph.outputs.contains(&x));
+            let pinned = self.outputs.contains(&y) && (self.inputs.contains(&x) || self.outputs.contains(&x));
             if same && !pinned {
-                self.graph.replace_uses(y, x);
-                self.dead[i] = true;
-                self.changes += 1;
+                self.replace(i, y, x);
             } else if self.per_tensor(x) && quant.scales.len() == 1 {
                 let source = merged_sources([&before, &node]);
                 let op = Op::unary(UnaryOp::Identity);

@@ -59,7 +59,7 @@ pub fn recognise(graph: &mut Graph) {
     }
     dead.resize(graph.nodes.len(), false);
     graph.remove_nodes(&dead);
-    rolled::replace(graph, &instead);
+    graph.replace_uses(&instead);
     graph.sort();
     super::cleanup::cleanup(graph);
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::super::util::{Links, readers};
-use super::rolled::{Role, Rolled, ZERO, replace};
+use super::rolled::{Role, Rolled, ZERO};
 use super::rounding::{self, Roundings};
 use super::walk::Known;
 use crate::array::Array;
@@ -26,7 +26,7 @@ pub fn roll(graph: &mut Graph) {
         rolled.append(graph).commit(graph, &mut instead);
     }
     if !instead.is_empty() {
-        replace(graph, &instead);
+        graph.replace_uses(&instead);
         graph.sort();
         super::super::cleanup::cleanup(graph);
     }

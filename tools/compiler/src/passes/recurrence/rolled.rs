@@ -43,13 +43,6 @@ pub struct Rolled {
     pub roundings: usize,
 }
 
-/// Makes the readers of each of these tensors read another instead.
-pub fn replace(graph: &mut Graph, instead: &HashMap<TensorId, TensorId>) {
-    for t in graph.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().flatten()).chain(&mut graph.outputs) {
-        *t = instead.get(t).copied().unwrap_or(*t);
-    }
-}
-
 /// A loop that was appended to the graph, and what makes the graph read it.
 pub struct Written {
     /// The loop, among the nodes of the graph.
@@ -61,7 +54,8 @@ pub struct Written {
 }
 
 impl Written {
-    /// Puts the loop in place of the stack. The last values are to be replaced too, all at once, as [`replace`] does.
+    /// Puts the loop in place of the stack. The last values are to be replaced too, all at once, by
+    /// [`Graph::replace_uses`].
     pub fn commit(self, graph: &mut Graph, instead: &mut HashMap<TensorId, TensorId>) {
         let (at, node) = self.stack;
         graph.nodes[at] = node;

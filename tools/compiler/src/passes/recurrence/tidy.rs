@@ -133,7 +133,7 @@ fn drop_unused_inputs(node: &mut Node, body: &mut Body) {
         keep[k] = used.contains(&body.graph.inputs[k]);
     }
     if !twins.is_empty() {
-        super::rolled::replace(&mut body.graph, &twins);
+        body.graph.replace_uses(&twins);
     }
     body.scanned = keep[body.carried..behind].iter().filter(|k| **k).count();
     let mut kept = keep.iter();
