@@ -25,7 +25,7 @@ pub type PlanTensorId = usize;
 pub type BufferId = usize;
 
 /// Where a tensor's bytes are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// In the arena; several tensors may be views of one buffer.
     Buffer(BufferId),
@@ -459,7 +459,7 @@ impl<'a> Lowerer<'a> {
 
     /// Outputs of the model need memory of their own: what is constant, an input, or another output is copied.
     fn outputs(&mut self) {
-        let mut taken: Vec<Place> = self.out.inputs.iter().map(|&p| self.out.tensors[p].place.clone()).collect();
+        let mut taken: HashSet<Place> = self.out.inputs.iter().map(|&p| self.out.tensors[p].place.clone()).collect();
         for i in 0..self.graph.outputs.len() {
             let t = self.graph.outputs[i];
             let computed = self.value(t).is_none().then(|| self.operand(t));
@@ -477,7 +477,7 @@ impl<'a> Lowerer<'a> {
                 self.note(&node, written);
                 p
             });
-            taken.push(self.out.tensors[p].place.clone());
+            taken.insert(self.out.tensors[p].place.clone());
             self.out.outputs.push(p);
         }
     }

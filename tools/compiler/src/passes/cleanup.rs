@@ -1,6 +1,6 @@
 //! Constants folded, steps that do nothing removed, dead code dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::fold;
@@ -74,6 +74,8 @@ fn simplify(graph: &mut Graph) {
     let mut moved: HashMap<Movement, TensorId> = HashMap::new();
     // Where reads of a tensor go instead.
     let mut alias: Vec<TensorId> = (0..graph.tensors.len()).collect();
+    let inputs: HashSet<TensorId> = graph.inputs.iter().copied().collect();
+    let outputs: HashSet<TensorId> = graph.outputs.iter().copied().collect();
     for i in 0..graph.nodes.len() {
         for t in graph.nodes[i].inputs.iter_mut().flatten() {
             *t = alias[*t];
@@ -112,8 +114,8 @@ fn simplify(graph: &mut Graph) {
             _ => false,
         };
         // An output of the model keeps a node of its own if its source is an input or constant: it needs its own memory.
-        let pinned = graph.outputs.contains(&output)
-            && (graph.inputs.contains(&x) || graph.tensors[x].value.is_some() || graph.outputs.contains(&x));
+        let pinned = outputs.contains(&output)
+            && (inputs.contains(&x) || graph.tensors[x].value.is_some() || outputs.contains(&x));
         if nothing && same_type && !pinned {
             alias[output] = x;
             let axes: Vec<usize> = (0..graph.tensors[x].shape.len()).collect();
@@ -127,7 +129,7 @@ fn simplify(graph: &mut Graph) {
         };
         let twin = *moved.entry((x, perm, graph.tensors[output].shape.clone())).or_insert(output);
         let same_quant = graph.tensors[twin].quant == graph.tensors[output].quant;
-        if twin != output && same_quant && !graph.outputs.contains(&output) {
+        if twin != output && same_quant && !outputs.contains(&output) {
             alias[output] = twin;
         }
     }
