@@ -130,7 +130,7 @@ impl<'a, 'b> Context<'a, 'b> {
         let graph = &self.importer.frame.graph;
         let constant = |t: TensorId| graph.tensors[t].value.is_some();
         let dequantized = || {
-            let node = graph.nodes.iter().rev().find(|n| n.output == t)?;
+            let node = self.importer.frame.producer(t)?;
             matches!(node.op, Op::Dequantize).then(|| node.inputs[0]).flatten()
         };
         constant(t) || dequantized().is_some_and(constant)
@@ -206,8 +206,8 @@ impl<'a, 'b> Context<'a, 'b> {
             let given = value.filter(fits).map(|v| Arc::new(v.clone()));
             return Ok(given.or_else(|| graph.defaults.get(&t).cloned()));
         }
-        // Chains of shape arithmetic are short; a search from the end finds their node at once.
-        graph.nodes.iter().rev().find(|n| n.output == t).map_or(Ok(None), |n| Err(Box::new(n.clone())))
+        let node = self.importer.frame.producer(t).filter(|n| n.output == t);
+        node.map_or(Ok(None), |n| Err(Box::new(n.clone())))
     }
 
     /// Takes a constant of `n` elements from the budget.
@@ -318,7 +318,7 @@ impl<'a, 'b> Context<'a, 'b> {
         if let Some(value) = value {
             graph.tensors[output].value = Some(Arc::new(value));
         } else {
-            graph.nodes.push(node);
+            self.importer.frame.push(node);
         }
         Ok(output)
     }
@@ -335,7 +335,7 @@ impl<'a, 'b> Context<'a, 'b> {
         let raw = graph.add_tensor(Tensor { quant: None, ..graph.tensors[t].clone() });
         if graph.tensors[raw].value.is_none() {
             let source = vec![node_name(self.proto)];
-            graph.nodes.push(Node::new(Op::Reinterpret, vec![Some(t)], raw, source));
+            self.importer.frame.push(Node::new(Op::Reinterpret, vec![Some(t)], raw, source));
         }
         self.importer.frame.raw.insert(t, raw);
         raw

@@ -61,40 +61,30 @@ impl Importer<'_> {
         })
     }
 
-    /// Notes that the value of `t` must be known: inputs whose defaults it depends on are to be bound.
+    /// Notes that the value of `t` must be known: inputs whose defaults it depends on are to be bound. What was looked through
+    /// once is not looked through again.
     pub(super) fn need(&mut self, t: TensorId) {
-        let (names, _) = self.sources(t);
-        self.needed.extend(names);
+        let frame = &mut self.frame;
+        if frame.graph.defaults.is_empty() {
+            return;
+        }
+        let mut stack = vec![t];
+        while let Some(t) = stack.pop() {
+            if frame.graph.tensors[t].value.is_some() || !frame.noted.insert(t) {
+                continue;
+            }
+            if frame.graph.defaults.contains_key(&t) {
+                self.needed.insert(frame.graph.tensors[t].name.clone());
+            } else if let Some(node) = frame.producer(t) {
+                stack.extend(node.inputs.iter().flatten());
+            }
+        }
     }
 
     /// Notes that `t` should be constant, if it depends on constants and defaults only.
     pub(super) fn prefer_constant(&mut self, t: TensorId) {
-        if let (names, true) = self.sources(t) {
-            self.needed.extend(names);
+        if !self.frame.is_open(t) {
+            self.need(t);
         }
-    }
-
-    /// The inputs with a default that `t` depends on, and whether there are no other inputs among what it depends on.
-    fn sources(&self, t: TensorId) -> (Vec<String>, bool) {
-        let graph = &self.frame.graph;
-        let (mut names, mut alone) = (Vec::new(), true);
-        if graph.defaults.is_empty() {
-            return (names, alone);
-        }
-        let (mut stack, mut seen) = (vec![t], BTreeSet::new());
-        while let Some(t) = stack.pop() {
-            if graph.tensors[t].value.is_some() || !seen.insert(t) {
-                continue;
-            }
-            if graph.defaults.contains_key(&t) {
-                names.push(graph.tensors[t].name.clone());
-                continue;
-            }
-            match graph.nodes.iter().rev().find(|n| n.outputs().any(|o| o == t)) {
-                Some(node) => stack.extend(node.inputs.iter().flatten()),
-                None => alone = false,
-            }
-        }
-        (names, alone)
     }
 }

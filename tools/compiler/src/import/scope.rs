@@ -1,12 +1,12 @@
 //! Names and what they stand for: the model's graph, bodies of loops in it, and subgraphs that are written out in place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Importer;
 use crate::array::Array;
 use crate::budget::Budget;
-use crate::graph::{Graph, Tensor, TensorId};
+use crate::graph::{Graph, Node, Tensor, TensorId};
 
 /// What a name of the file stands for.
 #[derive(Clone, Debug)]
@@ -44,12 +44,38 @@ pub(crate) struct Frame {
     pub(crate) raw: HashMap<TensorId, TensorId>,
     /// Values found while the importer looked for constants: `None` for what depends on an input.
     pub(crate) evaluated: HashMap<TensorId, Option<Arc<Array>>>,
+    /// Which node computes each tensor.
+    producers: HashMap<TensorId, usize>,
+    /// What nodes computed from inputs that have no default.
+    open: HashSet<TensorId>,
+    /// Tensors whose defaults are noted as needed.
+    pub(super) noted: HashSet<TensorId>,
 }
 
 impl Frame {
     /// An empty frame whose graph draws on `budget`.
     pub(crate) fn within(budget: &Budget) -> Self {
         Frame { graph: Graph::within(budget), ..Frame::default() }
+    }
+
+    /// Appends a node. All that the importer adds comes in here.
+    pub(crate) fn push(&mut self, node: Node) {
+        if node.inputs.iter().flatten().any(|&t| self.is_open(t)) {
+            self.open.extend(node.outputs());
+        }
+        self.producers.extend(node.outputs().map(|t| (t, self.graph.nodes.len())));
+        self.graph.nodes.push(node);
+    }
+
+    /// The node that computes `t`.
+    pub(crate) fn producer(&self, t: TensorId) -> Option<&Node> {
+        self.producers.get(&t).map(|&i| &self.graph.nodes[i])
+    }
+
+    /// Whether `t` is, or depends on, an input without a default.
+    pub(super) fn is_open(&self, t: TensorId) -> bool {
+        let known = self.graph.tensors[t].value.is_some() || self.graph.defaults.contains_key(&t);
+        !known && (self.open.contains(&t) || !self.producers.contains_key(&t))
     }
 
     /// What a name stands for in this graph.

@@ -158,7 +158,7 @@ impl<'a> Context<'a, '_> {
         };
         let op = Op::Loop(Box::new(Body { graph, trips, carried, scanned }));
         let operands = inputs.iter().chain(&captured).map(|&t| Some(t)).collect();
-        outer.nodes.push(Node { more: more.to_vec(), ..Node::new(op, operands, output, source) });
+        self.importer.frame.push(Node { more: more.to_vec(), ..Node::new(op, operands, output, source) });
         let (finals, stacked) = ids.split_at(carried);
         Ok(self.results(loops, finals, stacked.to_vec(), slices, &given.carried))
     }

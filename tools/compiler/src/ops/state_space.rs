@@ -50,7 +50,7 @@ pub fn selective_scan(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let graph = &mut c.importer.frame.graph;
     let y = graph.add_tensor(f32s(first, &frames));
     let h = graph.add_tensor(f32s(second, &[batch, inner, state]));
-    graph.nodes.push(Node { more: vec![h], ..Node::new(op, inputs, y, source) });
+    c.importer.frame.push(Node { more: vec![h], ..Node::new(op, inputs, y, source) });
     c.output(0, y);
     c.output(1, h);
     Ok(())
