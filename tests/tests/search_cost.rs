@@ -1,9 +1,10 @@
-//! What the passes search for must not cost more than the file is worth: graphs of a few thousand nodes, and products of
-//! constants, that once took a minute or more. The limit is wide, for busy machines; what is quadratic is far beyond it.
+//! What the importer and the passes search for must not cost more than the file is worth: graphs of a few thousand nodes, and
+//! products of constants, that once took a minute or more. The limit is wide, for busy machines; what is quadratic is far beyond
+//! it. Where a quadratic search takes seconds only, a graph is held against one of four times its nodes.
 
 use std::time::{Duration, Instant};
 
-use kinglet_compiler::{Options, compile, import};
+use kinglet_compiler::{Options, compile, import, passes};
 use kinglet_onnx::{DataType, ModelProto};
 use kinglet_tests::small_onnx::{Builder, Value, floats, ints, reals};
 
@@ -11,12 +12,38 @@ use kinglet_tests::small_onnx::{Builder, Value, floats, ints, reals};
 const NODES: usize = 5000;
 const LIMIT: Duration = Duration::from_secs(15);
 
-fn compiles_in_time(what: &str, model: &ModelProto) {
+/// Times below this say nothing: they are taken for this long.
+const FLOOR: Duration = Duration::from_millis(150);
+
+fn compiles_in_time(what: &str, model: &ModelProto) -> Duration {
+    let bytes = model.to_bytes();
     let begin = Instant::now();
     let options = Options::default();
-    let graph = import(&model.to_bytes(), None, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let graph = import(&bytes, None, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
     compile(graph, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
-    assert!(begin.elapsed() < LIMIT, "{what}: {:?}", begin.elapsed());
+    let time = begin.elapsed();
+    assert!(time < LIMIT, "{what}: {time:?}");
+    time
+}
+
+/// The import and the passes alone: what lives at once must be placed in memory beside all the rest that does.
+fn passes_in_time(what: &str, model: &ModelProto) -> Duration {
+    let bytes = model.to_bytes();
+    let begin = Instant::now();
+    let options = Options::default();
+    let mut graph = import(&bytes, None, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
+    passes::run(&mut graph, &options, &mut |_| {}).unwrap_or_else(|e| panic!("{what}: {e}"));
+    begin.elapsed()
+}
+
+/// Four times the nodes take about four times as long; where a search is quadratic, sixteen times.
+fn takes_time_in_proportion(what: &str, nodes: usize, model: impl Fn(usize) -> ModelProto) {
+    in_proportion(what, nodes, |n| compiles_in_time(what, &model(n)));
+}
+
+fn in_proportion(what: &str, nodes: usize, time: impl Fn(usize) -> Duration) {
+    let (few, many) = (time(nodes).max(FLOOR), time(4 * nodes));
+    assert!(many < 8 * few, "{what}: {few:?} for {nodes} nodes, {many:?} for four times as many");
 }
 
 /// A linear layer from 1 to many over a few frames: an impulse in a frame is answered in that frame alone.
@@ -139,4 +166,75 @@ fn many_recurrences_take_time_in_proportion() {
         b.outputs(&format!("next{i}"));
     }
     compiles_in_time("frames", &b.outputs(&format!("x{n}")).build());
+}
+
+/// Weights that are computed, where some input has a default: what they depend on is not looked through for each reader.
+#[test]
+fn sources_of_weights_are_looked_through_once() {
+    for from in ["x", "w"] {
+        takes_time_in_proportion(&format!("weights computed from {from}"), NODES / 10, |n| {
+            let mut b = Builder::default();
+            b.input("x", DataType::Float, &[2, 2]).input("w", DataType::Float, &[2, 2]).constant(floats("w", &[2, 2]));
+            let mut last = from.to_string();
+            for i in 0..n {
+                b.node("Relu", &last, &format!("r{i}"), &[]);
+                last = format!("r{i}");
+            }
+            (0..n).for_each(|i| _ = b.node("Gemm", &format!("x {last}"), &format!("y{i}"), &[]));
+            let joined: Vec<String> = (0..n).map(|i| format!("y{i}")).collect();
+            b.node("Concat", &joined.join(" "), "ys", &[("axis", Value::I(1))]);
+            b.node("Add", "x w", "y", &[]).outputs("ys y").build()
+        });
+    }
+}
+
+/// Quantisations of one tensor that are all alike, side by side and one behind the other.
+#[test]
+fn twins_of_a_quantisation_take_time_in_proportion() {
+    let begin = || {
+        let mut b = Builder::default();
+        b.input("x", DataType::Float, &[1, 4]).constant(reals("scale", &[0.1]));
+        b.constant(ints("zero", DataType::Uint8, &[], &[0])).node("Exp", "x", "d", &[]);
+        b
+    };
+    takes_time_in_proportion("twins", NODES / 2, |n| {
+        let mut b = begin();
+        for i in 0..n {
+            b.node("QuantizeLinear", "d scale zero", &format!("q{i}"), &[]);
+            b.node("DequantizeLinear", &format!("q{i} scale zero"), &format!("d{i}"), &[]);
+        }
+        let joined: Vec<String> = (0..n).map(|i| format!("d{i}")).collect();
+        b.node("Concat", &joined.join(" "), "y", &[("axis", Value::I(1))]).outputs("y").build()
+    });
+    takes_time_in_proportion("pairs", NODES / 2, |n| {
+        let mut b = begin();
+        let mut last = "d".to_string();
+        for i in 0..n {
+            b.node("QuantizeLinear", &format!("{last} scale zero"), &format!("q{i}"), &[]);
+            last = format!("d{i}");
+            b.node("DequantizeLinear", &format!("q{i} scale zero"), &last, &[]);
+        }
+        b.node("Relu", &last, "y", &[]).outputs("y").build()
+    });
+}
+
+#[test]
+fn many_outputs_take_time_in_proportion() {
+    in_proportion("outputs", NODES, |n| {
+        let mut b = Builder::default();
+        b.input("x", DataType::Float, &[1, 4]);
+        (0..n).for_each(|i| _ = b.node("Relu", "x", &format!("y{i}"), &[]).outputs(&format!("y{i}")));
+        passes_in_time("outputs", &b.build())
+    });
+    in_proportion("quantised inputs", NODES, |n| {
+        let mut b = Builder::default();
+        b.constant(reals("scale", &[0.1])).constant(ints("zero", DataType::Uint8, &[], &[0]));
+        for i in 0..n {
+            b.input(&format!("x{i}"), DataType::Uint8, &[1, 4]);
+            b.node("DequantizeLinear", &format!("x{i} scale zero"), &format!("d{i}"), &[]);
+        }
+        let joined: Vec<String> = (0..n).map(|i| format!("d{i}")).collect();
+        b.node("Concat", &joined.join(" "), "y", &[("axis", Value::I(1))]).outputs("y");
+        passes_in_time("quantised inputs", &b.build())
+    });
 }
