@@ -8,6 +8,7 @@ mod products;
 mod reduce;
 mod sequence;
 mod strides;
+mod weights;
 
 use std::collections::{HashMap, HashSet};
 
@@ -174,7 +175,7 @@ pub(crate) struct Lowerer<'a> {
     /// Right sides of products that are no tables.
     apart: HashSet<TensorId>,
     /// Weights that were packed.
-    products: HashMap<products::PackKey, products::Packed>,
+    products: HashMap<weights::PackKey, weights::Packed>,
 }
 
 /// What a step needs besides kind, parameters and operands.

@@ -1,38 +1,36 @@
 //! Convolutions and matrix products.
 
-use std::rc::Rc;
-
 use kinglet::format::words::Record;
 use kinglet::kernels::{Conv, DepthwiseConv, MatMul};
 use kinglet::{DType, StepKind};
 
-use super::epilogue::{Ending, ending, rounding};
-use super::pack::{Dims, Order, blocks, taps_outside};
+use super::pack::Dims;
+use super::weights::Constants;
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::{Array, broadcast_strides};
 use crate::graph::{Layout, Node, Op, Post, Quant, TensorId, Window};
 
 /// A product with constant weights, as a convolution over two spatial axes.
-struct Product<'a> {
-    batch: usize,
-    input: [usize; 3],
-    output: [usize; 3],
-    groups: usize,
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    pad: [i64; 2],
-    upsample: [usize; 2],
-    x: TensorId,
-    weights: TensorId,
-    bias: Option<TensorId>,
-    post: &'a Post,
+pub(super) struct Product<'a> {
+    pub(super) batch: usize,
+    pub(super) input: [usize; 3],
+    pub(super) output: [usize; 3],
+    pub(super) groups: usize,
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    pub(super) pad: [i64; 2],
+    pub(super) upsample: [usize; 2],
+    pub(super) x: TensorId,
+    pub(super) weights: TensorId,
+    pub(super) bias: Option<TensorId>,
+    pub(super) post: &'a Post,
     /// Element of the weights for (group, output, input, tap), channels counted within the group.
-    at: Box<dyn Fn(usize, usize, usize, usize) -> usize>,
+    pub(super) at: Box<dyn Fn(usize, usize, usize, usize) -> usize>,
 }
 
 impl Product<'_> {
-    fn dims(&self) -> Dims {
+    pub(super) fn dims(&self) -> Dims {
         Dims {
             groups: self.groups,
             group_out: self.output[2] / self.groups,
@@ -42,38 +40,12 @@ impl Product<'_> {
     }
 }
 
-/// Operations that it takes to pack a weight.
-const PACKING: u64 = 16;
-
-/// Weights of a product as they are stored.
-#[derive(Clone)]
-pub(super) struct Packed {
-    weights: PlanTensorId,
-    /// Zero points by channel, if they are not all 0.
-    zeros: Option<PlanTensorId>,
-    /// The sum of each channel's integers less its zero point.
-    sums: Rc<[i64]>,
-}
-
-/// What tells packed weights apart: the constant, how it is read, and the dimensions.
-pub(super) type PackKey = [usize; 8];
-
 /// The right side of a matrix product as the step reads it.
 struct Right {
     shape: Vec<usize>,
     transposed: bool,
     /// Where it lies, if not where its tensor does.
     place: Option<PlanTensorId>,
-}
-
-/// Weights and what goes with them, in the runtime's types.
-struct Constants {
-    weights: PlanTensorId,
-    bias: PlanTensorId,
-    multipliers: Option<PlanTensorId>,
-    /// Zero points of the weights as they are stored, if they are not all 0.
-    weight_zeros: Option<PlanTensorId>,
-    ending: Ending,
 }
 
 fn two<T: Copy>(list: &[T], one: T) -> [T; 2] {
@@ -289,168 +261,8 @@ impl Lowerer<'_> {
         self.emit_binary(node, kinglet::kernels::BinaryOp::Add, (sum, &sy), (pbias, &bias_shape), (py, &sy))
     }
 
-    fn single_quant(&self, t: TensorId) -> Option<(f32, i32)> {
+    pub(super) fn single_quant(&self, t: TensorId) -> Option<(f32, i32)> {
         self.graph.tensors[t].quant.as_ref().and_then(Quant::single)
-    }
-
-    /// Packs weights, bias and multipliers of a product.
-    fn constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
-        if p.bias.is_some_and(|b| self.value(b).is_none()) {
-            return Err(no_kernel("its bias is not constant", ""));
-        }
-        match self.single_quant(p.x) {
-            Some(x) => self.int_constants(node, p, depthwise, x),
-            None if self.graph.tensors[p.weights].quant.is_some() => self.byte_constants(node, p, depthwise),
-            None => self.float_constants(node, p, depthwise),
-        }
-    }
-
-    fn float_constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
-        let (x, y) = (self.graph.tensors[p.x].dtype, self.graph.tensors[node.output].dtype);
-        if x != DType::F32 || y != DType::F32 {
-            let reason = format!("a product of {} into {}", x.name(), y.name());
-            return Err(no_kernel(reason, "quantise input and output, or neither"));
-        }
-        let d = p.dims();
-        // The largest tensor of a model is packed from its bytes: numbers of eight bytes would take more than the file.
-        let bytes = self.value(p.weights).expect("checked").to_bytes();
-        let floats = bytes.as_chunks().0;
-        let packed = self.packed(node, p, depthwise, |l| {
-            let weight = |g: usize, o: usize, i: usize, tap: usize| f32::from_le_bytes(floats[(p.at)(g, o, i, tap)]);
-            let values = if depthwise {
-                taps_outside(d, weight)
-            } else {
-                blocks(d, l.target.conv_block(), Order::ChannelsInside, weight)
-            };
-            Packed { weights: l.constant_f32(&values), zeros: None, sums: Rc::default() }
-        })?;
-        let bias = self.float_bias(p);
-        let ending = ending(self.graph, node, p.post, None, p.output[2])?;
-        Ok(Constants { weights: packed.weights, bias, multipliers: None, weight_zeros: None, ending })
-    }
-
-    /// Of a product of floats with weights of bytes.
-    fn byte_constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
-        let (d, out_c) = (p.dims(), p.output[2]);
-        let w = &self.graph.tensors[p.weights];
-        let quant = w.quant.as_ref().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
-        let of = |c: usize| if quant.scales.len() == 1 { 0 } else { c };
-        let (bytes, signed) = (self.value(p.weights).expect("checked").to_bytes(), w.dtype == DType::I8);
-        let int = |at: usize| if signed { i32::from(bytes[at] as i8) } else { i32::from(bytes[at]) };
-        let packed = self.packed(node, p, depthwise, |l| {
-            // The pass that left the weights quantised has seen that these are bytes.
-            let stored = |g: usize, o: usize, i: usize, tap: usize| {
-                (int((p.at)(g, o, i, tap)) - quant.zero_points[of(g * d.group_out + o)]) as i8 as u8
-            };
-            let values = if depthwise {
-                taps_outside(d, stored)
-            } else {
-                blocks(d, l.target.conv_block(), Order::ChannelsInside, stored)
-            };
-            Packed { weights: l.constant(DType::I8, &[values.len()], &values), zeros: None, sums: Rc::default() }
-        })?;
-        let scales: Vec<f32> = (0..out_c).map(|c| quant.scales[of(c)]).collect();
-        let bias = self.float_bias(p);
-        let multipliers = Some(self.constant_f32(&scales));
-        let ending = ending(self.graph, node, p.post, None, out_c)?;
-        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: None, ending })
-    }
-
-    /// The weights of a product as `pack` stores them; the same constant in the same order is packed once.
-    fn packed(
-        &mut self,
-        node: &Node,
-        p: &Product<'_>,
-        depthwise: bool,
-        pack: impl FnOnce(&mut Self) -> Packed,
-    ) -> Result<Packed> {
-        let read = match node.op {
-            Op::ConvTranspose { .. } => 1,
-            Op::MatMul { transpose_b, .. } => 2 + usize::from(transpose_b),
-            _ => 0,
-        };
-        let Dims { groups, group_out, group_in, taps } = p.dims();
-        // What an integer product stores has its order from the sums' length, which the dimensions say.
-        let float = usize::from(self.single_quant(p.x).is_none());
-        let key = [p.weights, read, usize::from(depthwise), float, groups, group_out, group_in, taps];
-        if let Some(packed) = self.products.get(&key) {
-            return Ok(packed.clone());
-        }
-        let all = self.graph.tensors[p.weights].len() as u64;
-        if !self.graph.budget.take(PACKING * all, 0) {
-            let reason = "packing its weights goes beyond the budget of a compilation";
-            return Err(no_kernel(reason, "use one constant for fewer products of different forms"));
-        }
-        let packed = pack(self);
-        self.products.insert(key, packed.clone());
-        Ok(packed)
-    }
-
-    fn float_bias(&mut self, p: &Product<'_>) -> PlanTensorId {
-        let bias: Vec<f32> = match p.bias.and_then(|b| self.value(b)) {
-            Some(v) => v.reals().iter().map(|&v| v as f32).collect(),
-            None => vec![0.0; p.output[2]],
-        };
-        self.constant_f32(&bias)
-    }
-
-    fn int_constants(
-        &mut self,
-        node: &Node,
-        p: &Product<'_>,
-        depthwise: bool,
-        (sx, zx): (f32, i32),
-    ) -> Result<Constants> {
-        let (d, out_c) = (p.dims(), p.output[2]);
-        let w = &self.graph.tensors[p.weights];
-        let quant = w.quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
-        let zero = |c: usize| i64::from(quant.zero_points[if quant.zero_points.len() == 1 { 0 } else { c }]);
-        let bytes = self.value(p.weights).expect("checked").to_bytes();
-        let signed = w.dtype == DType::I8;
-        let int = |at: usize| if signed { i64::from(bytes[at] as i8) } else { i64::from(bytes[at]) };
-        // A weight less its zero point.
-        let weight = |g: usize, o: usize, i: usize, tap: usize| int((p.at)(g, o, i, tap)) - zero(g * d.group_out + o);
-        let packed = self.packed(node, p, depthwise, |l| {
-            let of_channel = |c: usize| {
-                let (g, o) = (c / d.group_out, c % d.group_out);
-                (0..d.group_in).flat_map(move |i| (0..d.taps).map(move |tap| (g, o, i, tap)))
-            };
-            // If all of them are bytes, these are stored, and have no zero points. Otherwise i8 weights are stored as they are,
-            // u8 ones with their zero points moved by 128.
-            let mut each = (0..out_c).flat_map(of_channel);
-            let centred = each.all(|(g, o, i, tap)| i8::try_from(weight(g, o, i, tap)).is_ok());
-            let shift = if signed { 0 } else { 128 };
-            let left = |c: usize| if centred { 0 } else { zero(c) - shift };
-            let stored = |g: usize, o: usize, i: usize, tap: usize| {
-                (weight(g, o, i, tap) + left(g * d.group_out + o)) as i8 as u8
-            };
-            let values = if depthwise {
-                taps_outside(d, stored)
-            } else {
-                let long = Conv::inputs_inside(d.taps * d.group_in);
-                let order = if long { Order::InputsInside } else { Order::ChannelsInside };
-                blocks(d, l.target.conv_block(), order, stored)
-            };
-            let weights = l.constant(DType::I8, &[values.len()], &values);
-            let zeros = (0..out_c).flat_map(|c| (left(c) as i16).to_le_bytes()).collect::<Vec<_>>();
-            let zeros = (!centred).then(|| l.constant(DType::I16, &[out_c], zeros));
-            let sum = |c: usize| of_channel(c).map(|(g, o, i, tap)| weight(g, o, i, tap)).sum();
-            Packed { weights, zeros, sums: (0..out_c).map(sum).collect() }
-        })?;
-        let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
-        let given = given.unwrap_or_else(|| vec![0; out_c]);
-        // Padding pixels of a dense convolution hold the input's zero point, so that its part of every sum is a constant.
-        let bias = |c: usize| given[c] - if depthwise { 0 } else { i64::from(zx) * packed.sums[c] };
-        let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect::<Vec<_>>();
-        let bias = self.constant(DType::I32, &[out_c], bias);
-        let mid = rounding(self.graph, node, p.post);
-        // The quotient as ONNX Runtime forms it, in f32, so that the same files give the same bits.
-        let scale = |c: usize| sx * if quant.scales.len() == 1 { quant.scales[0] } else { quant.scales[c] };
-        let divisor = mid.as_ref().map_or(1.0, |m| m.scale);
-        let multipliers: Vec<f32> = (0..out_c).map(|c| scale(c) / divisor).collect();
-        let multipliers = Some(self.constant_f32(&multipliers));
-        let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
-        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: packed.zeros, ending })
     }
 
     fn padding_pixel(&mut self, x: TensorId, channels: usize) -> PlanTensorId {
