@@ -1,66 +1,81 @@
-//! Kernels for the host: the portable drivers and microkernels of the runtime, compiled for AVX2.
+//! Kernels for x86-64: microkernels for the product room of the runtime, and its other kernels compiled for these CPUs.
 //!
-//! The loops are those of [`kinglet::Reference`], so the results are its bits (Rust never contracts a multiplication and an
-//! addition on its own); only the instructions differ. Microkernels of this crate's own will take their place step by step.
+//! A value of [`Avx2`] or [`Avx512`] is the proof that the CPU has the instructions: it can only be made by asking the CPU.
 //!
-//! A value of [`Avx2`] is the proof that the CPU has the instructions: it can only be made by asking the CPU.
+//! Integer results are the reference's bits. Products of floats are sums of the same terms by fused additions, which round once
+//! where the reference rounds twice; every other float result is the reference's bits.
 #![cfg(target_arch = "x86_64")]
 
-use std::ops::Range;
+mod avx2;
+mod avx512;
+mod elementwise;
+mod kernels;
 
-use kinglet::kernels::{
-    Binary, Conv, Convert, DepthwiseConv, LegendreMemory, MatMul, Norm, Params, Pool, Reduce, SelectiveScan, Softmax,
-    Ternary, Unary,
-};
-use kinglet::rows::Operands;
-use kinglet::{Kernels, StepKind};
+use kinglet::product::{Packing, Sign, WordOrder};
 
-/// The runtime's kernels compiled for AVX2.
+/// AVX2 and FMA: `x86-64-v3`; with AVX-VNNI or without it.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx2(());
+pub struct Avx2 {
+    vnni: bool,
+}
 
 impl Avx2 {
-    /// The kernels, if this CPU can run them.
+    /// The kernels, if this CPU can run them, without AVX-VNNI.
     pub fn new() -> Option<Avx2> {
-        std::arch::is_x86_feature_detected!("avx2").then_some(Avx2(()))
+        let has = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+        has.then_some(Avx2 { vnni: false })
+    }
+
+    /// The kernels with AVX-VNNI, if this CPU can run them.
+    pub fn with_vnni() -> Option<Avx2> {
+        Avx2::new().filter(|_| std::arch::is_x86_feature_detected!("avxvnni")).map(|_| Avx2 { vnni: true })
     }
 }
 
-macro_rules! recompiled {
-    ($($method:ident($params:ty) $kind:ident;)*) => {
-        // SAFETY: the methods run the runtime's own kernels, on the rows they are given.
-        unsafe impl Kernels for Avx2 {
-            fn kernel_name(&self, kind: StepKind) -> &'static str {
-                match kind {
-                    $(StepKind::$kind => "portable-avx2",)*
-                    _ => "reference",
-                }
-            }
-
-            $(fn $method(&self, params: &$params, operands: &Operands<'_>, rows: Range<usize>) {
-                #[target_feature(enable = "avx2")]
-                fn avx2(params: &$params, operands: &Operands<'_>, rows: Range<usize>) {
-                    Params::run(params, operands, rows)
-                }
-                // SAFETY: `self` exists only if `Avx2::new` found the feature.
-                unsafe { avx2(params, operands, rows) }
-            })*
-        }
-    };
+impl Avx2 {
+    /// The set's name: `avx2` or `avx2-vnni`.
+    pub fn name(&self) -> &'static str {
+        if self.vnni { "avx2-vnni" } else { "avx2" }
+    }
 }
 
-recompiled! {
-    conv(Conv) Conv;
-    depthwise_conv(DepthwiseConv) DepthwiseConv;
-    matmul(MatMul) MatMul;
-    unary(Unary) Unary;
-    binary(Binary) Binary;
-    ternary(Ternary) Ternary;
-    pool(Pool) Pool;
-    reduce(Reduce) Reduce;
-    softmax(Softmax) Softmax;
-    norm(Norm) Norm;
-    convert(Convert) Convert;
-    selective_scan(SelectiveScan) SelectiveScan;
-    legendre_memory(LegendreMemory) LegendreMemory;
+/// AVX-512 F, BW, DQ, VL and VNNI.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The kernels, if this CPU can run them.
+    pub fn new() -> Option<Avx512> {
+        let has = std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512bw")
+            && std::arch::is_x86_feature_detected!("avx512dq")
+            && std::arch::is_x86_feature_detected!("avx512vl")
+            && std::arch::is_x86_feature_detected!("avx512vnni")
+            && Avx2::new().is_some();
+        has.then_some(Avx512(()))
+    }
+
+    /// The set's name: `avx512-vnni`.
+    pub fn name(&self) -> &'static str {
+        "avx512-vnni"
+    }
+}
+
+/// Whether weights lie by fours of inputs, in panels of so many channels, for unsigned inputs.
+fn by_fours(p: &Packing, panel: u32) -> bool {
+    *p == Packing { panel, run: 4, order: WordOrder::Plain, sign: Sign::Unsigned }
+}
+
+/// Whether weights lie input by input, in panels of so many channels.
+fn by_channels(p: &Packing, panel: u32) -> bool {
+    *p == Packing::by_channels(panel)
+}
+
+/// Whether the weights of any product may lie so: as the microkernels read them, or as a plan for any target has them.
+fn takes(p: &Packing) -> bool {
+    let generic = kinglet::Target::Generic.info();
+    let own = kinglet::Target::X86_64.info();
+    [generic, own].iter().any(|info| {
+        [info.floats, info.short_bytes, info.long_bytes, info.depthwise_floats, info.depthwise_bytes].contains(p)
+    })
 }

@@ -78,6 +78,11 @@ pub enum Error {
         /// Bytes the plan needs.
         needed: u32,
     },
+    /// The kernels do not take the weights of this target's plans as they lie.
+    Kernels {
+        /// The target that the model was compiled for.
+        target: crate::Target,
+    },
     /// There is no input or output with this index or name.
     NoSuchTensor,
     /// The element type asked for is not the tensor's.
@@ -126,6 +131,7 @@ impl Error {
             Error::IndexOutOfRange { .. } => 1700,
             Error::DivisionByZero { .. } => 1800,
             Error::Interrupted { .. } => 1900,
+            Error::Kernels { .. } => 2000,
         }
     }
 }
@@ -163,6 +169,13 @@ impl fmt::Display for Error {
             }
             Error::DivisionByZero { step } => {
                 write!(f, "step {step} divided an integer by 0: check the model's inputs")
+            }
+            Error::Kernels { target } => {
+                write!(
+                    f,
+                    "these kernels do not run models compiled for the target {}: compile for this one",
+                    target.name()
+                )
             }
             Error::Interrupted { step } => write!(f, "the run was interrupted before step {step}"),
         }

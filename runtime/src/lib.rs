@@ -25,12 +25,14 @@
 extern crate std;
 
 pub mod dtype;
+pub mod elementwise;
 pub mod error;
 pub mod faults;
 pub mod format;
 pub mod kernels;
 pub mod math;
 pub mod observe;
+pub mod product;
 pub mod quant;
 pub mod rows;
 pub mod session;
@@ -43,6 +45,6 @@ pub use faults::DataFault;
 pub use format::{Model, Region, Step, Tensor};
 pub use kernels::{Kernels, Reference, StepKind};
 pub use observe::{Clock, Observer, Profile, Quiet};
-pub use session::{Arena, Session};
+pub use session::{Arena, Session, runs_on};
 pub use target::Target;
 pub use workers::{Inline, Workers};

@@ -234,8 +234,9 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Loads elements `start .. start + out.len()` as reals: dequantised if the tensor is quantised.
-    #[inline]
+    /// Loads elements `start .. start + out.len()` as reals: dequantised if the tensor is quantised. Kernels load through
+    /// [`Elementwise`](crate::elementwise::Elementwise), into each of which this is compiled once.
+    #[inline(always)]
     pub fn load(&self, start: usize, out: &mut [f32]) {
         let n = out.len();
         let (s, z) = (self.scale, self.zero_point);
@@ -269,20 +270,6 @@ impl<'a> View<'a> {
                 }
             }
         }
-    }
-
-    /// Elements `start .. start + buffer.len()` as reals: where they lie if they are f32, else loaded into `buffer`. As with
-    /// [`View::slice`], they must not be held while they are written in place.
-    #[inline(always)]
-    pub fn reals<'b>(&self, start: usize, buffer: &'b mut [f32]) -> &'b [f32]
-    where
-        'a: 'b,
-    {
-        if self.dtype == DType::F32 {
-            return self.slice::<f32>(start, buffer.len());
-        }
-        self.load(start, buffer);
-        buffer
     }
 
     /// Loads elements `start .. start + out.len()` as stored integers; floats are cut towards zero.
@@ -345,8 +332,8 @@ impl<'a> ViewMut<'a> {
     }
 
     /// Stores reals to elements `start .. start + v.len()`: quantised if the tensor is quantised, cut towards zero for
-    /// index types, "not zero" for bool.
-    #[inline]
+    /// index types, "not zero" for bool. Kernels store through [`Elementwise`](crate::elementwise::Elementwise).
+    #[inline(always)]
     pub fn store(&mut self, start: usize, v: &[f32]) {
         let n = v.len();
         let (s, z) = (self.0.scale, self.0.zero_point);
@@ -411,6 +398,82 @@ impl<'a> ViewMut<'a> {
                 }
             }
         }
+    }
+}
+
+/// Runs of bytes of a tensor at equal distances, to be written: the channels of a tile under its pixels.
+pub struct PixelsMut<'a> {
+    first: *mut u8,
+    len: usize,
+    step: usize,
+    count: usize,
+    _data: PhantomData<&'a mut [u8]>,
+}
+
+impl ViewMut<'_> {
+    /// `count` runs of `len` bytes each, the first at element `start` and the others `step` elements apart; `None` if the tensor
+    /// is not one of bytes, or they are not all there.
+    #[inline(always)]
+    pub fn pixels(&mut self, start: usize, len: usize, step: usize, count: usize) -> Option<PixelsMut<'_>> {
+        let all = count.checked_sub(1)?.checked_mul(step)?.checked_add(len)?;
+        let at = self.0.locate(start, all, 1).filter(|_| self.0.width == 1 && len <= step)?;
+        // SAFETY: `locate` has checked that `all` bytes from `at` on are there.
+        Some(PixelsMut { first: unsafe { self.0.base.cast_mut().add(at) }, len, step, count, _data: PhantomData })
+    }
+}
+
+impl PixelsMut<'_> {
+    /// Runs.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes of a run.
+    #[inline(always)]
+    pub fn run_len(&self) -> usize {
+        self.len
+    }
+
+    /// Where the first run begins, for kernels that write with vectors: `count` runs of `len` bytes, `step` apart, may be
+    /// written through it while this value lives.
+    #[inline(always)]
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.first
+    }
+
+    /// Bytes from one run to the next.
+    #[inline(always)]
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Run `i`; empty if there is no such run.
+    #[inline(always)]
+    pub fn run(&mut self, i: usize) -> &mut [u8] {
+        if i >= self.count {
+            return &mut [];
+        }
+        // SAFETY: `ViewMut::pixels` has checked all runs, which do not overlap (`len <= step`); aliasing as in `ViewMut::slice`.
+        unsafe { core::slice::from_raw_parts_mut(self.first.add(i * self.step), self.len) }
+    }
+}
+
+/// The part of a step that one worker computes: rows of the output by columns. Columns are blocks of output channels of a
+/// product; every other kind has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Output rows.
+    pub rows: Range<usize>,
+    /// Blocks of output channels.
+    pub columns: Range<usize>,
+}
+
+impl Tile {
+    /// Part `index` of `rows · columns` parts of a step, as even as they can be.
+    pub fn of(size: [usize; 2], parts: [usize; 2], index: usize) -> Tile {
+        let columns = parts[1].max(1);
+        Tile { rows: cut(size[0], parts[0], index / columns), columns: cut(size[1], columns, index % columns) }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::faults::{DataFault, FaultWord};
 use crate::format::ALIGN;
 use crate::kernels::{self, Kernels};
 use crate::observe::{Observer, Quiet};
-use crate::rows::{Memory, Operands, cut};
+use crate::rows::{Memory, Operands, Tile};
 use crate::workers::{Inline, Workers};
 use crate::{Element, Error, Model, Region, Tensor};
 
@@ -30,6 +30,20 @@ impl<const N: usize> Default for Arena<N> {
     }
 }
 
+/// Whether these kernels take the weights of all products of a model as they lie.
+///
+/// # Errors
+/// [`Error::Kernels`] with the model's target if they do not.
+pub fn runs_on<K: Kernels + ?Sized>(model: &Model<'_>, kernels: &K) -> Result<(), Error> {
+    for i in 0..model.step_count() {
+        let step = model.step(i);
+        if kernels::packing(&step).is_some_and(|p| !kernels.takes(&p)) {
+            return Err(Error::Kernels { target: model.target() });
+        }
+    }
+    Ok(())
+}
+
 /// One model at work: the plan, its memory, and the kernels of this CPU.
 ///
 /// An input's memory may be reused by later steps, so write every input before every run, those with a default by
@@ -46,8 +60,10 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     /// [`Model::arena_bytes_for`] for several, and an alignment of 64.
     ///
     /// # Errors
-    /// [`Error::ArenaSize`] or [`Error::ArenaAlignment`].
+    /// [`Error::ArenaSize`] or [`Error::ArenaAlignment`]; [`Error::Kernels`] if the plan is one for another target, whose order
+    /// of weights these kernels do not take.
     pub fn new(model: Model<'a>, arena: &'a mut [u8], kernels: &'a K) -> Result<Self, Error> {
+        runs_on(&model, kernels)?;
         let mut session = Session::resume(model, arena, kernels)?;
         session.reset();
         Ok(session)
@@ -55,10 +71,10 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
 
     /// As [`Session::new`], but goes on from what is in `arena`: the state, inputs and outputs that an earlier session on the
     /// same model left there. So a session need not live as long as the memory it works in. (Another content is not unsafe:
-    /// it is another state.)
+    /// it is another state.) Whether the kernels take the plan is not asked again ([`runs_on`]).
     ///
     /// # Errors
-    /// As [`Session::new`].
+    /// [`Error::ArenaSize`] or [`Error::ArenaAlignment`].
     pub fn resume(model: Model<'a>, arena: &'a mut [u8], kernels: &'a K) -> Result<Self, Error> {
         if arena.len() < model.arena_bytes() {
             return Err(Error::ArenaSize { needed: model.arena_bytes() as u32 });
@@ -189,19 +205,21 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         for (index, slice) in order {
             let step = model.step(index);
             let Some(kind) = step.kind() else { continue };
-            let rows = step.rows();
+            let size = [step.rows(), step.record().columns as usize];
             let out_bytes = step.output(0).map_or(0, |t| u64::from(model.tensor(t).0.bytes));
-            let tiles = if step.macs().max(out_bytes) < WORTH_CUTTING { 1 } else { most.min(rows).max(1) };
+            let wanted = if step.macs().max(out_bytes) < WORTH_CUTTING { 1 } else { most };
+            let parts = parts(size, wanted);
+            let tiles = parts[0] * parts[1];
             if let ControlFlow::Break(()) = observer.before(index) {
                 return Err(Error::Interrupted { step: index as u32 });
             }
             let memory = Memory::new(self.arena, model.weights());
             let tile = |t: usize| {
                 // A tile that does not exist has no rows.
-                let rows = if t < tiles { cut(rows, tiles, t) } else { 0..0 };
+                let of = if t < tiles { Tile::of(size, parts, t) } else { Tile { rows: 0..0, columns: 0..0 } };
                 let scratch = (model.scratch_start() + t * scratch, step.record().scratch as usize);
                 let operands = Operands::new(memory, &model, &step, slice, scratch, &faults);
-                kernels::run(self.kernels, kind, &operands, rows);
+                kernels::run(self.kernels, kind, &operands, of);
             };
             if tiles == 1 {
                 tile(0);
@@ -219,6 +237,12 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         }
         result
     }
+}
+
+/// How many parts of rows and of columns make about as many tiles as are wanted: rows first, which share nothing.
+fn parts([rows, columns]: [usize; 2], wanted: usize) -> [usize; 2] {
+    let by_rows = wanted.min(rows).max(1);
+    [by_rows, (wanted / by_rows).min(columns).max(1)]
 }
 
 /// What a session's arena holds, for who keeps the arena and makes a [`Session`] only to run.

@@ -1,4 +1,6 @@
-//! What the compiler compiles for.
+//! What the compiler compiles for: a table of targets, as data.
+
+use crate::product::{Packing, Sign, WordOrder};
 
 /// A compilation target. The numbers are part of the `.kgl` format; `Generic` runs everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -7,17 +9,72 @@ pub enum Target {
     /// The portable scalar kernels: the reference, on any CPU.
     #[default]
     Generic = 0,
+    /// x86-64 with AVX2 and more: one packing for every level.
+    X86_64 = 1,
 }
+
+/// What there is to know of a target.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetInfo {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// How the weights of products of floats lie.
+    pub floats: Packing,
+    /// How the weights of products of bytes lie that add few products, fewer than [`TargetInfo::long`].
+    pub short_bytes: Packing,
+    /// How the weights of other products of bytes lie.
+    pub long_bytes: Packing,
+    /// From how many products on a sum is long.
+    pub long: usize,
+    /// Pixels times blocks of channels whose sums a product has scratch for.
+    pub tile: u32,
+    /// How the weights of depthwise products of floats lie.
+    pub depthwise_floats: Packing,
+    /// How the weights of depthwise products of bytes lie.
+    pub depthwise_bytes: Packing,
+}
+
+const GENERIC: TargetInfo = TargetInfo {
+    name: "generic",
+    floats: Packing::by_channels(8),
+    short_bytes: Packing::by_channels(8),
+    // Where sums are long, a few run together along the inputs; where they are short, the ends of such runs would cost more.
+    long_bytes: Packing { run: 0, ..Packing::by_channels(8) },
+    long: 48,
+    tile: 4,
+    depthwise_floats: Packing::by_channels(0),
+    depthwise_bytes: Packing::by_channels(0),
+};
+
+/// `vpdpbusd` adds four products of unsigned with signed bytes to each of 16 sums.
+const BY_FOURS: Packing = Packing { panel: 16, run: 4, order: WordOrder::Plain, sign: Sign::Unsigned };
+
+const X86_64: TargetInfo = TargetInfo {
+    name: "x86-64",
+    floats: Packing::by_channels(16),
+    short_bytes: BY_FOURS,
+    long_bytes: BY_FOURS,
+    long: 0,
+    tile: 32,
+    depthwise_floats: Packing::by_channels(0),
+    depthwise_bytes: Packing { panel: 64, ..BY_FOURS },
+};
 
 impl Target {
     /// Every target this version knows.
-    pub const ALL: [Target; 1] = [Target::Generic];
+    pub const ALL: [Target; 2] = [Target::Generic, Target::X86_64];
+
+    /// Its row of the table.
+    pub const fn info(self) -> &'static TargetInfo {
+        match self {
+            Target::Generic => &GENERIC,
+            Target::X86_64 => &X86_64,
+        }
+    }
 
     /// The name used on the command line.
     pub const fn name(self) -> &'static str {
-        match self {
-            Target::Generic => "generic",
-        }
+        self.info().name
     }
 
     /// Finds a target by its command-line name.
@@ -29,11 +86,11 @@ impl Target {
     pub fn from_code(code: u32) -> Option<Target> {
         Target::ALL.into_iter().find(|t| *t as u32 == code)
     }
+}
 
-    /// Output channels in one block of packed convolution weights (`NR` of the microkernel).
-    pub const fn conv_block(self) -> usize {
-        match self {
-            Target::Generic => 8,
-        }
+impl TargetInfo {
+    /// How the weights of a product of bytes lie whose sums have `terms` products.
+    pub const fn bytes(&self, terms: usize) -> Packing {
+        if terms < self.long { self.short_bytes } else { self.long_bytes }
     }
 }

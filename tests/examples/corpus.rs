@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use kinglet::Target;
 use kinglet_compiler::{Options, compile, import};
 use kinglet_onnx::{DataType, ModelProto};
 use kinglet_tests::files_of;
@@ -37,7 +38,10 @@ fn seeds(corpus: &Path) {
     for (name, model) in small_onnx::all().into_iter().chain([("many_slices", many_slices()), ("defaults", defaults())])
     {
         write(&corpus.join(format!("onnx/seed_{name}.onnx")), &model.to_bytes());
-        write(&corpus.join(format!("kgl/seed_{name}.kgl")), &planned(name, &model));
+        for target in Target::ALL {
+            let of = if target == Target::Generic { String::new() } else { format!("_{}", target.name()) };
+            write(&corpus.join(format!("kgl/seed_{name}{of}.kgl")), &planned(name, &model, target));
+        }
     }
 }
 

@@ -184,7 +184,8 @@ pub fn run_best(kgl: &[u8], inputs: &BTreeMap<String, Array>) -> BTreeMap<String
     run_on(kinglet_native::best_kernels(), kgl, inputs, &Inline, &mut Quiet)
 }
 
-fn run_on(
+/// Runs a compiled model with these kernels; outputs by name.
+pub fn run_on(
     kernels: &dyn Kernels,
     kgl: &[u8],
     inputs: &BTreeMap<String, Array>,

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use kinglet::{DType, Inline, Model};
+use kinglet::{DType, Inline, Model, Quiet, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::check::Recorder;
 use kinglet_compiler::graph::{Graph, Node, Op, Quant, Tensor, TensorId};
-use kinglet_compiler::{Options, compile, eval};
+use kinglet_compiler::{Compiled, Options, compile, eval};
 
-use crate::{Aligned, Random, run_with};
+use crate::{Aligned, Random, run, run_on, run_with};
+
+/// Kinds of steps that kernel sets may sum in another way than the reference.
+const SUMMING: [&str; 4] = ["ConvF32", "ConvW8", "DepthwiseF32", "DepthwiseW8"];
 
 /// How close to a tie a value must lie, in steps of its scale, to be allowed to round either way: a few rounding errors
 /// of f32 (6·10⁻⁸ each) at 255 steps.
@@ -177,6 +180,40 @@ impl Case {
             panic!("{e}\nof {:#?}", self.describe());
         }
         let allowed = self.allowed(tie);
+        let check = |what: &str, compiled: &Compiled, outputs: &BTreeMap<String, Array>| {
+            self.compare(what, compiled, outputs, &allowed, bound);
+        };
+        check("generic", &compiled, &outputs);
+        // Every other target's plan, by the reference and by every set of kernels that this machine has.
+        for target in Target::ALL {
+            let other = Options { target, ..options.clone() };
+            let compiled = compile(self.parts().0, &other).unwrap_or_else(|e| panic!("{e}\nof {:#?}", self.describe()));
+            let want = run(&compiled.kgl, &inputs);
+            check(&format!("{} on the reference", target.name()), &compiled, &want);
+            // Integers are the same bits everywhere; so are floats that no product of floats is behind.
+            let same = !sums_floats(&compiled);
+            for (name, kernels) in kinglet_native::kernel_sets() {
+                let got = run_on(*kernels, &compiled.kgl, &inputs, &Inline, &mut Quiet);
+                let what = format!("{} on {name}", target.name());
+                if same {
+                    let alike = want.iter().all(|(name, want)| alike(&got[name], want));
+                    assert!(alike, "{what}: other bits than the reference\nof {:#?}", self.describe());
+                } else {
+                    check(&what, &compiled, &got);
+                }
+            }
+        }
+    }
+
+    /// Compares outputs with what each may be.
+    fn compare(
+        &self,
+        what: &str,
+        compiled: &Compiled,
+        outputs: &BTreeMap<String, Array>,
+        allowed: &[[Array; 2]],
+        bound: Bound,
+    ) {
         for (name, &t) in self.graph.output_names.iter().zip(&self.graph.outputs) {
             let (got, [lo, hi]) = (&outputs[name], &allowed[t]);
             assert_eq!((got.dtype, &got.shape), (lo.dtype, &lo.shape), "type and shape of `{name}`");
@@ -187,7 +224,7 @@ impl Case {
             };
             if let Some(problem) = problem {
                 let became: Vec<_> = compiled.graph.nodes.iter().map(|n| &n.op).collect();
-                panic!("`{name}` {problem}\nof {:#?}\nwhich became {became:#?}", self.describe());
+                panic!("{what}: `{name}` {problem}\nof {:#?}\nwhich became {became:#?}", self.describe());
             }
         }
     }
@@ -269,6 +306,20 @@ pub fn roundings(steps: f64, dtype: DType, tie: f64) -> (i64, i64) {
     // `max` takes NaN to the lower bound.
     let round = |v: f64| v.max(lo.into()).min(hi.into()).round_ties_even() as i64;
     (round(steps - near), round(steps + near))
+}
+
+/// Whether two results are the same bits, but for what no contract says: the sign of zero and what a NaN carries.
+pub fn alike(a: &Array, b: &Array) -> bool {
+    if a.dtype != DType::F32 {
+        return a == b;
+    }
+    let (a, b) = (a.reals(), b.reals());
+    a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()))
+}
+
+/// Whether sets of kernels may differ in the last bits of a plan's floats: where these are multiplied with constant weights.
+pub fn sums_floats(compiled: &Compiled) -> bool {
+    compiled.report.float_steps.iter().any(|s| SUMMING.contains(&s.kind.as_str()))
 }
 
 /// Whether the two are the same, NaN being the same as itself.

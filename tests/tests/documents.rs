@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use kinglet::format::words::Record;
 use kinglet::format::{BandRecord, MAX_RANK, StepRecord, TensorRecord};
-use kinglet::kernels::{Conv, CumSum, DepthwiseConv, Epilogue, Pad, STAGES, Stage};
+use kinglet::kernels::{Conv, CumSum, Pad};
+use kinglet::product::{Epilogue, Geometry, Packing, STAGES, Stage};
 use kinglet::{DType, StepKind, Target};
 use kinglet_compiler::ops::{OPERATORS, OWN_OPERATORS, Row};
 
@@ -116,6 +117,8 @@ fn words(kind: &str) -> usize {
         // The records that are fields of others.
         None if kind == "Epilogue" => Epilogue::WORDS,
         None if kind == "Stage" => Stage::WORDS,
+        None if kind == "Geometry" => Geometry::WORDS,
+        None if kind == "Packing" => Packing::WORDS,
         // Numbers, bools and enums take one each.
         None => 1,
     }
@@ -177,10 +180,24 @@ fn dtypes() -> String {
 }
 
 fn targets() -> String {
-    let mut out =
-        String::from("| number | name | output channels in a block of packed weights |\n| ---: | --- | ---: |\n");
+    let mut out = String::from("| number | name | products of | how weights lie |\n| ---: | --- | --- | --- |\n");
+    let how = |p: &Packing| {
+        let all = |n: u32| if n == 0 { "all".into() } else { n.to_string() };
+        format!("panels of {} channels, runs of {} inputs, {:?}, {:?}", all(p.panel), all(p.run), p.order, p.sign)
+    };
     for t in Target::ALL {
-        writeln!(out, "| {} | `{}` | {} |", t as u16, t.name(), t.conv_block()).expect("memory");
+        let info = t.info();
+        let long = format!("bytes, {} products and more", info.long);
+        let all = [
+            ("floats", &info.floats),
+            ("bytes", &info.short_bytes),
+            (&long, &info.long_bytes),
+            ("floats, depthwise", &info.depthwise_floats),
+            ("bytes, depthwise", &info.depthwise_bytes),
+        ];
+        for (of, packing) in all.into_iter().filter(|(of, _)| info.long > 0 || *of != long) {
+            writeln!(out, "| {} | `{}` | {of} | {} |", t as u16, t.name(), how(packing)).expect("memory");
+        }
     }
     out
 }
@@ -188,7 +205,7 @@ fn targets() -> String {
 /// Every table by name.
 fn tables() -> BTreeMap<String, String> {
     let mut declared = declarations(&read(&root().join("runtime/src/format/mod.rs")));
-    for file in files(&root().join("runtime/src/kernels"), ".rs") {
+    for file in ["kernels", "product"].iter().flat_map(|f| files(&root().join("runtime/src").join(f), ".rs")) {
         declared.extend(declarations(&read(&file)));
     }
     // The tables are read from the source; these sizes are what the compiler made of it.
@@ -197,7 +214,8 @@ fn tables() -> BTreeMap<String, String> {
         ("StepRecord", StepRecord::WORDS),
         ("BandRecord", BandRecord::WORDS),
         ("Conv", Conv::WORDS),
-        ("DepthwiseConv", DepthwiseConv::WORDS),
+        ("Geometry", Geometry::WORDS),
+        ("Packing", Packing::WORDS),
         ("Epilogue", Epilogue::WORDS),
         ("CumSum", CumSum::WORDS),
         ("Pad", Pad::WORDS),
@@ -258,7 +276,10 @@ fn every_step_kind_is_described() {
     for kind in StepKind::ALL {
         let heading = format!("\n### {} {}\n", *kind as u32, kind.name());
         assert!(format.contains(&heading), "docs/format.md has no heading `{}`", heading.trim());
-        assert!(format.contains(&format!("<!-- table {} -->", kind.name())), "{} has no table", kind.name());
+        // Products of several arithmetics are one record.
+        let record = kind.name().trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches(['F', 'I', 'W']);
+        let record = if record == "Depthwise" { "Conv" } else { record };
+        assert!(format.contains(&format!("<!-- table {record} -->")), "{record} has no table");
     }
 }
 

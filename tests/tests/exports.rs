@@ -124,7 +124,7 @@ fn products_between_quantised_tensors_run_in_integers() {
     let Some(exports) = exports() else { return };
     for e in exports.iter().filter(|e| e.is_quantised()) {
         let compiled = e.compile();
-        let products = ["Conv", "DepthwiseConv", "MatMul"];
+        let products = ["ConvF32", "ConvI8", "DepthwiseF32", "DepthwiseI8", "MatMulF32", "MatMulI8"];
         for step in compiled.report.float_steps.iter().filter(|s| products.contains(&s.kind.as_str())) {
             // A product in float is one whose operands the file leaves in float.
             assert!(
@@ -147,7 +147,8 @@ fn arenas_are_close_to_the_lower_bound_and_budgets_are_hardly_touched() {
     for e in &exports {
         let compiled = e.compile();
         e.check_cost(&compiled);
-        let (arena, bound) = (compiled.report.arena_bytes as f64, compiled.report.lower_bound_bytes as f64);
+        let tensors = compiled.report.arena_bytes - compiled.report.scratch_bytes;
+        let (arena, bound) = (tensors as f64, compiled.report.lower_bound_bytes as f64);
         println!("{}: {arena} bytes, bound {bound}, ratio {:.3}", e.name, arena / bound);
         assert!(arena <= ARENA_BOUND * bound, "{}: {arena} bytes, bound {bound}", e.name);
     }

@@ -108,7 +108,7 @@ fn what_a_scan_is_made_of_is_told() {
         assert!(scan.source_nodes.iter().any(|s| s == part), "{part} in {:?}", scan.source_nodes);
     }
     let norms = r.steps.iter().filter(|s| s.kind == "Norm").count();
-    let causal = r.steps.iter().filter(|s| s.kind == "DepthwiseConv").count();
+    let causal = r.steps.iter().filter(|s| s.kind == "DepthwiseF32").count();
     let around = r.steps.iter().filter(|s| s.kind == "Unary" || s.kind == "Reduce").count();
     assert_eq!((norms, causal, around), (3, 2, 0), "{:?}", kinds(&r));
 }

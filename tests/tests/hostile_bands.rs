@@ -22,7 +22,7 @@ struct Lie {
 
 impl Lie {
     fn new(model: &ModelProto) -> Self {
-        Lie { file: planned("a lie", model) }
+        Lie { file: planned("a lie", model, kinglet::Target::Generic) }
     }
 
     /// First word of a section, and how many records it holds.

@@ -4,17 +4,19 @@ use std::collections::HashSet;
 
 use kinglet::format::words::Record;
 use kinglet::format::{HEADER_BYTES, SECTION_ENTRY_BYTES, Section, TensorRecord};
-use kinglet::{Error, Fault, Model, StepKind};
+use kinglet::{Error, Fault, Model, StepKind, Target};
 use kinglet_compiler::{Options, compile, import};
-use kinglet_onnx::DataType;
+use kinglet_onnx::{DataType, ModelProto};
 use kinglet_tests::hostile::cases;
 use kinglet_tests::hostile::plan::{mutate_words, planned, seal, section, sections, set, word};
 use kinglet_tests::hostile::run::{run, survives};
 use kinglet_tests::small_onnx::{self, Builder, Value};
 use kinglet_tests::{Aligned, Random};
 
+/// The small models' plans for every target.
 fn compiled() -> Vec<(&'static str, Vec<u8>)> {
-    small_onnx::all().into_iter().map(|(name, model)| (name, planned(name, &model))).collect()
+    let plans = |(name, model): (&'static str, ModelProto)| Target::ALL.map(|t| (name, planned(name, &model, t)));
+    small_onnx::all().into_iter().flat_map(plans).collect()
 }
 
 #[test]
@@ -224,7 +226,7 @@ fn products_repeated_over_a_batch_nobody_has_are_refused() {
 #[test]
 fn scratch_beyond_the_arena_is_refused() {
     for scratch in [u32::MAX, 1 << 20] {
-        let e = lied("Softmax", &[2, 3], &[], |file, [_, _, steps]| set(file, steps + 6, scratch));
+        let e = lied("Softmax", &[2, 3], &[], |file, [_, _, steps]| set(file, steps + 7, scratch));
         assert_eq!(e, Error::Section { section: Section::Steps as u16 });
     }
 }

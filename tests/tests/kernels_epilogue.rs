@@ -407,7 +407,7 @@ fn a_pooling_between_a_product_and_its_quantiser_takes_bytes() {
         let compiled = compile(c.parts().0, &Options::default()).expect("compiles");
         assert!(!holds_floats(&compiled), "{links:?}");
         let pools = links.iter().filter(|l| **l == Link::MaxPool).count();
-        assert_eq!(kinds(&compiled), [&["Conv"][..], &vec!["Pool"; pools]].concat(), "{links:?}");
+        assert_eq!(kinds(&compiled), [&["ConvI8"][..], &vec!["Pool"; pools]].concat(), "{links:?}");
     }
 }
 
@@ -428,5 +428,5 @@ fn twins_of_a_quantisation_are_one() {
     c.check(SUMS, LOOSE_TIE);
     let compiled = compile(c.parts().0, &Options::default()).expect("compiles");
     assert!(!holds_floats(&compiled));
-    assert_eq!(kinds(&compiled)[0], "Conv");
+    assert_eq!(kinds(&compiled)[0], "ConvI8");
 }

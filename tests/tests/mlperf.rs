@@ -37,7 +37,8 @@ fn compare(dir: &Path, name: &str) -> Agreement {
         }
     }
     println!("{name}: {} values, {} different, by at most {}", a.values, a.different, a.largest);
-    let (arena, bound) = (compiled.report.arena_bytes, compiled.report.lower_bound_bytes);
+    let (arena, bound) =
+        (compiled.report.arena_bytes - compiled.report.scratch_bytes, compiled.report.lower_bound_bytes);
     assert!(arena as f64 <= 1.05 * bound as f64, "{name}: arena of {arena} bytes, bound {bound}");
     a
 }

@@ -19,7 +19,7 @@ use words::{code, record};
 /// First bytes of every model file.
 pub const MAGIC: [u8; 4] = *b"KGL1";
 /// Version of the format this runtime reads and writes.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// Alignment of sections, weights and the arena.
 pub const ALIGN: usize = 64;
 /// Bytes of the header, before the section table.
@@ -115,6 +115,8 @@ record! {
         pub params: u32,
         /// Output rows: the range that can be cut.
         pub rows: u32,
+        /// Parts that each row can be cut into: blocks of output channels of a product, otherwise 1.
+        pub columns: u32,
         /// Scratch bytes that each worker needs.
         pub scratch: u32,
         /// Multiply-accumulates, low and high word: a report, by which a session also judges whether to cut the step among workers.

@@ -136,7 +136,7 @@ fn step(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
     let output = check.output()?;
     let verdict = kernels::verify(kind, &check)?;
     // A row has at least one element: no step can demand more work than its tensors have room for.
-    if verdict.rows != r.rows as usize || r.rows > output.bytes {
+    if verdict.rows != r.rows as usize || verdict.columns != r.columns as usize || r.rows > output.bytes {
         return Err(Fault::Rows);
     }
     if verdict.scratch > r.scratch as usize {
@@ -172,6 +172,8 @@ pub const MAX_OUTPUTS: usize = 2;
 pub struct Verdict {
     /// Output rows of the step.
     pub rows: usize,
+    /// Columns of the step: the parts that a row can be cut into.
+    pub columns: usize,
     /// What the kernel does, counted in elements that it loads, combines or stores and in products that it adds; nowhere
     /// less than a tenth of that. Computed from what was checked, not from what the file reports.
     pub work: u64,
@@ -183,9 +185,19 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// A step of `rows` rows and this much [work](Verdict::work), without scratch, that never works in place.
+    /// A step of `rows` rows of one column and this much [work](Verdict::work), without scratch, that never works in place.
     pub fn new(rows: usize, work: u64) -> Self {
-        Verdict { rows, work, scratch: 0, in_place: [0; MAX_OUTPUTS] }
+        Verdict { rows, columns: 1, work, scratch: 0, in_place: [0; MAX_OUTPUTS] }
+    }
+
+    /// Says how many columns there are.
+    pub fn columns(self, columns: usize) -> Self {
+        Verdict { columns, ..self }
+    }
+
+    /// Says how much scratch a worker needs.
+    pub fn scratch(self, scratch: usize) -> Self {
+        Verdict { scratch, ..self }
     }
 
     /// Allows the first output to take the place of the inputs in `mask`.

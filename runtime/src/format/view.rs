@@ -165,7 +165,7 @@ impl<'a> Model<'a> {
     }
 
     /// Scratch bytes of one worker: the most that any step needs, rounded up to the alignment.
-    pub(crate) fn scratch_bytes(&self) -> usize {
+    pub fn scratch_bytes(&self) -> usize {
         self.scratch_bytes as usize
     }
 
@@ -234,6 +234,7 @@ impl<'a> Model<'a> {
             inputs: 0,
             outputs: 0,
             params: 0,
+            columns: 0,
             rows: 0,
             scratch: 0,
             macs: [0; 2],

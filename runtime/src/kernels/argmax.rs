@@ -1,13 +1,12 @@
 //! Index of the maximum or minimum along an axis.
 
-use core::ops::Range;
-
 use super::Params;
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
-use crate::rows::Operands;
+use crate::rows::{Operands, Tile};
 
 record! {
     /// Parameters of an arg-max (ONNX `ArgMax`, `ArgMin`). Input: 0 `x [outer, n, inner]` of any type; output:
@@ -36,7 +35,7 @@ impl Params for ArgMax {
         Ok(Verdict::new(self.outer as usize, work(&[self.outer, self.n, self.inner, 4])))
     }
 
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let (n, inner) = (self.n as usize, self.inner as usize);
         for row in rows {
@@ -44,7 +43,7 @@ impl Params for ArgMax {
                 let at = |i: usize| (row * n + i) * inner + column;
                 // Integers are in the order of the reals they stand for.
                 let best = if x.dtype == DType::F32 {
-                    self.search(|i, v: &mut [f32; 1]| x.load(at(i), v))
+                    self.search(|i, v: &mut [f32; 1]| e.load(&x, at(i), v))
                 } else {
                     self.search(|i, v: &mut [i64; 1]| x.load_int(at(i), v))
                 };

@@ -1,16 +1,15 @@
 //! A function of two elements, with broadcasting.
 
-use core::ops::Range;
-
 use super::Params;
 use super::walk::{DIMS, contiguous, reaches_only, walk, walked};
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::faults::DataFault;
 use crate::format::TensorRecord;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, View, chunks};
+use crate::rows::{CHUNK, Operands, Tile, View, chunks};
 
 code! {
     /// Functions of two reals; sources are the ONNX operators of the same name. Comparisons give 1 or 0.
@@ -99,7 +98,7 @@ impl Params for Binary {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (a, b, mut out) = (o.input(0), o.input(1), o.output());
         let to = contiguous(&self.dims);
         let (sa, sb) = (self.a_strides[DIMS - 1] as usize, self.b_strides[DIMS - 1] as usize);
@@ -119,10 +118,10 @@ impl Params for Binary {
                     out.store_int(y + start, &va[..n]);
                 } else {
                     let (mut va, mut vb) = ([0f32; CHUNK], [0f32; CHUNK]);
-                    load(&a, pa + start * sa, sa, &mut va[..n]);
-                    load(&b, pb + start * sb, sb, &mut vb[..n]);
-                    apply(self.op, &mut va[..n], &vb[..n]);
-                    out.store(y + start, &va[..n]);
+                    load(e, &a, pa + start * sa, sa, &mut va[..n]);
+                    load(e, &b, pb + start * sb, sb, &mut vb[..n]);
+                    e.binary(self.op, &mut va[..n], &vb[..n]);
+                    e.store(&mut out, y + start, &va[..n]);
                 }
             });
         });
@@ -143,12 +142,12 @@ impl Binary {
 
 /// Loads `out.len()` elements from `start` on, one apart or the same one repeated.
 #[inline(always)]
-pub(super) fn load(v: &View<'_>, start: usize, stride: usize, out: &mut [f32]) {
+pub(super) fn load<E: Elementwise>(e: E, v: &View<'_>, start: usize, stride: usize, out: &mut [f32]) {
     if stride == 1 {
-        v.load(start, out);
+        e.load(v, start, out);
     } else {
         let mut one = [0f32];
-        v.load(start, &mut one);
+        e.load(v, start, &mut one);
         out.fill(one[0]);
     }
 }
@@ -209,34 +208,37 @@ fn power(a: i64, mut b: i64) -> i64 {
     y
 }
 
-/// `a[i] = op(a[i], b[i])`
-pub(super) fn apply(op: BinaryOp, a: &mut [f32], b: &[f32]) {
-    macro_rules! each {
-        ($f:expr) => {{
-            let f = $f;
-            for (a, &b) in a.iter_mut().zip(b) {
-                *a = f(*a, b);
-            }
-        }};
-    }
-    let truth = |t: bool| if t { 1.0 } else { 0.0 };
-    match op {
-        BinaryOp::Add => each!(|a: f32, b: f32| a + b),
-        BinaryOp::Sub => each!(|a: f32, b: f32| a - b),
-        BinaryOp::Mul => each!(|a: f32, b: f32| a * b),
-        BinaryOp::Div => each!(|a: f32, b: f32| a / b),
-        BinaryOp::Pow => each!(libm::powf),
-        // A NaN of either operand is the result, as in ONNX Runtime.
-        BinaryOp::Min => each!(|a: f32, b: f32| if a < b || a.is_nan() { a } else { b }),
-        BinaryOp::Max => each!(|a: f32, b: f32| if a > b || a.is_nan() { a } else { b }),
-        BinaryOp::PRelu => each!(|a: f32, b: f32| if a < 0.0 { a * b } else { a }),
-        BinaryOp::Equal => each!(|a: f32, b: f32| truth(a == b)),
-        BinaryOp::Greater => each!(|a: f32, b: f32| truth(a > b)),
-        BinaryOp::GreaterOrEqual => each!(|a: f32, b: f32| truth(a >= b)),
-        BinaryOp::Less => each!(|a: f32, b: f32| truth(a < b)),
-        BinaryOp::LessOrEqual => each!(|a: f32, b: f32| truth(a <= b)),
-        BinaryOp::And => each!(|a: f32, b: f32| truth(a != 0.0 && b != 0.0)),
-        BinaryOp::Or => each!(|a: f32, b: f32| truth(a != 0.0 || b != 0.0)),
-        BinaryOp::Xor => each!(|a: f32, b: f32| truth((a != 0.0) != (b != 0.0))),
+impl BinaryOp {
+    /// `a[i] = op(a[i], b[i])`
+    #[inline(always)]
+    pub fn apply(self, a: &mut [f32], b: &[f32]) {
+        macro_rules! each {
+            ($f:expr) => {{
+                let f = $f;
+                for (a, &b) in a.iter_mut().zip(b) {
+                    *a = f(*a, b);
+                }
+            }};
+        }
+        let truth = |t: bool| if t { 1.0 } else { 0.0 };
+        match self {
+            BinaryOp::Add => each!(|a: f32, b: f32| a + b),
+            BinaryOp::Sub => each!(|a: f32, b: f32| a - b),
+            BinaryOp::Mul => each!(|a: f32, b: f32| a * b),
+            BinaryOp::Div => each!(|a: f32, b: f32| a / b),
+            BinaryOp::Pow => each!(libm::powf),
+            // A NaN of either operand is the result, as in ONNX Runtime.
+            BinaryOp::Min => each!(|a: f32, b: f32| if a < b || a.is_nan() { a } else { b }),
+            BinaryOp::Max => each!(|a: f32, b: f32| if a > b || a.is_nan() { a } else { b }),
+            BinaryOp::PRelu => each!(|a: f32, b: f32| if a < 0.0 { a * b } else { a }),
+            BinaryOp::Equal => each!(|a: f32, b: f32| truth(a == b)),
+            BinaryOp::Greater => each!(|a: f32, b: f32| truth(a > b)),
+            BinaryOp::GreaterOrEqual => each!(|a: f32, b: f32| truth(a >= b)),
+            BinaryOp::Less => each!(|a: f32, b: f32| truth(a < b)),
+            BinaryOp::LessOrEqual => each!(|a: f32, b: f32| truth(a <= b)),
+            BinaryOp::And => each!(|a: f32, b: f32| truth(a != 0.0 && b != 0.0)),
+            BinaryOp::Or => each!(|a: f32, b: f32| truth(a != 0.0 || b != 0.0)),
+            BinaryOp::Xor => each!(|a: f32, b: f32| truth((a != 0.0) != (b != 0.0))),
+        }
     }
 }

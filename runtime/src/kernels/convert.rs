@@ -1,13 +1,12 @@
 //! Change of element type: cast, quantise, dequantise, requantise.
 
-use core::ops::Range;
-
 use super::Params;
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, work};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, Tile, chunks};
 
 code! {
     /// How elements change.
@@ -39,14 +38,14 @@ impl Params for Convert {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let row = self.row as usize;
         chunks(rows.start * row..rows.end * row, |at, n| match self.conversion {
             Conversion::Real => {
                 let mut v = [0f32; CHUNK];
-                x.load(at, &mut v[..n]);
-                out.store(at, &v[..n]);
+                e.load(&x, at, &mut v[..n]);
+                e.store(&mut out, at, &v[..n]);
             }
             Conversion::Integer => {
                 let mut v = [0i64; CHUNK];

@@ -5,10 +5,11 @@ use core::ops::Range;
 use super::Params;
 use super::walk::{DIMS, reaches_only, walk, walked};
 use crate::Element;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
-use crate::rows::{Operands, View, ViewMut};
+use crate::rows::{Operands, Tile, View, ViewMut};
 
 record! {
     /// Parameters of a copy. Input: 0 `x`; output: a tensor with elements of the same size, of which the copy writes those
@@ -47,7 +48,7 @@ impl Params for Copy {
         Ok(Verdict::new(self.dims[0] as usize, walked(&self.dims, 4)))
     }
 
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, _: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         match x.dtype.size() {
             1 => copy::<u8>(self, &x, &mut out, rows),

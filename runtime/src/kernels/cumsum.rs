@@ -1,14 +1,13 @@
 //! Running sum along an axis.
 
-use core::ops::Range;
-
 use super::Params;
 use super::walk::columns;
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, Tile, chunks};
 
 record! {
     /// Parameters of a running sum (ONNX `CumSum`). Input: 0 `x [outer, n, inner]` of any type; output: the same shape.
@@ -39,7 +38,7 @@ impl Params for CumSum {
         Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 4)).in_place(1))
     }
 
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let (n, inner) = (self.n as usize, self.inner as usize);
         for row in rows {
@@ -54,8 +53,8 @@ impl Params for CumSum {
                         self.step(&mut whole[..width], &v, i64::wrapping_add, |s| out.store_int(at, s));
                     } else {
                         let mut v = [0f32; CHUNK];
-                        x.load(at, &mut v[..width]);
-                        self.step(&mut sum[..width], &v, |a, b| a + b, |s| out.store(at, s));
+                        e.load(&x, at, &mut v[..width]);
+                        self.step(&mut sum[..width], &v, |a, b| a + b, |s| e.store(&mut out, at, s));
                     }
                 }
             });

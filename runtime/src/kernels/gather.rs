@@ -1,14 +1,13 @@
 //! Selection of slices by index.
 
-use core::ops::Range;
-
 use super::Params;
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::faults::DataFault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, Tile, chunks};
 
 record! {
     /// Parameters of a gather (ONNX `Gather`). Inputs: 0 `x [outer, n, inner]`, 1 indices `[count]` (i32 or i64, computed or
@@ -41,7 +40,7 @@ impl Params for Gather {
         Ok(Verdict::new(product(&[self.outer, self.count])?, work(&[self.outer, self.count]).saturating_mul(each)))
     }
 
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, index, mut out) = (o.input(0), o.input(1), o.output());
         let (n, count) = (self.n as usize, self.count as usize);
         let (inner, size) = (self.inner as usize, x.dtype.size());
@@ -53,7 +52,7 @@ impl Params for Gather {
             let Some(at) = usize::try_from(at).ok().filter(|&at| at < n) else {
                 o.note(DataFault::Index);
                 let nothing = [if out.dtype() == DType::F32 { f32::NAN } else { 0.0 }; CHUNK];
-                chunks(0..inner, |at, n| out.store(row * inner + at, &nothing[..n]));
+                chunks(0..inner, |at, n| e.store(&mut out, row * inner + at, &nothing[..n]));
                 continue;
             };
             let from = (row / count * n + at) * bytes;

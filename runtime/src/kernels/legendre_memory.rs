@@ -1,14 +1,13 @@
 //! The memory of a Legendre memory unit (Voelker, Kajić and Eliasmith, *Legendre Memory Units: Continuous-Time
 //! Representation in Recurrent Neural Networks*, 2019, equation 4).
 
-use core::ops::Range;
-
 use super::Params;
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
-use crate::rows::Operands;
+use crate::rows::{Operands, Tile};
 
 /// Largest order of a memory.
 pub const MAX_ORDER: usize = 512;
@@ -53,7 +52,7 @@ impl Params for LegendreMemory {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (time, channels, order) = (self.time as usize, self.channels as usize, self.order as usize);
         let (u, a, b) = (o.input(0), o.constant::<f32>(1), o.constant::<f32>(2));
         let mut out = o.output();
@@ -62,11 +61,11 @@ impl Params for LegendreMemory {
             let mut memory = [0f32; MAX_ORDER];
             let memory = &mut memory[..order.min(MAX_ORDER)];
             if o.has_input(3) {
-                o.input(3).load(row * order, memory);
+                e.load(&o.input(3), row * order, memory);
             }
             for t in batch * time..(batch + 1) * time {
                 let mut input = [0f32];
-                u.load(t * channels + channel, &mut input);
+                e.load(&u, t * channels + channel, &mut input);
                 let next = out.slice::<f32>((t * channels + channel) * order, order);
                 advance(next, memory, a, b, input[0]);
                 if next.len() == memory.len() {

@@ -1,13 +1,12 @@
 //! A function of each byte, by table: what an elementwise function of one 8-bit quantised tensor becomes.
 
-use core::ops::Range;
-
 use super::Params;
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, Tile, chunks};
 
 record! {
     /// Parameters of a table step. Inputs: 0 `x` (one-byte type, `rows · row` elements), 1 table `[256]` u8, indexed by the
@@ -30,14 +29,14 @@ impl Params for Lut {
         Ok(Verdict::new(self.rows as usize, work(&[self.rows, self.row, 2])).in_place(1))
     }
 
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, table, mut out) = (o.input(0), o.constant::<u8>(1), o.output());
         let row = self.row as usize;
         chunks(rows.start * row..rows.end * row, |at, n| {
             let mut buffer = [0u8; CHUNK];
             let buffer = &mut buffer[..n];
             buffer.copy_from_slice(x.slice(at, n));
-            apply(table, buffer);
+            e.lookup(table, buffer);
             out.slice::<u8>(at, n).copy_from_slice(buffer);
         });
     }
@@ -45,7 +44,7 @@ impl Params for Lut {
 
 /// Replaces each byte by its entry in a table of 256.
 #[inline(always)]
-pub(super) fn apply(table: &[u8], bytes: &mut [u8]) {
+pub fn look_up(table: &[u8], bytes: &mut [u8]) {
     if let Ok(table) = <&[u8; 256]>::try_from(table) {
         for b in bytes {
             *b = table[usize::from(*b)];

@@ -3,10 +3,11 @@
 use core::ops::Range;
 
 use super::Params;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
-use crate::format::words::record;
-use crate::rows::{Operands, View};
+use crate::format::words::{Record, Words, record};
+use crate::rows::{Operands, Tile, View};
 use crate::{DType, quant};
 
 /// Columns whose accumulators are held at once.
@@ -60,12 +61,12 @@ impl MatMul {
     }
 }
 
-impl Params for MatMul {
-    fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+impl MatMul {
+    fn verify(&self, c: &Check<'_>, float: bool) -> Result<Verdict, Fault> {
         let (a, b, y) = (c.input(0)?, c.input(1)?, c.output()?);
-        let float = a.dtype == DType::F32;
         let byte = |d| matches!(d, DType::I8 | DType::U8);
-        ensure(if float { b.dtype == DType::F32 } else { byte(a.dtype) && byte(b.dtype) }, Fault::DType)?;
+        let fits = |d| if float { d == DType::F32 } else { byte(d) };
+        ensure(fits(a.dtype) && fits(b.dtype), Fault::DType)?;
         ensure(y.dtype == DType::F32 || (!float && byte(y.dtype)), Fault::DType)?;
         let batch = product(&self.batch)?;
         ensure(batch > 0 && self.m > 0 && self.n > 0 && self.k > 0, Fault::Shape)?;
@@ -88,22 +89,25 @@ impl Params for MatMul {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn floats(&self, o: &Operands<'_>, rows: Range<usize>) {
         let (a, b, mut out) = (o.input(0), o.input(1), o.output());
         let n = self.n as usize;
-        if a.dtype == DType::F32 {
-            drive(
-                self,
-                rows,
-                |place| {
-                    let mut acc = [0f32; BLOCK];
-                    sum_f32(self, &a, &b, place, &mut acc[..place.width]);
-                    acc.map(|v| v * self.multiplier)
-                },
-                |row, n0, v: &[f32]| out.slice::<f32>(row * n + n0, v.len()).copy_from_slice(v),
-            );
-            return;
-        }
+        drive(
+            self,
+            rows,
+            |place| {
+                let mut acc = [0f32; BLOCK];
+                sum_f32(self, &a, &b, place, &mut acc[..place.width]);
+                acc.map(|v| v * self.multiplier)
+            },
+            |row, n0, v: &[f32]| out.slice::<f32>(row * n + n0, v.len()).copy_from_slice(v),
+        );
+    }
+
+    #[inline(always)]
+    fn integers(&self, o: &Operands<'_>, rows: Range<usize>) {
+        let (a, b, mut out) = (o.input(0), o.input(1), o.output());
+        let n = self.n as usize;
         let zero = out.zero_point();
         drive(
             self,
@@ -227,3 +231,42 @@ fn sum_int(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [i32]
         }
     }
 }
+
+/// A kind of matrix product: its parameters are a [`MatMul`].
+macro_rules! kind {
+    ($(#[$meta:meta])* $name:ident, $float:literal, $run:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct $name(pub MatMul);
+
+        impl Record for $name {
+            const WORDS: usize = MatMul::WORDS;
+            fn read(words: &Words<'_>, at: usize) -> Option<Self> {
+                MatMul::read(words, at).map($name)
+            }
+            fn write(&self, out: &mut dyn FnMut(u32)) {
+                self.0.write(out);
+            }
+        }
+
+        impl Params for $name {
+            fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+                self.0.verify(c, $float)
+            }
+
+            #[inline(always)]
+            fn run<E: Elementwise>(&self, _: E, o: &Operands<'_>, tile: Tile) {
+                self.0.$run(o, tile.rows);
+            }
+        }
+    };
+}
+
+kind!(
+    /// A matrix product of floats.
+    MatMulF32, true, floats
+);
+kind!(
+    /// A matrix product of bytes.
+    MatMulI8, false, integers
+);

@@ -10,8 +10,6 @@ mod conv;
 mod convert;
 mod copy;
 mod cumsum;
-mod depthwise;
-mod epilogue;
 mod gather;
 mod legendre_memory;
 mod lut;
@@ -26,22 +24,17 @@ mod sum;
 mod ternary;
 mod unary;
 mod walk;
-mod window;
-
-use core::ops::Range;
 
 pub use argmax::ArgMax;
 pub use binary::{Binary, BinaryOp};
-pub use conv::Conv;
+pub use conv::{Conv, ConvF32, ConvI8, ConvW8, DepthwiseF32, DepthwiseI8, DepthwiseW8};
 pub use convert::{Conversion, Convert};
 pub use copy::Copy;
 pub use cumsum::CumSum;
-pub use depthwise::DepthwiseConv;
-pub use epilogue::{Epilogue, STAGES, Stage};
 pub use gather::Gather;
 pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER};
-pub use lut::Lut;
-pub use matmul::MatMul;
+pub use lut::{Lut, look_up};
+pub use matmul::{MatMul, MatMulF32, MatMulI8};
 pub use norm::{Norm, NormKind};
 pub use pad::{Pad, PadMode};
 pub use pool::{Pool, PoolKind};
@@ -52,9 +45,11 @@ pub use ternary::{Ternary, TernaryOp};
 pub use unary::{Unary, UnaryOp};
 pub use walk::{DIMS, contiguous};
 
+use crate::elementwise::{Elementwise, Portable};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict};
-use crate::rows::Operands;
+use crate::product::Packing;
+use crate::rows::{Operands, Tile};
 
 /// What the parameters of a step kind know to do.
 pub trait Params: crate::format::words::Record {
@@ -67,8 +62,8 @@ pub trait Params: crate::format::words::Record {
     /// The first thing found wrong.
     fn verify(&self, check: &Check<'_>) -> Result<Verdict, Fault>;
 
-    /// The reference kernel: computes the given output rows.
-    fn run(&self, operands: &Operands<'_>, rows: Range<usize>);
+    /// The reference kernel: computes a tile of the output, chunks of elements by `e`.
+    fn run<E: Elementwise>(&self, e: E, operands: &Operands<'_>, tile: Tile);
 }
 
 macro_rules! kinds {
@@ -96,11 +91,11 @@ macro_rules! kinds {
             }
         }
 
-        /// The kernels of one CPU: a method a step kind, each computing a range of output rows. A CPU crate overrides
+        /// The kernels of one CPU: a method a step kind, each computing a tile of the output. A CPU crate overrides
         /// what it does better and inherits the reference for the rest.
         ///
         /// # Safety
-        /// Kernels of one step run on several threads over one arena. A method must write only the given rows of the output,
+        /// Kernels of one step run on several threads over one arena. A method must write only the given rows and columns of the output,
         /// hold one writable view of it (and the scratch) at a time, and not keep a slice of an input while it writes the
         /// same elements in place.
         #[allow(unsafe_code)]
@@ -111,10 +106,16 @@ macro_rules! kinds {
                 "reference"
             }
 
+            /// Whether products with weights in this order can be computed. A session over a plan with others is refused.
+            fn takes(&self, packing: &Packing) -> bool {
+                let _ = packing;
+                true
+            }
+
             $(
                 $(#[$meta])*
-                fn $method(&self, params: &$kind, operands: &Operands<'_>, rows: Range<usize>) {
-                    Params::run(params, operands, rows)
+                fn $method(&self, params: &$kind, operands: &Operands<'_>, tile: Tile) {
+                    Params::run(params, Portable, operands, tile)
                 }
             )*
         }
@@ -124,12 +125,12 @@ macro_rules! kinds {
             kernels: &K,
             kind: StepKind,
             operands: &Operands<'_>,
-            rows: Range<usize>,
+            tile: Tile,
         ) {
             match kind {
                 $(StepKind::$kind => {
                     if let Some(p) = operands.params::<$kind>() {
-                        kernels.$method(&p, operands, rows);
+                        kernels.$method(&p, operands, tile);
                     }
                 })*
             }
@@ -148,12 +149,12 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Convolution, transposed convolution, and matrix product with constant weights.
-    Conv = 1, conv;
-    /// Convolution of each channel by itself.
-    DepthwiseConv = 2, depthwise_conv;
-    /// Matrix product of two computed tensors.
-    MatMul = 3, matmul;
+    /// Convolution, transposed convolution, and matrix product with constant weights, of floats.
+    ConvF32 = 1, conv_f32;
+    /// Convolution of each channel by itself, of floats.
+    DepthwiseF32 = 2, depthwise_f32;
+    /// Matrix product of two computed tensors of floats.
+    MatMulF32 = 3, matmul_f32;
     /// A function of each element.
     Unary = 4, unary;
     /// A function of each byte, by table.
@@ -186,6 +187,29 @@ kinds! {
     SelectiveScan = 18, selective_scan;
     /// Memory of a Legendre memory unit.
     LegendreMemory = 19, legendre_memory;
+    /// Convolution, transposed convolution, and matrix product with constant weights, of bytes.
+    ConvI8 = 20, conv_i8;
+    /// Convolution of each channel by itself, of bytes.
+    DepthwiseI8 = 21, depthwise_i8;
+    /// Matrix product of two computed tensors of bytes.
+    MatMulI8 = 22, matmul_i8;
+    /// Convolution, transposed convolution, and matrix product with constant weights, of floats with weights of bytes.
+    ConvW8 = 23, conv_w8;
+    /// Convolution of each channel by itself, of floats with weights of bytes.
+    DepthwiseW8 = 24, depthwise_w8;
+}
+
+/// How the weights of a product lie; `None` for other kinds.
+pub(crate) fn packing(step: &crate::Step<'_>) -> Option<Packing> {
+    match step.kind()? {
+        StepKind::ConvF32
+        | StepKind::ConvI8
+        | StepKind::ConvW8
+        | StepKind::DepthwiseF32
+        | StepKind::DepthwiseI8
+        | StepKind::DepthwiseW8 => step.params::<Conv>().map(|p| p.packing),
+        _ => None,
+    }
 }
 
 /// The portable scalar kernels.

@@ -1,15 +1,14 @@
 //! Normalisation to zero mean and unit variance (layer, instance and group norms) or to unit root mean square.
 
-use core::ops::Range;
-
 use super::Params;
 use super::sum::sum;
 use super::walk::columns;
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, Tile, chunks};
 
 /// Positions whose sums are taken before they join the total (columns form).
 const RUN: usize = 64;
@@ -59,7 +58,7 @@ impl Params for Norm {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let (scale, bias) = (o.constant::<f32>(1), o.constant::<f32>(2));
         let (n, inner) = (self.n as usize, self.inner as usize);
@@ -71,21 +70,21 @@ impl Params for Norm {
                 // Totals over chunks are f64: few additions, and long rows lose nothing.
                 if self.kind == NormKind::Layer {
                     let mut total = 0f64;
-                    chunks(0..n, |at, n| total += f64::from(sum(x.reals(start + at, &mut v[..n]), |v| v)));
+                    chunks(0..n, |at, n| total += f64::from(sum(e.reals(&x, start + at, &mut v[..n]), |v| v)));
                     mean = (total / n as f64) as f32;
                 }
                 let (mut total, mut squares) = (0f64, 0f64);
                 chunks(0..n, |at, n| {
-                    let v = x.reals(start + at, &mut v[..n]);
+                    let v = e.reals(&x, start + at, &mut v[..n]);
                     total += f64::from(sum(v, |v| v - mean));
                     squares += f64::from(sum(v, |v| (v - mean) * (v - mean)));
                 });
                 let moments = self.moments(mean, total, squares);
                 chunks(0..n, |at, n| {
-                    x.load(start + at, &mut v[..n]);
+                    e.load(&x, start + at, &mut v[..n]);
                     v[..n].iter_mut().for_each(|v| *v = moments.apply(*v));
                     self.affine(scale, bias, start + at, &mut v[..n]);
-                    out.store(start + at, &v[..n]);
+                    e.store(&mut out, start + at, &v[..n]);
                 });
                 continue;
             }
@@ -96,12 +95,12 @@ impl Params for Norm {
                 let v = &mut v[..width];
                 if self.kind == NormKind::Layer {
                     let [total] = totals(n, |i, [part]| {
-                        part.iter_mut().zip(x.reals(at(i), v)).for_each(|(p, &v)| *p += v);
+                        part.iter_mut().zip(e.reals(&x, at(i), v)).for_each(|(p, &v)| *p += v);
                     });
                     mean.iter_mut().zip(&total).for_each(|(m, &t)| *m = (t / n as f64) as f32);
                 }
                 let [total, squares] = totals(n, |i, [part, squares]| {
-                    for (((p, s), &v), &m) in part.iter_mut().zip(squares).zip(x.reals(at(i), v)).zip(&mean) {
+                    for (((p, s), &v), &m) in part.iter_mut().zip(squares).zip(e.reals(&x, at(i), v)).zip(&mean) {
                         let d = v - m;
                         *p += d;
                         *s += d * d;
@@ -112,12 +111,12 @@ impl Params for Norm {
                     (rest[k], factor[k]) = (m.rest, m.factor);
                 }
                 for i in 0..n {
-                    x.load(at(i), v);
+                    e.load(&x, at(i), v);
                     for (((v, &mean), &rest), &factor) in v.iter_mut().zip(&mean).zip(&rest).zip(&factor) {
                         *v = Moments { mean, rest, factor }.apply(*v);
                     }
                     self.affine(scale, bias, at(i), v);
-                    out.store(at(i), v);
+                    e.store(&mut out, at(i), v);
                 }
             });
         }

@@ -1,13 +1,12 @@
 //! Padding with a constant, the reflected or the repeated border.
 
-use core::ops::Range;
-
 use super::Params;
 use super::walk::DIMS;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, Tile, chunks};
 
 code! {
     /// What lies outside the input.
@@ -59,7 +58,7 @@ impl Params for Pad {
         Ok(Verdict::new(product(&self.output[..2])?, work(&self.output).saturating_mul(8).saturating_add(lines)))
     }
 
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let per_row: usize = self.output[2..].iter().map(|&n| n as usize).product();
         let inner_in = self.input[DIMS - 1] as usize;
@@ -71,7 +70,7 @@ impl Params for Pad {
             Some(from) => out.slice::<u8>(to * size, n * size).copy_from_slice(x.slice(from * size, n * size)),
             None => chunks(0..n, |at, n| {
                 v[..n].fill(self.value);
-                out.store(to + at, &v[..n]);
+                e.store(&mut out, to + at, &v[..n]);
             }),
         };
         for line in rows.start * per_row / inner_out..rows.end * per_row / inner_out {

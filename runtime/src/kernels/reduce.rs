@@ -1,15 +1,14 @@
 //! Sum, mean, maximum, … over an axis.
 
-use core::ops::Range;
-
 use super::Params;
 use super::sum::sum;
 use super::walk::columns;
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, View, chunks};
+use crate::rows::{CHUNK, Operands, Tile, View, chunks};
 
 /// Slices that are summed before their sum joins the total, which keeps the error of long f32 sums small.
 const RUN: usize = 64;
@@ -66,7 +65,7 @@ impl Params for Reduce {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let (n, inner) = (self.n as usize, self.inner as usize);
         for row in rows {
@@ -77,13 +76,13 @@ impl Params for Reduce {
                     out.store_int(row * inner + at, &total[..width]);
                 });
             } else if inner == 1 {
-                let v = self.row(&x, row * n, n);
-                out.store(row, &[v]);
+                let v = self.row(e, &x, row * n, n);
+                e.store(&mut out, row, &[v]);
             } else {
                 chunks(0..inner, |at, width| {
                     let mut total = [0f32; CHUNK];
-                    self.columns(&x, row * n * inner + at, &mut total[..width]);
-                    out.store(row * inner + at, &total[..width]);
+                    self.columns(e, &x, row * n * inner + at, &mut total[..width]);
+                    e.store(&mut out, row * inner + at, &total[..width]);
                 });
             }
         }
@@ -143,13 +142,13 @@ impl Reduce {
 
     /// Reduces `n` neighbouring elements.
     #[inline(always)]
-    fn row(&self, x: &View<'_>, start: usize, n: usize) -> f32 {
+    fn row<E: Elementwise>(&self, e: E, x: &View<'_>, start: usize, n: usize) -> f32 {
         let (view, scale) = scaled(x, self.is_linear());
         let of = |shift: f32| {
             let mut total = self.start();
             chunks(0..n, |at, n| {
                 let mut v = [0f32; CHUNK];
-                let v = view.reals(start + at, &mut v[..n]);
+                let v = e.reals(&view, start + at, &mut v[..n]);
                 let part = match self.op {
                     ReduceOp::Max | ReduceOp::Min | ReduceOp::Prod => {
                         v.iter().fold(self.start(), |part, &v| self.join(part, v))
@@ -198,7 +197,7 @@ impl Reduce {
 
     /// Reduces `n` rows of `total.len()` neighbouring columns each.
     #[inline(always)]
-    fn columns(&self, x: &View<'_>, start: usize, total: &mut [f32]) {
+    fn columns<E: Elementwise>(&self, e: E, x: &View<'_>, start: usize, total: &mut [f32]) {
         let (view, scale) = scaled(x, self.is_linear());
         let (n, inner, width) = (self.n as usize, self.inner as usize, total.len());
         let of = |shift: &[f32; CHUNK], total: &mut [f32]| {
@@ -207,7 +206,7 @@ impl Reduce {
                 let mut part = [self.start(); CHUNK];
                 for i in run..(run + RUN).min(n) {
                     let mut v = [0f32; CHUNK];
-                    let v = view.reals(start + i * inner, &mut v[..width]);
+                    let v = e.reals(&view, start + i * inner, &mut v[..width]);
                     let part = part[..width].iter_mut().zip(v);
                     match self.op {
                         ReduceOp::Max | ReduceOp::Min | ReduceOp::Prod => {

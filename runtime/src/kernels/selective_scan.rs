@@ -1,13 +1,12 @@
 //! The selective scan of a state-space model (Gu and Dao, *Mamba: Linear-Time Sequence Modeling with Selective State
 //! Spaces*, 2023, algorithm 2).
 
-use core::ops::Range;
-
 use super::Params;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
-use crate::rows::{Operands, View, ViewMut, chunks};
+use crate::rows::{Operands, Tile, View, ViewMut, chunks};
 use crate::{DType, math};
 
 /// Channels that are scanned together: one row of the step.
@@ -71,7 +70,7 @@ impl Params for SelectiveScan {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let groups = (self.inner as usize).div_ceil(CHANNELS);
         let scan = Scan {
             x: o.input(0),
@@ -88,7 +87,7 @@ impl Params for SelectiveScan {
         for row in rows {
             let first = row % groups * CHANNELS;
             let width = CHANNELS.min(self.inner as usize - first);
-            scan.group(row / groups, first, width, start, &mut y, &mut memory);
+            scan.group(e, row / groups, first, width, start, &mut y, &mut memory);
         }
     }
 }
@@ -107,8 +106,9 @@ struct Scan<'a> {
 impl Scan<'_> {
     /// Scans `width` channels from `first` on of one sequence.
     #[inline(always)]
-    fn group(
+    fn group<E: Elementwise>(
         &self,
+        e: E,
         batch: usize,
         first: usize,
         width: usize,
@@ -122,18 +122,18 @@ impl Scan<'_> {
         chunks(at..at + width * state, |at, n| {
             let mut v = [0f32; crate::rows::CHUNK];
             if let Some(start) = start {
-                start.load(at, &mut v[..n]);
+                e.load(&start, at, &mut v[..n]);
             }
-            memory.store(at, &v[..n]);
+            e.store(memory, at, &v[..n]);
         });
         let together = (MAX_STATE / state).clamp(1, CHANNELS);
         let (mut b, mut c) = ([0f32; MAX_STATE], [0f32; MAX_STATE]);
         for t in batch * time..(batch + 1) * time {
             let (mut x, mut delta, mut out) = ([0f32; CHANNELS], [0f32; CHANNELS], [0f32; CHANNELS]);
-            self.x.load(t * inner + first, &mut x[..width]);
-            self.delta.load(t * inner + first, &mut delta[..width]);
-            self.b.load(t * state, &mut b[..state]);
-            self.c.load(t * state, &mut c[..state]);
+            e.load(&self.x, t * inner + first, &mut x[..width]);
+            e.load(&self.delta, t * inner + first, &mut delta[..width]);
+            e.load(&self.b, t * state, &mut b[..state]);
+            e.load(&self.c, t * state, &mut c[..state]);
             if softplus {
                 delta[..width].iter_mut().for_each(|v| *v = math::softplus(*v));
             }
@@ -158,12 +158,12 @@ impl Scan<'_> {
             }
             if let Some(z) = self.z {
                 let mut v = [0f32; CHANNELS];
-                z.load(t * inner + first, &mut v[..width]);
+                e.load(&z, t * inner + first, &mut v[..width]);
                 for k in 0..width {
                     out[k] *= v[k] * math::sigmoid(v[k]);
                 }
             }
-            y.store(t * inner + first, &out[..width]);
+            e.store(y, t * inner + first, &out[..width]);
         }
     }
 }

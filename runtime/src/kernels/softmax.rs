@@ -1,14 +1,13 @@
 //! Softmax or its logarithm over an axis.
 
-use core::ops::Range;
-
 use super::Params;
 use super::walk::columns;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
 use crate::math;
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, Tile, chunks};
 
 record! {
     /// Parameters of a softmax step. Input: 0 `x [outer, n, inner]` of any type; output: the same shape. Rows: `outer`.
@@ -34,7 +33,7 @@ impl Params for Softmax {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let (n, inner) = (self.n as usize, self.inner as usize);
         for row in rows {
@@ -45,19 +44,19 @@ impl Params for Softmax {
                 let mut sum = 0.0f32;
                 let mut v = [0f32; CHUNK];
                 chunks(0..n, |at, n| {
-                    x.load(start + at, &mut v[..n]);
+                    e.load(&x, start + at, &mut v[..n]);
                     largest = v[..n].iter().fold(largest, |m, &v| larger(m, v));
                 });
                 chunks(0..n, |at, n| {
-                    x.load(start + at, &mut v[..n]);
+                    e.load(&x, start + at, &mut v[..n]);
                     v[..n].iter_mut().for_each(|v| *v = math::exp(*v - largest));
                     sum += v[..n].iter().sum::<f32>();
                 });
                 let log_sum = libm::logf(sum);
                 chunks(0..n, |at, n| {
-                    x.load(start + at, &mut v[..n]);
+                    e.load(&x, start + at, &mut v[..n]);
                     v[..n].iter_mut().for_each(|v| *v = self.value(*v - largest, sum, log_sum));
-                    out.store(start + at, &v[..n]);
+                    e.store(&mut out, start + at, &v[..n]);
                 });
                 continue;
             }
@@ -65,23 +64,23 @@ impl Params for Softmax {
                 let (mut largest, mut sum) = ([f32::NEG_INFINITY; CHUNK], [0f32; CHUNK]);
                 let mut v = [0f32; CHUNK];
                 for i in 0..n {
-                    x.load(start + i * inner + column, &mut v[..width]);
+                    e.load(&x, start + i * inner + column, &mut v[..width]);
                     for (m, &v) in largest.iter_mut().zip(&v[..width]) {
                         *m = larger(*m, v);
                     }
                 }
                 for i in 0..n {
-                    x.load(start + i * inner + column, &mut v[..width]);
+                    e.load(&x, start + i * inner + column, &mut v[..width]);
                     for ((s, &m), &v) in sum.iter_mut().zip(&largest).zip(&v[..width]) {
                         *s += math::exp(v - m);
                     }
                 }
                 for i in 0..n {
-                    x.load(start + i * inner + column, &mut v[..width]);
+                    e.load(&x, start + i * inner + column, &mut v[..width]);
                     for ((v, &m), &s) in v[..width].iter_mut().zip(&largest).zip(&sum) {
                         *v = self.value(*v - m, s, if self.log { libm::logf(s) } else { 0.0 });
                     }
-                    out.store(start + i * inner + column, &v[..width]);
+                    e.store(&mut out, start + i * inner + column, &v[..width]);
                 }
             });
         }

@@ -1,15 +1,14 @@
 //! A function of three elements, with broadcasting.
 
-use core::ops::Range;
-
 use super::Params;
 use super::binary::{in_place, inner_stride_is_simple, load, load_int};
 use super::walk::{DIMS, contiguous, reaches_only, walk, walked};
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, Tile, chunks};
 
 code! {
     /// Functions of three reals.
@@ -56,7 +55,7 @@ impl Params for Ternary {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (a, b, c, mut out) = (o.input(0), o.input(1), o.input(2), o.output());
         let to = contiguous(&self.dims);
         let strides = [&to, &self.a_strides, &self.b_strides, &self.c_strides];
@@ -70,7 +69,7 @@ impl Params for Ternary {
             chunks(0..n, |start, n| {
                 let from = |k: usize| at[k] as usize + start * inner[k];
                 let mut va = [0f32; CHUNK];
-                load(&a, from(1), inner[1], &mut va[..n]);
+                load(e, &a, from(1), inner[1], &mut va[..n]);
                 if stored {
                     let (mut vb, mut vc) = ([0i64; CHUNK], [0i64; CHUNK]);
                     load_int(&b, from(2), inner[2], &mut vb[..n]);
@@ -82,8 +81,8 @@ impl Params for Ternary {
                     return;
                 }
                 let (mut vb, mut vc) = ([0f32; CHUNK], [0f32; CHUNK]);
-                load(&b, from(2), inner[2], &mut vb[..n]);
-                load(&c, from(3), inner[3], &mut vc[..n]);
+                load(e, &b, from(2), inner[2], &mut vb[..n]);
+                load(e, &c, from(3), inner[3], &mut vc[..n]);
                 for ((a, &b), &c) in va[..n].iter_mut().zip(&vb).zip(&vc) {
                     *a = match self.op {
                         TernaryOp::Where => {
@@ -96,7 +95,7 @@ impl Params for Ternary {
                         TernaryOp::ScaleShift => *a * b + c,
                     };
                 }
-                out.store(from(0), &va[..n]);
+                e.store(&mut out, from(0), &va[..n]);
             });
         });
     }

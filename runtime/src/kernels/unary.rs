@@ -1,15 +1,14 @@
 //! A function of each element.
 
-use core::ops::Range;
-
 use super::Params;
 use crate::DType;
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::{code, record};
 use crate::math;
 use crate::math::clamp;
-use crate::rows::{CHUNK, Operands, chunks};
+use crate::rows::{CHUNK, Operands, Tile, chunks};
 
 code! {
     /// Functions of one real. Parameters `a` and `b` where they have any; sources are the ONNX operators of the same name.
@@ -112,7 +111,7 @@ impl Params for Unary {
     }
 
     #[inline(always)]
-    fn run(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let row = self.row as usize;
         chunks(rows.start * row..rows.end * row, |at, n| {
@@ -124,9 +123,9 @@ impl Params for Unary {
                 return;
             }
             let mut v = [0f32; CHUNK];
-            x.load(at, &mut v[..n]);
-            apply(self.op, self.alpha, self.beta, &mut v[..n]);
-            out.store(at, &v[..n]);
+            e.load(&x, at, &mut v[..n]);
+            e.unary(self.op, [self.alpha, self.beta], &mut v[..n]);
+            e.store(&mut out, at, &v[..n]);
         });
     }
 }
@@ -145,7 +144,7 @@ impl Unary {
                 UnaryOp::Not => i64::from(*x == 0),
                 op => {
                     let mut real = [*x as f32];
-                    apply(op, self.alpha, self.beta, &mut real);
+                    op.apply([self.alpha, self.beta], &mut real);
                     real[0] as i64
                 }
             };
@@ -153,58 +152,62 @@ impl Unary {
     }
 }
 
-/// Applies `op` to each element of `v`.
-pub(super) fn apply(op: UnaryOp, a: f32, b: f32, v: &mut [f32]) {
-    macro_rules! each {
-        ($f:expr) => {{
-            let f = $f;
-            for x in v.iter_mut() {
-                *x = f(*x);
-            }
-        }};
-    }
-    match op {
-        UnaryOp::Identity => {}
-        UnaryOp::Neg => each!(|x: f32| -x),
-        UnaryOp::Abs => each!(|x: f32| f32::from_bits(x.to_bits() & 0x7fff_ffff)),
-        UnaryOp::Sqrt => each!(libm::sqrtf),
-        UnaryOp::Reciprocal => each!(|x: f32| 1.0 / x),
-        UnaryOp::Exp => each!(math::exp),
-        UnaryOp::Log => each!(libm::logf),
-        UnaryOp::Erf => each!(math::erf),
-        UnaryOp::Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
-        UnaryOp::LeakyRelu => each!(|x: f32| if x < 0.0 { a * x } else { x }),
-        // The upper bound wins if they cross, as in ONNX.
-        UnaryOp::Clip => each!(|x: f32| clamp(if x < a { a } else { x }, f32::NEG_INFINITY, b)),
-        UnaryOp::Sigmoid => each!(math::sigmoid),
-        UnaryOp::Tanh => each!(math::tanh),
-        UnaryOp::Gelu => each!(|x: f32| 0.5 * x * (1.0 + math::erf(x * core::f32::consts::FRAC_1_SQRT_2))),
-        UnaryOp::GeluTanh => {
-            each!(|x: f32| 0.5 * x * (1.0 + math::tanh(0.797_884_6 * (x + 0.044_715 * x * x * x))))
+impl UnaryOp {
+    /// Applies the function with parameters `a` and `b` to each element of `v`.
+    #[inline(always)]
+    pub fn apply(self, [a, b]: [f32; 2], v: &mut [f32]) {
+        macro_rules! each {
+            ($f:expr) => {{
+                let f = $f;
+                for x in v.iter_mut() {
+                    *x = f(*x);
+                }
+            }};
         }
-        UnaryOp::HardSigmoid => each!(|x: f32| clamp(a * x + b, 0.0, 1.0)),
-        UnaryOp::HardSwish => each!(|x: f32| x * clamp(x / 6.0 + 0.5, 0.0, 1.0)),
-        UnaryOp::Softplus => each!(math::softplus),
-        UnaryOp::Swish => each!(|x: f32| x * math::sigmoid(a * x)),
-        UnaryOp::Elu => each!(|x: f32| if x < 0.0 { a * libm::expm1f(x) } else { x }),
-        UnaryOp::Selu => each!(|x: f32| if x < 0.0 { b * a * libm::expm1f(x) } else { b * x }),
-        UnaryOp::Floor => each!(libm::floorf),
-        UnaryOp::Ceil => each!(libm::ceilf),
-        UnaryOp::Round => each!(libm::rintf),
-        UnaryOp::Sign => each!(|x: f32| if x > 0.0 {
-            1.0
-        } else if x < 0.0 {
-            -1.0
-        } else {
-            x
-        }),
-        UnaryOp::Softsign => each!(|x: f32| x / (1.0 + libm::fabsf(x))),
-        UnaryOp::Pow if a == 2.0 => each!(|x: f32| x * x),
-        UnaryOp::Pow => each!(|x: f32| libm::powf(x, a)),
-        UnaryOp::Affine => each!(|x: f32| a * x + b),
-        UnaryOp::Sin => each!(libm::sinf),
-        UnaryOp::Cos => each!(libm::cosf),
-        UnaryOp::Not => each!(|x: f32| if x == 0.0 { 1.0 } else { 0.0 }),
-        UnaryOp::Mish => each!(|x: f32| x * math::tanh(math::softplus(x))),
+        match self {
+            UnaryOp::Identity => {}
+            UnaryOp::Neg => each!(|x: f32| -x),
+            UnaryOp::Abs => each!(|x: f32| f32::from_bits(x.to_bits() & 0x7fff_ffff)),
+            UnaryOp::Sqrt => each!(libm::sqrtf),
+            UnaryOp::Reciprocal => each!(|x: f32| 1.0 / x),
+            UnaryOp::Exp => each!(math::exp),
+            UnaryOp::Log => each!(libm::logf),
+            UnaryOp::Erf => each!(math::erf),
+            UnaryOp::Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
+            UnaryOp::LeakyRelu => each!(|x: f32| if x < 0.0 { a * x } else { x }),
+            // The upper bound wins if they cross, as in ONNX.
+            UnaryOp::Clip if a <= b => each!(|x: f32| clamp(x, a, b)),
+            UnaryOp::Clip => each!(|x: f32| clamp(if x < a { a } else { x }, f32::NEG_INFINITY, b)),
+            UnaryOp::Sigmoid => each!(math::sigmoid),
+            UnaryOp::Tanh => each!(math::tanh),
+            UnaryOp::Gelu => each!(|x: f32| 0.5 * x * (1.0 + math::erf(x * core::f32::consts::FRAC_1_SQRT_2))),
+            UnaryOp::GeluTanh => {
+                each!(|x: f32| 0.5 * x * (1.0 + math::tanh(0.797_884_6 * (x + 0.044_715 * x * x * x))))
+            }
+            UnaryOp::HardSigmoid => each!(|x: f32| clamp(a * x + b, 0.0, 1.0)),
+            UnaryOp::HardSwish => each!(|x: f32| x * clamp(x / 6.0 + 0.5, 0.0, 1.0)),
+            UnaryOp::Softplus => each!(math::softplus),
+            UnaryOp::Swish => each!(|x: f32| x * math::sigmoid(a * x)),
+            UnaryOp::Elu => each!(|x: f32| if x < 0.0 { a * libm::expm1f(x) } else { x }),
+            UnaryOp::Selu => each!(|x: f32| if x < 0.0 { b * a * libm::expm1f(x) } else { b * x }),
+            UnaryOp::Floor => each!(libm::floorf),
+            UnaryOp::Ceil => each!(libm::ceilf),
+            UnaryOp::Round => each!(libm::rintf),
+            UnaryOp::Sign => each!(|x: f32| if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                -1.0
+            } else {
+                x
+            }),
+            UnaryOp::Softsign => each!(|x: f32| x / (1.0 + libm::fabsf(x))),
+            UnaryOp::Pow if a == 2.0 => each!(|x: f32| x * x),
+            UnaryOp::Pow => each!(|x: f32| libm::powf(x, a)),
+            UnaryOp::Affine => each!(|x: f32| a * x + b),
+            UnaryOp::Sin => each!(libm::sinf),
+            UnaryOp::Cos => each!(libm::cosf),
+            UnaryOp::Not => each!(|x: f32| if x == 0.0 { 1.0 } else { 0.0 }),
+            UnaryOp::Mish => each!(|x: f32| x * math::tanh(math::softplus(x))),
+        }
     }
 }

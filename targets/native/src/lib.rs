@@ -29,20 +29,53 @@ mod session;
 #[cfg(test)]
 mod testing;
 
+use kinglet::{Kernels, Target};
+
 pub use clock::Nanos;
 pub use error::Error;
 pub use model_file::{ModelFile, Open};
 pub use pool::Pool;
 pub use session::OwnedSession;
 
-/// The fastest kernels that the CPU this program runs on can execute.
-pub fn best_kernels() -> &'static dyn kinglet::Kernels {
-    #[cfg(target_arch = "x86_64")]
-    {
-        static AVX2: std::sync::OnceLock<Option<kinglet_x86::Avx2>> = std::sync::OnceLock::new();
-        if let Some(kernels) = AVX2.get_or_init(kinglet_x86::Avx2::new) {
-            return kernels;
+/// Every set of kernels that the CPU this program runs on can execute, by name, the fastest first. The last is `reference`.
+pub fn kernel_sets() -> &'static [(&'static str, &'static dyn Kernels)] {
+    type Sets = Vec<(&'static str, &'static dyn Kernels)>;
+    static SETS: std::sync::OnceLock<Sets> = std::sync::OnceLock::new();
+    SETS.get_or_init(|| {
+        let mut sets: Sets = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let Some(set) = kinglet_x86::Avx512::new() {
+                sets.push((set.name(), Box::leak(Box::new(set))));
+            }
+            for set in [kinglet_x86::Avx2::with_vnni(), kinglet_x86::Avx2::new()].into_iter().flatten() {
+                sets.push((set.name(), Box::leak(Box::new(set))));
+            }
         }
-    }
-    &kinglet::Reference
+        sets.push(("reference", &kinglet::Reference));
+        sets
+    })
+}
+
+/// The variable of the environment that names another set of kernels than the best: one of [`kernel_sets`].
+pub const KERNELS_VARIABLE: &str = "KINGLET_KERNELS";
+
+/// The fastest kernels that the CPU this program runs on can execute, or those that [`KERNELS_VARIABLE`] names, if there are
+/// such.
+pub fn best_kernels() -> &'static dyn Kernels {
+    let named = std::env::var(KERNELS_VARIABLE).ok();
+    let sets = kernel_sets();
+    let of_name = sets.iter().find(|(name, _)| named.as_deref() == Some(name));
+    of_name.or(sets.first()).map_or(&kinglet::Reference, |(_, kernels)| *kernels)
+}
+
+/// Whether the best kernels are the portable ones.
+fn is_reference() -> bool {
+    best_kernels().kernel_name(kinglet::StepKind::ConvI8) == kinglet::Reference.kernel_name(kinglet::StepKind::ConvI8)
+}
+
+/// The target whose plans suit the CPU this program runs on best.
+pub fn host_target() -> Target {
+    let own = best_kernels().takes(&Target::X86_64.info().long_bytes) && !is_reference();
+    if own { Target::X86_64 } else { Target::Generic }
 }

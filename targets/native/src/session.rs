@@ -52,6 +52,7 @@ impl OwnedSession {
     /// # Errors
     /// As [`OwnedSession::new`].
     pub fn with_kernels(file: Arc<ModelFile>, threads: usize, kernels: &'static dyn Kernels) -> Result<Self, Error> {
+        kinglet::runs_on(&file.model(), kernels)?;
         let pool = Pool::new(threads)?;
         let arena = Aligned::zeroed(file.model().arena_bytes_for(pool.count()), "the arena")?;
         Ok(OwnedSession { arena, kernels, file, pool })
@@ -278,12 +279,8 @@ mod tests {
         struct Twice;
         // SAFETY: it writes through one view, and takes the others only to measure them.
         unsafe impl Kernels for Twice {
-            fn unary(
-                &self,
-                _: &kinglet::kernels::Unary,
-                o: &kinglet::rows::Operands<'_>,
-                rows: std::ops::Range<usize>,
-            ) {
+            fn unary(&self, _: &kinglet::kernels::Unary, o: &kinglet::rows::Operands<'_>, tile: kinglet::rows::Tile) {
+                let rows = tile.rows;
                 let (mut first, mut second) = (o.output(), o.output_at(0));
                 assert!(second.slice::<f32>(0, 1).is_empty());
                 first.slice::<f32>(rows.start, rows.len()).fill(7.0);

@@ -62,6 +62,7 @@ pub(crate) fn relu_model_with_weights(n: u32, weights: &[u8]) -> Vec<u8> {
         outputs: 1,
         params: 0,
         rows: n,
+        columns: 1,
         scratch: 0,
         macs: [0; 2],
     };

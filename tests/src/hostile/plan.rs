@@ -1,5 +1,6 @@
 //! Words of a `.kgl` file, its sections and checksums, and changes to them.
 
+use kinglet::Target;
 use kinglet::format::words::Record;
 use kinglet::format::{CHECKED_FROM, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, StepRecord, VERSION, checksum};
 use kinglet_compiler::{Options, compile, import};
@@ -8,8 +9,8 @@ use kinglet_onnx::ModelProto;
 use crate::Random;
 
 /// The plan of a model, its loops kept: bands are to be lied about.
-pub fn planned(name: &str, model: &ModelProto) -> Vec<u8> {
-    let options = Options { draws_as_inputs: true, keep_loops: true, ..Options::default() };
+pub fn planned(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
+    let options = Options { draws_as_inputs: true, keep_loops: true, target, ..Options::default() };
     let graph = import(&model.to_bytes(), None, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
     compile(graph, &options).unwrap_or_else(|e| panic!("{name}: {e}")).kgl
 }

@@ -11,6 +11,7 @@ pub fn all() -> Vec<(&'static str, ModelProto)> {
         ("windows", windows()),
         ("quantized", quantized()),
         ("qlinear", qlinear()),
+        ("weights", weights()),
         ("unary", unary()),
         ("binary", binary()),
         ("movement", movement()),
@@ -201,6 +202,21 @@ fn norms() -> ModelProto {
     b.node("RMSNormalization", "x g5", "rn", &[]).node("LayerNormalization", "x g5", "l2", &[("axis", Value::I(3))]);
     b.node("Softmax", "x", "s", &[]).node("LogSoftmax", "x", "l", &[("axis", Value::I(1))]);
     b.outputs("bn in ln rn l2 s l").build()
+}
+
+/// Only the weights are bytes.
+fn weights() -> ModelProto {
+    let bytes = |n: i64| -> Vec<i64> { (0..n).map(|i| i * 37 % 255 - 127).collect() };
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[1, 4, 5, 6]);
+    b.constant(reals("s", &[0.03125])).constant(reals("ws", &[0.01, 0.02, 0.015, 0.03, 0.01]));
+    b.constant(ints("wz", DataType::Int8, &[5], &[0; 5]));
+    b.constant(ints("w", DataType::Int8, &[5, 4, 3, 3], &bytes(180)));
+    b.constant(ints("dw", DataType::Int8, &[4, 1, 3, 3], &bytes(36)));
+    b.node("DequantizeLinear", "dw s", "dwf", &[]);
+    b.node("Conv", "x dwf", "d", &[("pads", Value::Is(&[1, 1, 1, 1])), ("group", Value::I(4))]);
+    b.node("DequantizeLinear", "w ws wz", "wf", &[("axis", Value::I(0))]);
+    b.node("Conv", "d wf", "y", &[("pads", Value::Is(&[1, 1, 1, 1]))]).outputs("y").build()
 }
 
 fn products() -> ModelProto {

@@ -36,6 +36,7 @@ impl Dims {
             dims: self.map(),
             draws_as_inputs: self.draws_as_inputs,
             keep_loops: self.keep_loops,
+            target: kinglet_native::host_target(),
             ..Options::default()
         }
     }

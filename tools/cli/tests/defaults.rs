@@ -46,7 +46,7 @@ fn a_state_need_not_be_given_and_is_taken_if_it_is() {
     let folder = folder("state");
     let at = |name: &str| folder.join(name).display().to_string();
     let (onnx, kgl) = (golden("default_state_left"), at("step.kgl"));
-    let (_, notes) = ok(&["convert", &onnx, "-o", &kgl]);
+    let (_, notes) = ok(&["convert", &onnx, "-o", &kgl, "--target", "native"]);
     assert!(!notes.contains("bound"), "{notes}");
     let (x, h) = (format!("x={}", at("x.npy")), format!("h={}", at("h.npy")));
     let left = ok(&["run", &onnx, "--input", &x]).0;

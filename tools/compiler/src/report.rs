@@ -43,8 +43,10 @@ pub struct Report {
     pub float_steps: Vec<FloatStep>,
     /// Bytes of the weights section.
     pub weights_bytes: usize,
-    /// Bytes of RAM.
+    /// Bytes of RAM: those of tensors, and the scratch of one worker.
     pub arena_bytes: usize,
+    /// Bytes of scratch of one worker.
+    pub scratch_bytes: usize,
     /// The most bytes of tensors alive during one step.
     pub lower_bound_bytes: usize,
     /// What the steps would take in the order of the graph.

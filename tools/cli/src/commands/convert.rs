@@ -25,7 +25,7 @@ pub struct Args {
     /// The file to write; it must be none that is read
     #[arg(short, long, value_name = "OUT.kgl")]
     output: PathBuf,
-    /// What to compile for
+    /// What to compile for: a target, or `native` for this machine
     #[arg(long, value_name = "NAME", default_value_t = Target::default().name().to_string(), value_parser = target)]
     target: String,
     #[command(flatten)]
@@ -35,12 +35,18 @@ pub struct Args {
     json: bool,
 }
 
+/// The name of the target that suits this machine.
+const NATIVE: &str = "native";
+
 fn target(name: &str) -> std::result::Result<String, String> {
+    if name == NATIVE {
+        return Ok(kinglet_native::host_target().name().into());
+    }
     if Target::from_name(name).is_some() {
         return Ok(name.to_string());
     }
     let known: Vec<&str> = Target::ALL.iter().map(|t| t.name()).collect();
-    Err(format!("known targets are {}", known.join(", ")))
+    Err(format!("known targets are {}, and `{NATIVE}` for this machine", known.join(", ")))
 }
 
 /// Runs the command.
@@ -74,7 +80,7 @@ struct Summary<'a> {
 
 impl Summary<'_> {
     fn ratio(&self) -> f64 {
-        self.report.arena_bytes as f64 / self.report.lower_bound_bytes.max(1) as f64
+        (self.report.arena_bytes - self.report.scratch_bytes) as f64 / self.report.lower_bound_bytes.max(1) as f64
     }
 
     /// Recurrences that leave out roundings of the file.
@@ -101,6 +107,7 @@ impl Summary<'_> {
             "roundings_left_out": roundings,
             "weights_bytes": r.weights_bytes,
             "arena_bytes": r.arena_bytes,
+            "scratch_bytes": r.scratch_bytes,
             "lower_bound_bytes": r.lower_bound_bytes,
             "arena_ratio": self.ratio(),
             "macs": r.macs,
@@ -152,7 +159,10 @@ impl Summary<'_> {
         row("steps in float", r.float_steps.len().to_string());
         row("weights", bytes(r.weights_bytes as u64));
         let bound = bytes(r.lower_bound_bytes as u64);
-        row("arena", format!("{}, {:.3} x the lower bound of {bound}", bytes(r.arena_bytes as u64), self.ratio()));
+        let [arena, tensors, scratch] =
+            [r.arena_bytes, r.arena_bytes - r.scratch_bytes, r.scratch_bytes].map(|n| bytes(n as u64));
+        let ratio = self.ratio();
+        row("arena", format!("{arena}: tensors {tensors}, {ratio:.3} x the lower bound of {bound}; scratch {scratch}"));
         row("MACs", grouped(r.macs));
         row("file size", bytes(self.file_bytes as u64));
         writeln!(out, "{}", line(&self.args.output.display().to_string(), LONGEST))?;

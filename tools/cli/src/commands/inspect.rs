@@ -53,6 +53,7 @@ fn to_json(model: &Model<'_>, file_bytes: usize) -> Value {
     json!({
         "target": model.target().name(),
         "arena_bytes": model.arena_bytes(),
+        "scratch_bytes": model.scratch_bytes(),
         "state_bytes": model.state_bytes(),
         "lower_bound_bytes": model.lower_bound_bytes(),
         "weights_bytes": model.weights().len(),
@@ -74,9 +75,11 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
     fact("steps", model.step_count().to_string());
     fact("weights", bytes(model.weights().len() as u64));
     let bound = model.lower_bound_bytes();
-    let ratio = model.arena_bytes() as f64 / bound.max(1) as f64;
-    let arena = bytes(model.arena_bytes() as u64);
-    fact("arena", format!("{arena}, {ratio:.3} x the lower bound of {}", bytes(bound as u64)));
+    let tensors = model.arena_bytes() - model.scratch_bytes();
+    let ratio = tensors as f64 / bound.max(1) as f64;
+    let [arena, tensors, scratch, bound] =
+        [model.arena_bytes(), tensors, model.scratch_bytes(), bound].map(|n| bytes(n as u64));
+    fact("arena", format!("{arena}: tensors {tensors}, {ratio:.3} x the lower bound of {bound}; scratch {scratch}"));
     fact("state", bytes(model.state_bytes() as u64));
     fact("MACs", grouped(describe::macs(model)));
     fact("work", format!("{} elements and products, at most", grouped(model.work())));

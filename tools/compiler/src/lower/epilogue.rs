@@ -1,7 +1,8 @@
 //! The end of a product: its [`Post`] as the runtime's [`Epilogue`].
 
 use kinglet::DType;
-use kinglet::kernels::{Epilogue, STAGES, Stage, UnaryOp};
+use kinglet::kernels::UnaryOp;
+use kinglet::product::{Epilogue, STAGES, Stage};
 
 use super::{Result, no_kernel};
 use crate::graph::{self, Graph, Mid, Node, Post, TensorId};

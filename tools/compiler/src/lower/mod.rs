@@ -73,6 +73,10 @@ pub struct PlanStep {
     pub params: Vec<u32>,
     /// Output rows.
     pub rows: usize,
+    /// Parts that a row can be cut into.
+    pub columns: usize,
+    /// Bytes of scratch that a worker needs.
+    pub scratch: u64,
     /// Multiply-accumulates.
     pub macs: u64,
     /// Inputs (by bit) whose place the first output may take.
@@ -181,13 +185,15 @@ pub(crate) struct Lowerer<'a> {
 /// What a step needs besides kind, parameters and operands.
 pub(crate) struct Extra {
     pub rows: usize,
+    pub columns: usize,
+    pub scratch: u64,
     pub macs: u64,
     pub in_place: u32,
 }
 
 impl Extra {
     pub fn rows(rows: usize) -> Self {
-        Extra { rows, macs: 0, in_place: 0 }
+        Extra { rows, columns: 1, scratch: 0, macs: 0, in_place: 0 }
     }
 
     pub fn in_place(self, in_place: u32) -> Self {
@@ -381,6 +387,8 @@ impl<'a> Lowerer<'a> {
             inputs,
             params: words,
             rows: extra.rows,
+            columns: extra.columns,
+            scratch: extra.scratch,
             macs: extra.macs,
             in_place: extra.in_place,
             name: name_of(self.graph, node),
@@ -407,7 +415,7 @@ impl<'a> Lowerer<'a> {
         let first = inputs.first().copied().flatten().map_or(DType::F32, dtype);
         let out = dtype(output);
         let moves = matches!(kind, StepKind::Copy | StepKind::Gather | StepKind::Lut);
-        let product = matches!(kind, StepKind::Conv | StepKind::DepthwiseConv | StepKind::MatMul);
+        let product = matches!(kind, StepKind::ConvI8 | StepKind::DepthwiseI8 | StepKind::MatMulI8);
         if (product || moves) && first != DType::F32 {
             return (first, None);
         }

@@ -1,4 +1,6 @@
-//! Weights in the order a target's microkernels read them.
+//! Weights in the order that a step's packing says.
+
+use kinglet::product::{Extents, Packing};
 
 /// Dimensions of convolution weights.
 #[derive(Clone, Copy)]
@@ -8,46 +10,61 @@ pub(crate) struct Dims {
     pub group_out: usize,
     /// Input channels of one group.
     pub group_in: usize,
+    /// Kernel height and width.
+    pub kernel: [usize; 2],
+    /// The taps of a kernel row are 1 apart.
+    pub dense_rows: bool,
+}
+
+impl Dims {
     /// Taps of the kernel.
-    pub taps: usize,
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// How many weights there are of what, as [`kinglet::kernels::Conv`] counts them.
+    pub fn extents(&self, depthwise: bool) -> Extents {
+        let [rows, columns] = self.kernel;
+        let (lines, length) = match self.groups {
+            _ if depthwise => return Extents { groups: 1, channels: self.groups, lines: columns, length: rows },
+            1 if self.dense_rows => (rows, columns * self.group_in),
+            _ => (rows * columns, self.group_in),
+        };
+        Extents { groups: self.groups, channels: self.group_out, lines, length }
+    }
+
+    /// Group, output, input and tap of the weight that lies at place `i` of line `line` of a channel.
+    fn source(&self, depthwise: bool, group: usize, channel: usize, line: usize, i: usize) -> [usize; 4] {
+        let columns = self.kernel[1];
+        if depthwise {
+            [channel, 0, 0, i * columns + line]
+        } else if self.groups == 1 && self.dense_rows {
+            [group, channel, i % self.group_in, line * columns + i / self.group_in]
+        } else {
+            [group, channel, i, line]
+        }
+    }
 }
 
-/// In which order the weights of a block lie.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// `[k][channel]`: float microkernels multiply one input with a row of channels.
-    ChannelsInside,
-    /// `[channel][k]`: integer microkernels run along the inputs of a channel.
-    InputsInside,
-}
-
-/// Packs weights as `[group][block of output channels]` of `[k][channel]` or `[channel][k]`, where k is `(tap, input)`; zero
-/// where the last block goes beyond the group. `at(group, out, in, tap)` is the weight of channels within the group.
-pub(crate) fn blocks<T: Copy + Default>(
+/// Packs weights; what fills up lines and panels is zero. `at(group, out, in, tap)` is the weight of channels within the group.
+pub(crate) fn pack<T: Copy + Default>(
+    packing: &Packing,
     d: Dims,
-    block: usize,
-    order: Order,
+    depthwise: bool,
     at: impl Fn(usize, usize, usize, usize) -> T,
 ) -> Vec<T> {
-    let per_group = d.group_out.div_ceil(block);
-    let total = d.taps * d.group_in;
-    let mut out = vec![T::default(); d.groups * per_group * total * block];
-    for (index, slots) in out.chunks_exact_mut(total * block).enumerate() {
-        let (g, b) = (index / per_group, index % per_group);
-        for n in 0..block.min(d.group_out - b * block) {
-            for tap in 0..d.taps {
-                for i in 0..d.group_in {
-                    let k = tap * d.group_in + i;
-                    let slot = if order == Order::ChannelsInside { k * block + n } else { n * total + k };
-                    slots[slot] = at(g, b * block + n, i, tap);
+    let e = d.extents(depthwise);
+    let n = e.groups * packing.panels(&e) * packing.panel(&e) * packing.depth(&e);
+    let mut out = vec![T::default(); n];
+    for g in 0..e.groups {
+        for c in 0..e.channels {
+            for line in 0..e.lines {
+                for i in 0..e.length {
+                    let [group, o, input, tap] = d.source(depthwise, g, c, line, i);
+                    out[packing.at(&e, g, c, line, i)] = at(group, o, input, tap);
                 }
             }
         }
     }
     out
-}
-
-/// The weights of a depthwise convolution as `[tap][channel]`.
-pub(crate) fn taps_outside<T>(d: Dims, at: impl Fn(usize, usize, usize, usize) -> T) -> Vec<T> {
-    (0..d.taps).flat_map(|tap| (0..d.groups).map(move |c| (c, tap))).map(|(c, tap)| at(c, 0, 0, tap)).collect()
 }

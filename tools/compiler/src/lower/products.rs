@@ -1,13 +1,12 @@
 //! Convolutions and matrix products.
 
-use kinglet::format::words::Record;
-use kinglet::kernels::{Conv, DepthwiseConv, MatMul};
+use kinglet::kernels::{Conv, MatMul};
+use kinglet::product::Geometry;
 use kinglet::{DType, StepKind};
 
 use super::pack::Dims;
-use super::weights::Constants;
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
-use crate::array::{Array, broadcast_strides};
+use crate::array::broadcast_strides;
 use crate::graph::{Layout, Node, Op, Post, Quant, TensorId, Window};
 
 /// A product with constant weights, as a convolution over two spatial axes.
@@ -35,7 +34,8 @@ impl Product<'_> {
             groups: self.groups,
             group_out: self.output[2] / self.groups,
             group_in: self.input[2] / self.groups,
-            taps: self.kernel[0] * self.kernel[1],
+            kernel: self.kernel,
+            dense_rows: self.dilation[1] == 1,
         }
     }
 }
@@ -116,7 +116,7 @@ impl Lowerer<'_> {
             at,
         };
         let depthwise = !transposed && *groups > 1 && group_in == 1 && group_out == 1;
-        if depthwise { self.depthwise(node, &product) } else { self.dense(node, &product) }
+        self.product(node, &product, depthwise)
     }
 
     /// Matrix products: with a constant right side a 1×1 convolution, otherwise a step of two computed operands.
@@ -149,7 +149,7 @@ impl Lowerer<'_> {
                 post,
                 at: Box::new(move |_, o, i, _| if transpose_b { o * k + i } else { i * n + o }),
             };
-            return self.dense(node, &product);
+            return self.product(node, &product, false);
         }
         if *post != Post::default() {
             return Err(no_kernel("a product of two computed tensors with something fused into it", ""));
@@ -245,17 +245,18 @@ impl Lowerer<'_> {
         };
         let batch: usize = lead.iter().product();
         let (pa, pb) = (self.operand(a), place.unwrap_or_else(|| self.operand(b)));
-        let extra = Extra { rows: batch * m, macs: (batch * m * n * k) as u64, in_place: 0 };
+        let kind = if float { StepKind::MatMulF32 } else { StepKind::MatMulI8 };
+        let extra = Extra { macs: (batch * m * n * k) as u64, ..Extra::rows(batch * m) };
         let Some(bias) = bias else {
             let py = self.buffer_tensor(y);
-            self.emit(node, StepKind::MatMul, params, vec![Some(pa), Some(pb)], py, extra);
+            self.emit(node, kind, params, vec![Some(pa), Some(pb)], py, extra);
             return Ok(());
         };
         if !float {
             return Err(no_kernel("an integer product of two computed tensors with a bias", "add the bias after it"));
         }
         let sum = self.temporary(DType::F32, &sy);
-        self.emit(node, StepKind::MatMul, params, vec![Some(pa), Some(pb)], sum, extra);
+        self.emit(node, kind, params, vec![Some(pa), Some(pb)], sum, extra);
         let (pbias, bias_shape) = (self.operand(bias), self.shape(bias).to_vec());
         let py = self.buffer_tensor(y);
         self.emit_binary(node, kinglet::kernels::BinaryOp::Add, (sum, &sy), (pbias, &bias_shape), (py, &sy))
@@ -265,72 +266,38 @@ impl Lowerer<'_> {
         self.graph.tensors[t].quant.as_ref().and_then(Quant::single)
     }
 
-    fn padding_pixel(&mut self, x: TensorId, channels: usize) -> PlanTensorId {
-        let dtype = self.graph.tensors[x].dtype;
-        let zero = self.single_quant(x).map_or(0, |q| q.1);
-        let pixel = match dtype {
-            DType::F32 => Array::f32(&[channels], vec![0.0; channels]),
-            byte => Array::int(byte, &[channels], vec![zero.into(); channels]),
-        };
-        self.constant(dtype, &[channels], pixel.to_bytes())
-    }
-
-    fn dense(&mut self, node: &Node, p: &Product<'_>) -> Result<()> {
-        let c = self.constants(node, p, false)?;
-        let hwc = |v: [usize; 3]| v.map(|v| v as u32);
+    fn product(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<()> {
+        let c = self.constants(node, p, depthwise)?;
+        let three = |v: [usize; 3]| v.map(|v| v as u32);
         let params = Conv {
-            batch: p.batch as u32,
-            input: hwc(p.input),
-            output: hwc(p.output),
+            geometry: Geometry {
+                batch: p.batch as u32,
+                input: three(p.input),
+                output: three(p.output),
+                kernel: words(p.kernel),
+                stride: words(p.stride),
+                dilation: words(p.dilation),
+                pad: p.pad.map(|v| v as i32),
+                upsample: words(p.upsample),
+            },
             groups: p.groups as u32,
-            kernel: words(p.kernel),
-            stride: words(p.stride),
-            dilation: words(p.dilation),
-            pad: p.pad.map(|v| v as i32),
-            upsample: words(p.upsample),
-            block: self.target.conv_block() as u32,
+            packing: c.packing,
+            tile: self.target.info().tile,
             epilogue: c.ending.epilogue,
         };
-        let padding = self.padding_pixel(p.x, p.input[2]);
         // A transposed convolution does the work of its input's pixels, not of the zeros between them.
         let pixels = if p.upsample == [1, 1] { p.output } else { [p.input[0], p.input[1], p.output[2]] };
         let per_pixel = p.kernel[0] * p.kernel[1] * (p.input[2] / p.groups);
         let macs = (p.batch * pixels.iter().product::<usize>() * per_pixel) as u64;
-        self.emit_product(node, p, StepKind::Conv, params, &c, Some(padding), macs);
-        Ok(())
-    }
-
-    fn depthwise(&mut self, node: &Node, p: &Product<'_>) -> Result<()> {
-        let c = self.constants(node, p, true)?;
-        let params = DepthwiseConv {
-            batch: p.batch as u32,
-            input: words([p.input[0], p.input[1]]),
-            output: words([p.output[0], p.output[1]]),
-            channels: p.input[2] as u32,
-            kernel: words(p.kernel),
-            stride: words(p.stride),
-            dilation: words(p.dilation),
-            pad: p.pad.map(|v| v as i32),
-            epilogue: c.ending.epilogue,
+        let x_type = self.graph.tensors[p.x].dtype;
+        let kind = match (x_type, c.multipliers, depthwise) {
+            (DType::F32, None, false) => StepKind::ConvF32,
+            (DType::F32, None, true) => StepKind::DepthwiseF32,
+            (DType::F32, Some(_), false) => StepKind::ConvW8,
+            (DType::F32, Some(_), true) => StepKind::DepthwiseW8,
+            (_, _, false) => StepKind::ConvI8,
+            (_, _, true) => StepKind::DepthwiseI8,
         };
-        let macs = (p.batch * p.output.iter().product::<usize>() * p.kernel[0] * p.kernel[1]) as u64;
-        self.emit_product(node, p, StepKind::DepthwiseConv, params, &c, None, macs);
-        Ok(())
-    }
-
-    /// Emits a convolution with its operands: x, weights, bias, multipliers, residual, table, constants of the channels,
-    /// padding pixel (of a dense one), the weights' zero points.
-    #[allow(clippy::too_many_arguments)]
-    fn emit_product<P: Record>(
-        &mut self,
-        node: &Node,
-        p: &Product<'_>,
-        kind: StepKind,
-        params: P,
-        c: &Constants,
-        padding: Option<PlanTensorId>,
-        macs: u64,
-    ) {
         let x = self.operand(p.x);
         let residual = c.ending.residual.map(|r| self.operand(r));
         let table = c.ending.table.clone().map(|t| self.constant(DType::U8, &[256], t));
@@ -338,11 +305,17 @@ impl Lowerer<'_> {
         let y = self.buffer_tensor(node.output);
         let size = |p: PlanTensorId| self.out.tensors[p].dtype.size();
         let mut inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, residual, table, rows];
-        inputs.extend(padding.map(Some));
         inputs.extend(c.weight_zeros.map(Some));
-        // A residual (operand 4) is read pixel by pixel before the result is stored, so the result may take its place.
+        // A residual (operand 4) is read before the result is stored, so the result may take its place.
         let in_place = if residual.is_some_and(|r| size(r) == size(y)) { 1 << 4 } else { 0 };
-        let extra = Extra { rows: p.batch * p.output[0], macs, in_place };
+        let extra = Extra {
+            rows: p.batch * p.output[0],
+            columns: params.columns(depthwise),
+            scratch: params.scratch(depthwise, x_type),
+            macs,
+            in_place,
+        };
         self.emit(node, kind, params, inputs, y, extra);
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Reductions, normalisations and pooling.
 
 use kinglet::kernels::{ArgMax, BinaryOp, CumSum, Norm, Pool, Reduce, ReduceOp, Softmax, Unary, UnaryOp};
+use kinglet::product::Geometry;
 use kinglet::{DType, StepKind};
 
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel, rows_of};
@@ -188,16 +189,20 @@ impl Lowerer<'_> {
         };
         let pads = |p: &[i64]| if input.len() == 3 { [p[0] as i32, 0] } else { [p[0] as i32, p[1] as i32] };
         let out = two(&|d| output[1 + d], 1);
+        let channels = *input.last().expect("has channels") as u32;
+        let [in_h, in_w] = two(&|d| input[1 + d], 1);
         let params = Pool {
             kind: *kind,
-            batch: input[0] as u32,
-            input: two(&|d| input[1 + d], 1),
-            output: out,
-            channels: *input.last().expect("has channels") as u32,
-            kernel: two(&|d| window.kernel[d], 1),
-            stride: two(&|d| window.strides[d], 1),
-            dilation: two(&|d| window.dilations[d], 1),
-            pad: pads(&window.pads_begin),
+            geometry: Geometry {
+                batch: input[0] as u32,
+                input: [in_h, in_w, channels],
+                output: [out[0], out[1], channels],
+                kernel: two(&|d| window.kernel[d], 1),
+                stride: two(&|d| window.strides[d], 1),
+                dilation: two(&|d| window.dilations[d], 1),
+                pad: pads(&window.pads_begin),
+                upsample: [1, 1],
+            },
             pad_end: pads(&window.pads_end),
         };
         let x = self.operand(t);

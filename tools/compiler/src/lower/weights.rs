@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use kinglet::DType;
-use kinglet::kernels::Conv;
+use kinglet::product::{Packing, Sign};
 
 use super::epilogue::{Ending, ending, rounding};
-use super::pack::{Dims, Order, blocks, taps_outside};
+use super::pack::pack;
 use super::products::Product;
 use super::{Lowerer, PlanTensorId, Result, no_kernel};
 use crate::graph::{Node, Op};
@@ -25,7 +25,7 @@ pub(super) struct Packed {
 }
 
 /// What tells packed weights apart: the constant, how it is read, and the dimensions.
-pub(super) type PackKey = [usize; 8];
+pub(super) type PackKey = [usize; 9];
 
 /// Weights and what goes with them, in the runtime's types.
 pub(super) struct Constants {
@@ -34,6 +34,7 @@ pub(super) struct Constants {
     pub(super) multipliers: Option<PlanTensorId>,
     /// Zero points of the weights as they are stored, if they are not all 0.
     pub(super) weight_zeros: Option<PlanTensorId>,
+    pub(super) packing: Packing,
     pub(super) ending: Ending,
 }
 
@@ -57,17 +58,19 @@ impl Lowerer<'_> {
             return Err(no_kernel(reason, "quantise input and output, or neither"));
         }
         let d = p.dims();
+        let info = self.target.info();
+        let packing = if depthwise { info.depthwise_floats } else { info.floats };
         // The largest tensor of a model is packed from its bytes: numbers of eight bytes would take more than the file.
         let bytes = self.value(p.weights).expect("checked").to_bytes();
         let floats = bytes.as_chunks().0;
         let packed = self.packed(node, p, depthwise, |l| {
             let weight = |g: usize, o: usize, i: usize, tap: usize| f32::from_le_bytes(floats[(p.at)(g, o, i, tap)]);
-            let values = l.laid_out(d, depthwise, Order::ChannelsInside, weight);
+            let values = pack(&packing, d, depthwise, weight);
             Packed { weights: l.constant_f32(&values), zeros: None, sums: Rc::default() }
         })?;
         let bias = self.float_bias(p);
         let ending = ending(self.graph, node, p.post, None, p.output[2])?;
-        Ok(Constants { weights: packed.weights, bias, multipliers: None, weight_zeros: None, ending })
+        Ok(Constants { weights: packed.weights, bias, multipliers: None, weight_zeros: None, packing, ending })
     }
 
     /// Of a product of floats with weights of bytes.
@@ -75,6 +78,8 @@ impl Lowerer<'_> {
         let (d, out_c) = (p.dims(), p.output[2]);
         let w = &self.graph.tensors[p.weights];
         let quant = w.quant.as_ref().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
+        let info = self.target.info();
+        let packing = if depthwise { info.depthwise_floats } else { info.floats };
         let of = |c: usize| if quant.scales.len() == 1 { 0 } else { c };
         let (bytes, signed) = (self.value(p.weights).expect("checked").to_bytes(), w.dtype == DType::I8);
         let int = |at: usize| if signed { i32::from(bytes[at] as i8) } else { i32::from(bytes[at]) };
@@ -83,14 +88,14 @@ impl Lowerer<'_> {
             let stored = |g: usize, o: usize, i: usize, tap: usize| {
                 (int((p.at)(g, o, i, tap)) - quant.zero_points[of(g * d.group_out + o)]) as i8 as u8
             };
-            let values = l.laid_out(d, depthwise, Order::ChannelsInside, stored);
+            let values = pack(&packing, d, depthwise, stored);
             Packed { weights: l.constant(DType::I8, &[values.len()], &values), zeros: None, sums: Rc::default() }
         })?;
         let scales: Vec<f32> = (0..out_c).map(|c| quant.scales[of(c)]).collect();
         let bias = self.float_bias(p);
         let multipliers = Some(self.constant_f32(&scales));
         let ending = ending(self.graph, node, p.post, None, out_c)?;
-        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: None, ending })
+        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: None, packing, ending })
     }
 
     /// The weights of a product as `pack` stores them; the same constant in the same order is packed once.
@@ -106,10 +111,11 @@ impl Lowerer<'_> {
             Op::MatMul { transpose_b, .. } => 2 + usize::from(transpose_b),
             _ => 0,
         };
-        let Dims { groups, group_out, group_in, taps } = p.dims();
-        // What an integer product stores has its order from the sums' length, which the dimensions say.
+        let (d, [rows, columns]) = (p.dims(), p.kernel);
+        // The packing follows from these.
         let float = usize::from(self.single_quant(p.x).is_none());
-        let key = [p.weights, read, usize::from(depthwise), float, groups, group_out, group_in, taps];
+        let form = usize::from(depthwise) | usize::from(d.dense_rows) << 1;
+        let key = [p.weights, read, form, float, d.groups, d.group_out, d.group_in, rows, columns];
         if let Some(packed) = self.products.get(&key) {
             return Ok(packed.clone());
         }
@@ -121,17 +127,6 @@ impl Lowerer<'_> {
         let packed = pack(self);
         self.products.insert(key, packed.clone());
         Ok(packed)
-    }
-
-    /// Weights in the order in which the kernel of a depthwise or dense product reads them.
-    fn laid_out<T: Copy + Default>(
-        &self,
-        d: Dims,
-        depthwise: bool,
-        order: Order,
-        at: impl Fn(usize, usize, usize, usize) -> T,
-    ) -> Vec<T> {
-        if depthwise { taps_outside(d, at) } else { blocks(d, self.target.conv_block(), order, at) }
     }
 
     fn float_bias(&mut self, p: &Product<'_>) -> PlanTensorId {
@@ -150,6 +145,8 @@ impl Lowerer<'_> {
         (sx, zx): (f32, i32),
     ) -> Result<Constants> {
         let (d, out_c) = (p.dims(), p.output[2]);
+        let (info, taps) = (self.target.info(), d.taps());
+        let packing = if depthwise { info.depthwise_bytes } else { info.bytes(taps * d.group_in) };
         let w = &self.graph.tensors[p.weights];
         let quant = w.quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
         let zero = |c: usize| i64::from(quant.zero_points[if quant.zero_points.len() == 1 { 0 } else { c }]);
@@ -161,7 +158,7 @@ impl Lowerer<'_> {
         let packed = self.packed(node, p, depthwise, |l| {
             let of_channel = |c: usize| {
                 let (g, o) = (c / d.group_out, c % d.group_out);
-                (0..d.group_in).flat_map(move |i| (0..d.taps).map(move |tap| (g, o, i, tap)))
+                (0..d.group_in).flat_map(move |i| (0..taps).map(move |tap| (g, o, i, tap)))
             };
             // If all of them are bytes, these are stored, and have no zero points. Otherwise i8 weights are stored as they are,
             // u8 ones with their zero points moved by 128.
@@ -172,9 +169,7 @@ impl Lowerer<'_> {
             let stored = |g: usize, o: usize, i: usize, tap: usize| {
                 (weight(g, o, i, tap) + left(g * d.group_out + o)) as i8 as u8
             };
-            let long = Conv::inputs_inside(d.taps * d.group_in);
-            let order = if long { Order::InputsInside } else { Order::ChannelsInside };
-            let values = l.laid_out(d, depthwise, order, stored);
+            let values = pack(&packing, d, depthwise, stored);
             let weights = l.constant(DType::I8, &[values.len()], &values);
             let zeros = (0..out_c).flat_map(|c| (left(c) as i16).to_le_bytes()).collect::<Vec<_>>();
             let zeros = (!centred).then(|| l.constant(DType::I16, &[out_c], zeros));
@@ -183,8 +178,13 @@ impl Lowerer<'_> {
         })?;
         let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
         let given = given.unwrap_or_else(|| vec![0; out_c]);
-        // Padding pixels of a dense convolution hold the input's zero point, so that its part of every sum is a constant.
-        let bias = |c: usize| given[c] - if depthwise { 0 } else { i64::from(zx) * packed.sums[c] };
+        // Padding holds the input's zero point, so that its part of every sum is a constant; it moves with the inputs.
+        let moved = match (self.graph.tensors[p.x].dtype, packing.sign) {
+            (DType::I8, Sign::Unsigned) => 128,
+            (DType::U8, Sign::Signed) => -128,
+            _ => 0,
+        };
+        let bias = |c: usize| given[c] - (i64::from(zx) + moved) * packed.sums[c];
         let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect::<Vec<_>>();
         let bias = self.constant(DType::I32, &[out_c], bias);
         let mid = rounding(self.graph, node, p.post);
@@ -194,6 +194,6 @@ impl Lowerer<'_> {
         let multipliers: Vec<f32> = (0..out_c).map(|c| scale(c) / divisor).collect();
         let multipliers = Some(self.constant_f32(&multipliers));
         let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
-        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: packed.zeros, ending })
+        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: packed.zeros, packing, ending })
     }
 }

@@ -76,7 +76,7 @@ pub const OPERATORS: &[Row] = table! {
         shape::constant, "folds";
     "ConstantOfShape" (9: "int64" => 1; "value:t"), shape::constant_of_shape, "folds";
     "Conv" (1: "T T T?" => 1; "auto_pad:s dilations:I group:i kernel_shape:I pads:I strides:I"),
-        conv::conv, "Conv or DepthwiseConv", "1-D and 2-D, constant weights";
+        conv::conv, "Conv… or Depthwise…", "1-D and 2-D, constant weights";
     "ConvTranspose" (1: "T T T?" => 1;
         "auto_pad:s dilations:I group:i kernel_shape:I output_padding:I output_shape:I pads:I strides:I"),
         conv::conv_transpose, "Conv", "1-D and 2-D, constant weights";
@@ -136,7 +136,7 @@ pub const OPERATORS: &[Row] = table! {
     "Pow" (1: "T U" => 1; "axis:i<7 broadcast:i<7"), elementwise::pow, "Unary or Binary";
     "QLinearConv" (10: "A float A B float B float C int32?" => 1;
         "auto_pad:s dilations:I group:i kernel_shape:I pads:I strides:I"),
-        conv::qlinear, "Conv or DepthwiseConv";
+        conv::qlinear, "Conv… or Depthwise…";
     "QLinearMatMul" (10: "A float A B float B float C" => 1; ""), matmul::qlinear, "Conv or MatMul";
     "QuantizeLinear" (10: "T float U?" => 1;
         "axis:i>=13 block_size:i>=21 output_dtype:i>=21 precision:i>=23 saturate:i>=19"),

@@ -4,7 +4,8 @@
 use std::cmp::Reverse;
 
 use kinglet::DType;
-use kinglet::kernels::{STAGES, UnaryOp};
+use kinglet::kernels::UnaryOp;
+use kinglet::product::STAGES;
 
 use super::util::{Links, merged_sources};
 use crate::graph::{BinaryOp, Graph, Layout, Mid, Node, Op, Post, Stage, Tensor, TensorId};

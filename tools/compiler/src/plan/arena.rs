@@ -7,6 +7,8 @@ use crate::lower::Lowered;
 
 /// Alignment of tensors in the arena.
 const ALIGN: usize = 16;
+/// Alignment of scratch.
+const LINE: usize = kinglet::format::ALIGN;
 /// Rearrangements tried when the first layouts are above the lower bound: at most so many, and fewer for more items.
 const MOST_TRIES: usize = 4000;
 const TRIES_TIMES_ITEMS: usize = 400_000_000;
@@ -35,10 +37,24 @@ pub struct Layout {
     pub order: Vec<usize>,
     /// Offset of each buffer.
     pub offsets: Vec<usize>,
-    /// Bytes of the arena.
+    /// Bytes of the arena: those of tensors, and the scratch of one worker behind them.
     pub arena_bytes: usize,
-    /// The most bytes alive during one step.
+    /// Bytes of that scratch.
+    pub scratch_bytes: usize,
+    /// The most bytes of tensors alive during one step.
     pub lower_bound_bytes: usize,
+}
+
+impl Layout {
+    /// Makes room behind the tensors for what the steps keep while they run.
+    pub(super) fn add_scratch(&mut self, l: &Lowered) {
+        let most = l.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
+        if most > 0 {
+            let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(LINE - 1) / LINE * LINE;
+            self.scratch_bytes = most;
+            self.arena_bytes = self.arena_bytes.next_multiple_of(LINE).saturating_add(most);
+        }
+    }
 }
 
 /// Lays out the buffers for one order of steps.
@@ -55,7 +71,7 @@ pub(super) fn lay_out(l: &Lowered, order: Vec<usize>) -> Layout {
     for b in 0..l.buffers {
         offsets[b] = offsets[root[b]];
     }
-    Layout { order, offsets, arena_bytes: total, lower_bound_bytes: bound }
+    Layout { order, offsets, arena_bytes: total, scratch_bytes: 0, lower_bound_bytes: bound }
 }
 
 /// Lifetimes, with buffers that take another's place merged into it: `root[b]` is the buffer whose memory `b` uses.

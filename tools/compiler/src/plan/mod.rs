@@ -35,7 +35,8 @@ pub fn plan(lowered: &Lowered) -> Result<(Layout, Unordered), Error> {
             best = Some(layout);
         }
     }
-    let best = best.expect("there is always the order of the graph");
+    let mut best = best.expect("there is always the order of the graph");
+    best.add_scratch(lowered);
     if best.arena_bytes > u32::MAX as usize || lowered.weights.len() > u32::MAX as usize {
         return Err(Error::TooLarge(format!(
             "{} bytes of arena and {} of weights; the format holds 4 GiB of each",

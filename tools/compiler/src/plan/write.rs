@@ -44,7 +44,8 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
             outputs: step.outputs.len() as u32,
             params: plan.params.len() as u32,
             rows: step.rows as u32,
-            scratch: 0,
+            columns: step.columns as u32,
+            scratch: step.scratch as u32,
             macs: [step.macs as u32, (step.macs >> 32) as u32],
         };
         plan.params.extend_from_slice(&step.params);
@@ -228,6 +229,7 @@ fn report(l: &Lowered, layout: &Layout) -> Report {
     let mut r = Report {
         weights_bytes: l.weights.len(),
         arena_bytes: layout.arena_bytes,
+        scratch_bytes: layout.scratch_bytes,
         lower_bound_bytes: layout.lower_bound_bytes,
         ..Report::default()
     };

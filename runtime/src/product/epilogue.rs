@@ -1,25 +1,23 @@
 //! What happens to the sums of a convolution, dense or depthwise, before they are stored.
 
-use super::binary::{self, BinaryOp};
-use super::lut;
-use super::unary::{self, UnaryOp};
+use super::{Place, Rounding};
+use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, ensure};
 use crate::format::words::{Record, Words, record};
-use crate::math::clamp;
+use crate::kernels::{BinaryOp, UnaryOp};
 use crate::rows::{Operands, View, ViewMut};
 use crate::{DType, quant};
 
 /// Operands of every convolution.
-pub(super) const WEIGHTS: usize = 1;
+pub(crate) const WEIGHTS: usize = 1;
 const BIAS: usize = 2;
 pub(super) const MULTIPLIERS: usize = 3;
-pub(super) const RESIDUAL: usize = 4;
+pub(crate) const RESIDUAL: usize = 4;
 const TABLE: usize = 5;
 const CHANNELS: usize = 6;
-
-/// Most channels that are finished at once.
-const MOST: usize = 32;
+/// Operand of the weights' zero points.
+pub(crate) const ZEROS: usize = 7;
 
 /// Most stages of an epilogue.
 pub const STAGES: usize = 4;
@@ -101,6 +99,11 @@ record! {
 }
 
 impl Epilogue {
+    /// Whether a stage reads the residual.
+    pub(super) fn reads_residual(&self) -> bool {
+        self.stages().iter().any(|s| matches!(s, Stage::Residual(_)))
+    }
+
     /// The stages that are there.
     fn stages(&self) -> &[Stage] {
         let end = self.stages.iter().position(|s| *s == Stage::Nothing);
@@ -108,7 +111,7 @@ impl Epilogue {
     }
 
     /// Checks types and the operands of the end of a convolution with this output.
-    pub(super) fn verify(&self, c: &Check<'_>, channels: u32, output: &[u32]) -> Result<(), Fault> {
+    pub(crate) fn verify(&self, c: &Check<'_>, channels: u32, output: &[u32]) -> Result<(), Fault> {
         let (x, y) = (c.input(0)?, c.output()?);
         c.size(&y, output)?;
         let float = x.dtype == DType::F32;
@@ -160,9 +163,10 @@ impl Epilogue {
 
     /// Ready to finish sums of so many channels with these operands.
     #[inline(always)]
-    pub(super) fn of<'a>(&'a self, o: &Operands<'a>, channels: usize) -> Finish<'a> {
+    pub(super) fn of<'a, E: Elementwise>(&'a self, e: E, o: &Operands<'a>, channels: usize) -> Finish<'a, E> {
         let float = o.input(0).dtype == DType::F32;
         Finish {
+            e,
             params: self,
             stages: self.stages(),
             channels,
@@ -178,7 +182,8 @@ impl Epilogue {
 }
 
 /// An epilogue with its operands.
-pub(super) struct Finish<'a> {
+pub struct Finish<'a, E> {
+    e: E,
     params: &'a Epilogue,
     stages: &'a [Stage],
     channels: usize,
@@ -186,84 +191,112 @@ pub(super) struct Finish<'a> {
     bias_i32: &'a [i32],
     multipliers: &'a [f32],
     residual: Option<View<'a>>,
-    table: Option<&'a [u8]>,
+    pub(super) table: Option<&'a [u8]>,
     constants: &'a [f32],
-    out: ViewMut<'a>,
+    pub(super) out: ViewMut<'a>,
 }
 
-impl Finish<'_> {
-    /// Finishes float sums of the channels from `channel` on, and stores them from element `at` on.
+impl<'a, E: Elementwise> Finish<'a, E> {
+    /// Finishes the float sums of a tile, `[pixel][channel]`, and stores them. `other` has room for as many, if a stage reads a
+    /// residual.
     #[inline(always)]
-    pub(super) fn float(&mut self, at: usize, channel: usize, sums: &mut [f32]) {
-        for (s, b) in sums.iter_mut().zip(&self.bias_f32[channel..]) {
-            *s += b;
+    pub fn floats(&mut self, to: Place, sums: &mut [f32], other: &mut [f32]) {
+        let bias = self.bias_f32.get(to.channel..).unwrap_or(&[]);
+        for sums in sums.chunks_exact_mut(to.width.max(1)) {
+            for (s, b) in sums.iter_mut().zip(bias) {
+                *s += b;
+            }
         }
-        self.real(at, channel, sums);
+        self.reals(to, sums, other);
     }
 
-    /// Finishes integer sums of the channels from `channel` on, and stores them from element `at` on.
+    /// Finishes the integer sums of a tile, `[pixel][channel]`, and stores them. `other` as above.
     #[inline(always)]
-    pub(super) fn int(&mut self, at: usize, channel: usize, sums: &mut [i32]) {
+    pub fn integers(&mut self, to: Place, sums: &mut [i32], other: &mut [f32]) {
         let p = self.params;
-        let n = sums.len();
-        let (bias, m) = (&self.bias_i32[channel..][..n], &self.multipliers[channel..][..n]);
-        let mut v = [0f32; MOST];
-        if !p.rounds {
-            for (i, (v, &s)) in v.iter_mut().zip(sums.iter()).enumerate() {
-                *v = s.wrapping_add(bias[i]) as f32 * m[i];
+        let channels = to.channel..to.channel + to.width;
+        let (Some(bias), Some(m)) = (self.bias_i32.get(channels.clone()), self.multipliers.get(channels)) else {
+            return;
+        };
+        if p.rounds && self.stages.is_empty() {
+            for (pixel, sums) in sums.chunks_exact(to.width.max(1)).enumerate() {
+                let at = to.at + pixel * to.step;
+                let out = self.out.slice::<u8>(at, to.width).iter_mut();
+                for (o, ((s, &b), &m)) in out.zip(sums.iter().zip(bias).zip(m)) {
+                    // i8 and u8 are both the low byte.
+                    *o = quant::requantize(s.wrapping_add(b), m, p.mid_zero, p.q_lo, p.q_hi) as u8;
+                }
+                self.look_up(at, to.width);
             }
-            self.real(at, channel, &mut v[..n]);
             return;
         }
-        for (i, s) in sums.iter_mut().enumerate() {
-            *s = quant::requantize(s.wrapping_add(bias[i]), m[i], p.mid_zero, p.q_lo, p.q_hi);
-        }
-        if !self.stages.is_empty() {
-            for (v, &q) in v.iter_mut().zip(sums.iter()) {
-                *v = quant::dequantize(q, p.mid_scale, p.mid_zero);
+        // In their own place the sums become reals.
+        for sums in sums.chunks_exact_mut(to.width.max(1)) {
+            for ((s, &b), &m) in sums.iter_mut().zip(bias).zip(m) {
+                let sum = s.wrapping_add(b);
+                let v = if p.rounds {
+                    quant::dequantize(quant::requantize(sum, m, p.mid_zero, p.q_lo, p.q_hi), p.mid_scale, p.mid_zero)
+                } else {
+                    sum as f32 * m
+                };
+                *s = v.to_bits() as i32;
             }
-            self.real(at, channel, &mut v[..n]);
-            return;
         }
-        let out = self.out.slice::<u8>(at, n);
-        // i8 and u8 are both the low byte.
-        for (o, &q) in out.iter_mut().zip(sums.iter()) {
-            *o = q as u8;
+        self.reals(to, bytemuck::cast_slice_mut(sums), other);
+    }
+
+    /// How the sums of `n` channels from `channel` on become bytes, if that is all there is to do (but for the table).
+    #[inline(always)]
+    pub(super) fn rounding(&self, channel: usize, n: usize) -> Option<Rounding<'a>> {
+        let p = self.params;
+        let bytes = (-128..=127).contains(&p.q_lo) && p.q_hi <= 127 || p.q_lo >= 0;
+        if !p.rounds || !self.stages.is_empty() || !bytes {
+            return None;
         }
-        if let Some(t) = self.table {
-            lut::apply(t, out);
+        Some(Rounding {
+            bias: self.bias_i32.get(channel..channel + n)?,
+            multipliers: self.multipliers.get(channel..channel + n)?,
+            zero: p.mid_zero,
+            lo: p.q_lo,
+            hi: p.q_hi,
+        })
+    }
+
+    /// Replaces `n` bytes of the output by their entries in the table, if there is one.
+    #[inline(always)]
+    pub(super) fn look_up(&mut self, at: usize, n: usize) {
+        if let Some(table) = self.table {
+            self.e.lookup(table, self.out.slice::<u8>(at, n));
         }
     }
 
     /// Takes reals through the stages and stores them.
     #[inline(always)]
-    fn real(&mut self, at: usize, channel: usize, v: &mut [f32]) {
-        let mut row = channel;
+    fn reals(&mut self, to: Place, v: &mut [f32], other: &mut [f32]) {
+        // Rows that follow each other in memory are one.
+        let run = if to.width == to.step { v.len() } else { to.width }.max(1);
+        let mut row = to.channel;
         for stage in self.stages {
             match *stage {
                 Stage::Nothing => {}
-                // The stage that most products have is worth a loop of its own.
-                Stage::Function { op: UnaryOp::Clip, alpha, beta } if alpha <= beta => {
-                    for v in v.iter_mut() {
-                        *v = clamp(*v, alpha, beta);
-                    }
-                }
-                Stage::Function { op, alpha, beta } => unary::apply(op, alpha, beta, v),
+                Stage::Function { op, alpha, beta } => self.e.unary(op, [alpha, beta], v),
                 Stage::Channels(op) => {
-                    binary::apply(op, v, &self.constants[row..]);
+                    let constants = self.constants.get(row..).unwrap_or(&[]);
+                    v.chunks_exact_mut(to.width.max(1)).for_each(|v| self.e.binary(op, v, constants));
                     row += self.channels;
                 }
                 Stage::Residual(op) => {
-                    let mut other = [0f32; MOST];
-                    let other = &mut other[..v.len()];
-                    if let Some(r) = &self.residual {
-                        r.load(at, other);
+                    let (Some(other), Some(r)) = (other.get_mut(..v.len()), &self.residual) else { return };
+                    for (i, other) in other.chunks_exact_mut(run).enumerate() {
+                        self.e.load(r, to.at + i * to.step, other);
                     }
-                    binary::apply(op, v, other);
+                    self.e.binary(op, v, other);
                 }
             }
         }
-        self.out.store(at, v);
+        for (i, v) in v.chunks_exact(run).enumerate() {
+            self.e.store(&mut self.out, to.at + i * to.step, v);
+        }
     }
 }
 

@@ -1,0 +1,170 @@
+//! Dense products of floats, with weights of floats or of bytes. Each sum runs over the inputs in order, by fused additions.
+
+use core::arch::x86_64::*;
+
+use kinglet::Element;
+use kinglet::elementwise::Elementwise;
+use kinglet::product::{Finish, Inputs, Microkernel, Place, Sign, Sums, Weights};
+use kinglet::rows::View;
+
+use super::dense_i8::{sized, tile};
+use super::{lanes, reals};
+use crate::Avx512;
+use crate::by_channels;
+
+/// Up to 14 pixels × 32 channels.
+#[derive(Clone, Copy)]
+pub(crate) struct DenseF32(pub(crate) Avx512);
+
+/// As [`DenseF32`], with weights of bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct DenseW8(pub(crate) Avx512);
+
+/// Weights as they are stored.
+pub(super) trait Stored: Element {
+    /// 16 weights from `from` on, times the scales of their channels.
+    ///
+    /// # Safety
+    /// They are there.
+    unsafe fn load(from: *const Self, scales: __m512) -> __m512;
+}
+
+impl Stored for f32 {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(from: *const f32, _: __m512) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+}
+
+impl Stored for i8 {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(from: *const i8, scales: __m512) -> __m512 {
+        // SAFETY: the caller's.
+        let bytes = unsafe { _mm_loadu_si128(from.cast()) };
+        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), scales)
+    }
+}
+
+macro_rules! microkernel {
+    ($name:ident, $w:ty, $scaled:literal) => {
+        impl Microkernel for $name {
+            type X = f32;
+            type W = $w;
+            type Sum = f32;
+            const SCALED: bool = $scaled;
+
+            #[inline(always)]
+            fn tile(pixels: usize, room: usize) -> (usize, usize) {
+                tile(pixels, room)
+            }
+
+            #[inline(always)]
+            fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [f32]> {
+                Some(x.slice(start, len))
+            }
+
+            fn copy(&self, x: &View<'_>, start: usize, _: Sign, to: &mut [f32]) {
+                let from = x.slice::<f32>(start, to.len());
+                if from.len() == to.len() {
+                    to.copy_from_slice(from);
+                }
+            }
+
+            fn padding(&self, _: &View<'_>, _: Sign) -> f32 {
+                0.0
+            }
+
+            fn multiply(&self, x: &Inputs<'_, f32>, w: &Weights<'_, $w>, to: Sums<'_, f32>) {
+                let Avx512(()) = self.0;
+                // SAFETY: that is the proof of the features; `fits` has checked all that is read.
+                let done = fits(x, w) && to.sums.len() >= x.pixels * w.width() && unsafe { add(x, w, to.sums) };
+                debug_assert!(done, "a tile of {} pixels and {} channels", x.pixels, w.width());
+            }
+
+            #[inline(always)]
+            fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [f32], other: &mut [f32]) {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn finish<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [f32], other: &mut [f32]) {
+                    f.floats(to, sums, other);
+                }
+                // SAFETY: `self.0` is the proof of the features.
+                unsafe { finish(f, to, sums, other) }
+            }
+        }
+    };
+}
+
+microkernel!(DenseF32, f32, false);
+microkernel!(DenseW8, i8, true);
+
+/// Whether the weights lie as these kernels read them, and all that a tile reads is there.
+fn fits<W>(x: &Inputs<'_, f32>, w: &Weights<'_, W>) -> bool {
+    let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
+    by_channels(&w.packing, 16)
+        && x.fit(line)
+        && w.channels.0.is_multiple_of(16)
+        && (w.first_row + x.rows.len()) * x.taps * line <= depth
+        && w.channels.1.div_ceil(16) * 16 * depth <= w.data.len()
+}
+
+/// # Safety
+/// [`fits`] holds, and there are as many sums as the tile has.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: &mut [f32]) -> bool {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn sized_add<const R: usize, const B: usize>(
+        x: &Inputs<'_, f32>,
+        w: &Weights<'_, impl Stored>,
+        to: &mut [f32],
+    ) {
+        let n = w.width();
+        let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
+        let panels = n.div_ceil(16);
+        let panel: [usize; B] = core::array::from_fn(|b| (w.channels.0 / 16 + b.min(panels - 1)) * 16 * depth);
+        let mut scales = [_mm512_setzero_ps(); B];
+        (0..B).for_each(|b| scales[b] = reals(w.scales, b));
+        let mut acc = [[_mm512_setzero_ps(); B]; R];
+        for p in 0..R {
+            for b in 0..B {
+                acc[p][b] = reals(&to[p * n..(p + 1) * n], b);
+            }
+        }
+        let step = x.step;
+        for (r, row) in x.rows.iter().enumerate() {
+            for t in 0..x.taps {
+                let k = ((w.first_row + r) * x.taps + t) * line;
+                // SAFETY: all addresses are within the rows and the weights, by `fits`.
+                unsafe {
+                    let from = row.as_ptr().add(t * x.tap_step);
+                    let weights = w.data.as_ptr().add(k * 16);
+                    for k in 0..line {
+                        let mut v = [_mm512_setzero_ps(); B];
+                        for b in 0..B {
+                            v[b] = Stored::load(weights.add(panel[b] + 16 * k), scales[b]);
+                        }
+                        for p in 0..R {
+                            let x = _mm512_set1_ps(*from.add(p * step + k));
+                            for b in 0..B {
+                                acc[p][b] = _mm512_fmadd_ps(x, v[b], acc[p][b]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for p in 0..R {
+            for b in 0..panels.min(B) {
+                let to = &mut to[p * n + 16 * b..(p + 1) * n];
+                // SAFETY: the mask has no more lanes than there are elements.
+                unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][b]) };
+            }
+        }
+    }
+    // SAFETY: the caller's.
+    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_add(x, w, to)) };
+    true
+}

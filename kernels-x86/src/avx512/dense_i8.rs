@@ -1,0 +1,276 @@
+//! Dense products of bytes: `vpdpbusd` adds four products to each of 16 sums.
+
+use core::arch::x86_64::*;
+use core::ops::Range;
+
+use kinglet::elementwise::Elementwise;
+use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights};
+use kinglet::rows::{PixelsMut, View};
+
+use super::round::Ends;
+use super::{ints, lanes, reals};
+use crate::Avx512;
+use crate::by_fours;
+
+/// Up to 14 pixels × 32 channels: 28 sums, two vectors of weights, one of inputs.
+#[derive(Clone, Copy)]
+pub(crate) struct DenseI8(pub(crate) Avx512);
+
+/// Calls `$f::<R, B>` for the pixels and blocks of a tile.
+macro_rules! sized {
+    ($pixels:expr, $blocks:expr, $f:ident($($arg:expr),*)) => {
+        match ($pixels, $blocks) {
+            (1, 1) => $f::<1, 1>($($arg),*),
+            (2, 1) => $f::<2, 1>($($arg),*),
+            (3, 1) => $f::<3, 1>($($arg),*),
+            (4, 1) => $f::<4, 1>($($arg),*),
+            (5, 1) => $f::<5, 1>($($arg),*),
+            (6, 1) => $f::<6, 1>($($arg),*),
+            (7, 1) => $f::<7, 1>($($arg),*),
+            (8, 1) => $f::<8, 1>($($arg),*),
+            (9, 1) => $f::<9, 1>($($arg),*),
+            (10, 1) => $f::<10, 1>($($arg),*),
+            (11, 1) => $f::<11, 1>($($arg),*),
+            (12, 1) => $f::<12, 1>($($arg),*),
+            (13, 1) => $f::<13, 1>($($arg),*),
+            (14, 1) => $f::<14, 1>($($arg),*),
+            (1, 2) => $f::<1, 2>($($arg),*),
+            (2, 2) => $f::<2, 2>($($arg),*),
+            (3, 2) => $f::<3, 2>($($arg),*),
+            (4, 2) => $f::<4, 2>($($arg),*),
+            (5, 2) => $f::<5, 2>($($arg),*),
+            (6, 2) => $f::<6, 2>($($arg),*),
+            (7, 2) => $f::<7, 2>($($arg),*),
+            (8, 2) => $f::<8, 2>($($arg),*),
+            (9, 2) => $f::<9, 2>($($arg),*),
+            (10, 2) => $f::<10, 2>($($arg),*),
+            (11, 2) => $f::<11, 2>($($arg),*),
+            (12, 2) => $f::<12, 2>($($arg),*),
+            (13, 2) => $f::<13, 2>($($arg),*),
+            (14, 2) => $f::<14, 2>($($arg),*),
+            (1, 3 | 4) => $f::<1, 4>($($arg),*),
+            (2, 3 | 4) => $f::<2, 4>($($arg),*),
+            (3, 3 | 4) => $f::<3, 4>($($arg),*),
+            (4, 3 | 4) => $f::<4, 4>($($arg),*),
+            (1, 5..=8) => $f::<1, 8>($($arg),*),
+            _ => return false,
+        }
+    };
+}
+pub(super) use sized;
+
+/// Pixels and blocks of a tile: what keeps enough sums going at once, of those that there are registers for.
+pub(super) fn tile(pixels: usize, room: usize) -> (usize, usize) {
+    let (p, b) = match pixels {
+        0 | 1 => (1, 8),
+        2..=4 => (pixels, 4),
+        _ => (14, 2),
+    };
+    if p * b <= room { (p, b) } else { (p.min(room), 1) }
+}
+
+impl Microkernel for DenseI8 {
+    type X = u8;
+    type W = i8;
+    type Sum = i32;
+    const ROUNDS: bool = true;
+
+    #[inline(always)]
+    fn tile(pixels: usize, room: usize) -> (usize, usize) {
+        tile(pixels, room)
+    }
+
+    #[inline(always)]
+    fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [u8]> {
+        Some(x.slice(start, len))
+    }
+
+    fn copy(&self, x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
+        // SAFETY: `self.0` is the proof of the feature.
+        unsafe { copy(x, start, sign, to) }
+    }
+
+    fn padding(&self, x: &View<'_>, sign: Sign) -> u8 {
+        Dense::<Integers>::default().padding(x, sign)
+    }
+
+    fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
+        // SAFETY: `self.0` is the proof of the features; `fits` has checked all that is read, the sums' length is checked there.
+        let done = fits(x, w) && to.sums.len() >= x.pixels * w.width() && unsafe { add(x, w, to.sums) };
+        debug_assert!(done, "a tile of {} pixels and {} channels", x.pixels, w.width());
+    }
+
+    #[inline(always)]
+    fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        fn finish<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
+            f.integers(to, sums, other);
+        }
+        // SAFETY: `self.0` is the proof of the features.
+        unsafe { finish(f, to, sums, other) }
+    }
+
+    fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {
+        Dense::<Integers>::default().centred(x, pixel, at, sum, zero)
+    }
+
+    fn round(
+        &self,
+        x: &Inputs<'_, u8>,
+        w: &Weights<'_, i8>,
+        r: &Rounding<'_>,
+        _: &mut [u8],
+        out: &mut PixelsMut<'_>,
+    ) -> bool {
+        let n = w.width();
+        let ends = r.bias.len() >= n && r.multipliers.len() >= n && out.count() >= x.pixels && out.run_len() >= n;
+        // SAFETY: `self.0` is the proof of the features; what is read and written has just been checked.
+        fits(x, w) && ends && unsafe { rounded(x, w, r, out) }
+    }
+}
+
+/// Copies bytes, with their sign turned if it is to be.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
+    let from = x.slice::<u8>(start, to.len());
+    let turn = u8::from(x.dtype == kinglet::DType::I8 && sign == Sign::Unsigned) * 0x80;
+    to.iter_mut().zip(from).for_each(|(to, &v)| *to = v ^ turn);
+}
+
+/// Whether the weights lie as these kernels read them, and all that a tile reads is there.
+fn fits(x: &Inputs<'_, u8>, w: &Weights<'_, i8>) -> bool {
+    let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
+    by_fours(&w.packing, 16)
+        && x.fit(line)
+        && w.channels.0.is_multiple_of(16)
+        && (w.first_row + x.rows.len()) * x.taps * line <= depth
+        && w.channels.1.div_ceil(16) * 16 * depth <= w.data.len()
+}
+
+/// The sums of a tile from `acc` on. Pixels first, then panels of 16 channels.
+///
+/// # Safety
+/// [`fits`] holds for a tile of `R` pixels and `B` panels or more.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn sums<const R: usize, const B: usize>(
+    x: &Inputs<'_, u8>,
+    w: &Weights<'_, i8>,
+    mut acc: [[__m512i; B]; R],
+) -> [[__m512i; B]; R] {
+    let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
+    let panels = w.channels.1.div_ceil(16) - w.channels.0 / 16;
+    // A tile of fewer panels than `B` multiplies the last again; nobody reads what comes of it.
+    let panel: [usize; B] = core::array::from_fn(|b| (w.channels.0 / 16 + b.min(panels - 1)) * 16 * depth);
+    let step = x.step;
+    for (r, row) in x.rows.iter().enumerate() {
+        for t in 0..x.taps {
+            let k = ((w.first_row + r) * x.taps + t) * line;
+            // SAFETY: all addresses are within the rows and the weights, by `fits`.
+            unsafe {
+                let from = row.as_ptr().add(t * x.tap_step);
+                let weights = w.data.as_ptr().add(k * 16);
+                for k in 0..line / 4 {
+                    let w: [__m512i; B] =
+                        core::array::from_fn(|b| _mm512_loadu_si512(weights.add(panel[b] + 64 * k).cast()));
+                    for p in 0..R {
+                        let v = _mm512_set1_epi32(from.add(p * step + 4 * k).cast::<i32>().read_unaligned());
+                        for b in 0..B {
+                            acc[p][b] = _mm512_dpbusd_epi32(acc[p][b], v, w[b]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    acc
+}
+
+/// # Safety
+/// [`fits`] holds, and there are as many sums as the tile has.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn add(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: &mut [i32]) -> bool {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn sized_add<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: &mut [i32]) {
+        let n = w.width();
+        let mut acc = [[_mm512_setzero_si512(); B]; R];
+        for p in 0..R {
+            for b in 0..B {
+                acc[p][b] = ints(&to[p * n..(p + 1) * n], b);
+            }
+        }
+        // SAFETY: the caller's.
+        let acc = unsafe { sums(x, w, acc) };
+        for p in 0..R {
+            for b in 0..n.div_ceil(16).min(B) {
+                let to = &mut to[p * n + 16 * b..(p + 1) * n];
+                // SAFETY: the mask has no more lanes than there are elements.
+                unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][b]) };
+            }
+        }
+    }
+    // SAFETY: the caller's.
+    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_add(x, w, to)) };
+    true
+}
+
+/// # Safety
+/// [`fits`] holds; bias, multipliers and the runs of `out` are as long as the tile is wide, and there is a run for each pixel.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn rounded(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, r: &Rounding<'_>, out: &mut PixelsMut<'_>) -> bool {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn sized_round<const R: usize, const B: usize>(
+        x: &Inputs<'_, u8>,
+        w: &Weights<'_, i8>,
+        r: &Rounding<'_>,
+        out: &mut PixelsMut<'_>,
+    ) {
+        let n = w.width();
+        let bias: [__m512i; B] = {
+            let mut bias = [_mm512_setzero_si512(); B];
+            (0..B).for_each(|b| bias[b] = ints(&r.bias[..n], b));
+            bias
+        };
+        // SAFETY: the caller's.
+        let acc = unsafe { sums(x, w, [bias; R]) };
+        let m: [__m512; B] = {
+            let mut m = [_mm512_setzero_ps(); B];
+            (0..B).for_each(|b| m[b] = reals(&r.multipliers[..n], b));
+            m
+        };
+        let ends = Ends::of(r);
+        let (to, step) = (out.as_mut_ptr(), out.step());
+        // Four vectors at a time; those of a tile run through the blocks of a pixel, then through pixels.
+        for first in (0..R * B).step_by(4) {
+            let of = |i: usize| ((first + i).min(R * B - 1) / B, (first + i).min(R * B - 1) % B);
+            let four = [0, 1, 2, 3].map(|i| acc[of(i).0][of(i).1]);
+            let bytes = ends.bytes(four, [0, 1, 2, 3].map(|i| m[of(i).1]));
+            let (pixel, block) = of(0);
+            // SAFETY: the caller has checked that there are `R` runs of `n` bytes; what is stored is within these.
+            unsafe {
+                let to = to.add(pixel * step + 16 * block);
+                if B >= 4 && n == 16 * B {
+                    _mm512_storeu_si512(to.cast(), bytes);
+                } else if B == 2 && n == 32 {
+                    _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(bytes));
+                    if pixel + 1 < R {
+                        _mm256_storeu_si256(to.add(step).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
+                    }
+                } else {
+                    let mut some = [0u8; 64];
+                    _mm512_storeu_si512(some.as_mut_ptr().cast(), bytes);
+                    for i in (0..4).filter(|i| first + i < R * B) {
+                        let ((pixel, block), there) = (of(i), n.saturating_sub(16 * of(i).1).min(16));
+                        let to = out.as_mut_ptr().add(pixel * step + 16 * block);
+                        core::ptr::copy_nonoverlapping(some.as_ptr().add(16 * i), to, there);
+                    }
+                }
+            }
+        }
+    }
+    // SAFETY: the caller's.
+    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_round(x, w, r, out)) };
+    true
+}

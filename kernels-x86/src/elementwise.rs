@@ -1,0 +1,78 @@
+//! The elementwise layer: the portable functions, compiled once for each instruction set.
+
+use kinglet::elementwise::Elementwise;
+use kinglet::kernels::{BinaryOp, UnaryOp};
+use kinglet::rows::{View, ViewMut};
+
+use crate::avx512::bytes;
+use crate::{Avx2, Avx512};
+
+macro_rules! compiled_for {
+    ($set:ident, $features:literal, $load:path, $store:path) => {
+        impl Elementwise for $set {
+            #[inline]
+            fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
+                #[target_feature(enable = $features)]
+                fn load(x: &View<'_>, start: usize, out: &mut [f32]) {
+                    if !$load(x, start, out) {
+                        x.load(start, out);
+                    }
+                }
+                // SAFETY: `self` exists only where the CPU has the features.
+                unsafe { load(x, start, out) }
+            }
+
+            #[inline]
+            fn store(self, out: &mut ViewMut<'_>, start: usize, v: &[f32]) {
+                #[target_feature(enable = $features)]
+                fn store(out: &mut ViewMut<'_>, start: usize, v: &[f32]) {
+                    if !$store(out, start, v) {
+                        out.store(start, v);
+                    }
+                }
+                // SAFETY: as above.
+                unsafe { store(out, start, v) }
+            }
+
+            #[inline]
+            fn unary(self, op: UnaryOp, parameters: [f32; 2], v: &mut [f32]) {
+                #[target_feature(enable = $features)]
+                fn unary(op: UnaryOp, parameters: [f32; 2], v: &mut [f32]) {
+                    op.apply(parameters, v);
+                }
+                // SAFETY: as above.
+                unsafe { unary(op, parameters, v) }
+            }
+
+            #[inline]
+            fn binary(self, op: BinaryOp, a: &mut [f32], b: &[f32]) {
+                #[target_feature(enable = $features)]
+                fn binary(op: BinaryOp, a: &mut [f32], b: &[f32]) {
+                    op.apply(a, b);
+                }
+                // SAFETY: as above.
+                unsafe { binary(op, a, b) }
+            }
+
+            #[inline]
+            fn lookup(self, table: &[u8], v: &mut [u8]) {
+                kinglet::kernels::look_up(table, v);
+            }
+        }
+    };
+}
+
+/// No better way than the compiled one.
+#[inline(always)]
+fn no_load(_: &View<'_>, _: usize, _: &mut [f32]) -> bool {
+    false
+}
+
+/// No better way than the compiled one.
+#[inline(always)]
+fn no_store(_: &mut ViewMut<'_>, _: usize, _: &[f32]) -> bool {
+    false
+}
+
+compiled_for!(Avx2, "avx2", no_load, no_store);
+compiled_for!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl", bytes::load, bytes::store);

@@ -1,0 +1,62 @@
+//! The elementwise layer: how chunks of a tensor become reals, are computed with, and are stored.
+//!
+//! Every kernel goes through it, so that an instruction set that does it better needs one copy of each function, whatever the
+//! number of kernels.
+
+use crate::kernels::{BinaryOp, UnaryOp};
+use crate::rows::{View, ViewMut};
+
+/// What an instruction set does with chunks of elements. Results are those of [`Portable`]: the same bits.
+pub trait Elementwise: Copy {
+    /// [`View::load`].
+    fn load(self, x: &View<'_>, start: usize, out: &mut [f32]);
+
+    /// [`ViewMut::store`].
+    fn store(self, out: &mut ViewMut<'_>, start: usize, v: &[f32]);
+
+    /// `v[i] = op(v[i])`, with the parameters of [`UnaryOp`].
+    fn unary(self, op: UnaryOp, parameters: [f32; 2], v: &mut [f32]);
+
+    /// `a[i] = op(a[i], b[i])`
+    fn binary(self, op: BinaryOp, a: &mut [f32], b: &[f32]);
+
+    /// `v[i] = table[v[i]]`
+    fn lookup(self, table: &[u8], v: &mut [u8]);
+
+    /// Elements `start .. start + buffer.len()` as reals: where they lie if they are f32, else loaded into `buffer`. As with
+    /// [`View::slice`], they must not be held while they are written in place.
+    #[inline(always)]
+    fn reals<'b, 'a: 'b>(self, x: &View<'a>, start: usize, buffer: &'b mut [f32]) -> &'b [f32] {
+        if x.dtype == crate::DType::F32 {
+            return x.slice::<f32>(start, buffer.len());
+        }
+        self.load(x, start, buffer);
+        buffer
+    }
+}
+
+/// The reference.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Portable;
+
+impl Elementwise for Portable {
+    fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
+        x.load(start, out);
+    }
+
+    fn store(self, out: &mut ViewMut<'_>, start: usize, v: &[f32]) {
+        out.store(start, v);
+    }
+
+    fn unary(self, op: UnaryOp, parameters: [f32; 2], v: &mut [f32]) {
+        op.apply(parameters, v);
+    }
+
+    fn binary(self, op: BinaryOp, a: &mut [f32], b: &[f32]) {
+        op.apply(a, b);
+    }
+
+    fn lookup(self, table: &[u8], v: &mut [u8]) {
+        crate::kernels::look_up(table, v);
+    }
+}

@@ -1,0 +1,162 @@
+//! Products with constant weights over `[batch, height, width, channels]`: convolution, transposed convolution (its input
+//! seen as upsampled, with padding between the rows and columns), the product with a constant matrix (a 1×1 kernel), and the
+//! convolution of each channel by itself.
+//!
+//! A kind for each arithmetic, so that a program links what its model uses. How they are computed is [`crate::product`]'s.
+
+use crate::DType;
+use crate::error::Fault;
+use crate::format::verify::{Check, Verdict, ensure, product, work};
+use crate::format::words::record;
+use crate::product::epilogue::{RESIDUAL, WEIGHTS, ZEROS};
+use crate::product::{self, Epilogue, Extents, Geometry, Packing};
+
+record! {
+    /// Parameters of a product with constant weights.
+    ///
+    /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32, or i8 and u8 of `…I8`), 1 weights in the order of the packing (f32 of `…F32`, else i8),
+    /// 2 to 6 those of the [`Epilogue`], 7 zero points `zw [out_c]` i16 of the weights as packed (optional, integers only; 0 if absent).
+    /// Output: `[batch, out_h, out_w, out_c]`. Rows: `batch · out_h`. Columns: blocks of output channels, those of a panel each (32 of a panel of
+    /// all), those of the groups one after the other.
+    ///
+    /// The sum is `Σ x·w`, with weights of bytes (`…W8`) `Σ x·(m·w)`, for integers `Σ x·(w − zw)`, where `x` is 128 larger or smaller if the packing
+    /// says so; the bias of integers makes up for that, and for the zero point of `x`. What lies outside the input is 0, for integers the zero point.
+    ///
+    /// The lines of the packing are, of a dense product, kernel rows (`kernel_w · in_c` inputs each) if they are neighbours in memory: if there is one group
+    /// and the taps of a row are 1 apart. Otherwise they are taps (`in_c / groups` inputs each). Of a depthwise one they are kernel columns (`kernel_h`
+    /// inputs each), and its channels are those of one group.
+    pub struct Conv {
+        /// Where the windows lie.
+        pub geometry: Geometry,
+        /// Groups of channels that do not see each other; of a depthwise product all channels.
+        pub groups: u32,
+        /// How the weights lie.
+        pub packing: Packing,
+        /// Sums there is scratch for: those of so many pixels times blocks of channels.
+        pub tile: u32,
+        /// What happens to the sums.
+        pub epilogue: Epilogue,
+    }
+}
+
+impl Conv {
+    /// Whether the taps of a kernel row are one line of inputs.
+    pub const fn joined(&self) -> bool {
+        self.groups == 1 && self.geometry.dilation[1] == 1
+    }
+
+    /// How many weights there are of what.
+    pub fn extents(&self, depthwise: bool) -> Extents {
+        let g = &self.geometry;
+        let [rows, columns] = g.kernel.map(|k| k as usize);
+        let (groups, out_c) = (self.groups.max(1) as usize, g.output[2] as usize);
+        if depthwise {
+            return Extents { groups: 1, channels: out_c, lines: columns, length: rows };
+        }
+        let inputs = g.input[2] as usize / groups;
+        let (lines, length) = if self.joined() { (rows, columns * inputs) } else { (rows * columns, inputs) };
+        Extents { groups, channels: out_c / groups, lines, length }
+    }
+
+    /// Blocks of output channels: the columns of the step.
+    pub fn columns(&self, depthwise: bool) -> usize {
+        let e = self.extents(depthwise);
+        e.groups * e.channels.div_ceil(product::block(self))
+    }
+
+    /// Bytes of scratch that a worker needs for inputs of type `x`.
+    pub fn scratch(&self, depthwise: bool, x: DType) -> u64 {
+        product::scratch(self, depthwise, x)
+    }
+
+    /// What the driver does: products of whole blocks, copied rows, ends of pixels.
+    fn work(&self, depthwise: bool) -> u64 {
+        let (g, e) = (&self.geometry, self.extents(depthwise));
+        let block = product::block(self) as u64;
+        let terms = if depthwise { g.taps() as u64 } else { self.packing.depth(&e) as u64 };
+        let pixels = work(&[g.batch, g.output[0], g.output[1]]);
+        let blocks = self.columns(depthwise) as u64;
+        let products = pixels.saturating_mul(blocks).saturating_mul(block).saturating_mul(terms.saturating_add(16));
+        // Each row of outputs copies at most the rows of its window.
+        let width = g.reach(1).saturating_mul(g.input[2].into());
+        let copied = (g.rows() as u64).saturating_mul(g.span(0).min(g.input[0].into())).saturating_mul(width);
+        products.saturating_add(copied)
+    }
+
+    pub(super) fn verify(
+        &self,
+        c: &Check<'_>,
+        depthwise: bool,
+        [x_type, w_type]: [DType; 2],
+    ) -> Result<Verdict, Fault> {
+        let g = &self.geometry;
+        g.verify()?;
+        self.packing.verify()?;
+        ensure((1..=64).contains(&self.tile), Fault::Params)?;
+        let [.., in_c] = g.input;
+        let [.., out_c] = g.output;
+        ensure(self.groups > 0 && in_c % self.groups == 0 && out_c % self.groups == 0, Fault::Params)?;
+        ensure(!depthwise || (self.groups == in_c && in_c == out_c), Fault::Params)?;
+        let x = c.input(0)?;
+        let float = x_type == DType::F32;
+        ensure(if float { x.dtype == DType::F32 } else { matches!(x.dtype, DType::I8 | DType::U8) }, Fault::DType)?;
+        c.size(&x, &[g.batch, g.input[0], g.input[1], in_c])?;
+        self.epilogue.verify(c, out_c, &[g.batch, g.output[0], g.output[1], out_c])?;
+        let e = self.extents(depthwise);
+        let all = self.packing.len(&e).ok_or(Fault::Shape)?;
+        c.constant(WEIGHTS, w_type, &[all])?;
+        if !float && c.optional(ZEROS).is_some() {
+            c.constant(ZEROS, DType::I16, &[out_c])?;
+        }
+        let rows = product(&[g.batch, g.output[0]])?;
+        let scratch = usize::try_from(self.scratch(depthwise, x.dtype)).map_err(|_| Fault::Params)?;
+        // The residual may be overwritten: it is read before its elements are stored.
+        let verdict = Verdict::new(rows, self.work(depthwise)).in_place(1 << RESIDUAL);
+        Ok(verdict.columns(self.columns(depthwise)).scratch(scratch))
+    }
+}
+
+/// A kind of product: its parameters are a [`Conv`].
+macro_rules! products {
+    ($($(#[$meta:meta])* $name:ident: $kernel:ident<$arithmetic:ident>, $depthwise:literal, $x:ident, $w:ident;)*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct $name(pub Conv);
+
+        impl crate::format::words::Record for $name {
+            const WORDS: usize = Conv::WORDS;
+            fn read(words: &crate::format::words::Words<'_>, at: usize) -> Option<Self> {
+                Conv::read(words, at).map($name)
+            }
+            fn write(&self, out: &mut dyn FnMut(u32)) {
+                self.0.write(out);
+            }
+        }
+
+        impl super::Params for $name {
+            fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
+                self.0.verify(c, $depthwise, [DType::$x, DType::$w])
+            }
+
+            #[inline(always)]
+            fn run<E: crate::elementwise::Elementwise>(&self, e: E, o: &crate::rows::Operands<'_>, tile: crate::rows::Tile) {
+                product::run(product::$kernel::<product::$arithmetic>::default(), e, &self.0, $depthwise, o, &tile);
+            }
+        }
+    )*};
+}
+
+products! {
+    /// A product of floats.
+    ConvF32: Dense<Floats>, false, F32, F32;
+    /// A product of floats with weights of bytes.
+    ConvW8: Dense<Bytes>, false, F32, I8;
+    /// A product of bytes.
+    ConvI8: Dense<Integers>, false, I8, I8;
+    /// A depthwise product of floats.
+    DepthwiseF32: Depthwise<Floats>, true, F32, F32;
+    /// A depthwise product of floats with weights of bytes.
+    DepthwiseW8: Depthwise<Bytes>, true, F32, I8;
+    /// A depthwise product of bytes.
+    DepthwiseI8: Depthwise<Integers>, true, I8, I8;
+}

@@ -1,0 +1,330 @@
+//! The loop nest of all products: rows of the output, blocks of channels, tiles of pixels.
+
+use core::ops::Range;
+
+use super::epilogue::{Finish, MULTIPLIERS, WEIGHTS, ZEROS};
+use super::lines::{self, Ring};
+use super::{Extents, Inputs, Microkernel, Place, Sign, Sums, Weights};
+use crate::DType;
+use crate::elementwise::Elementwise;
+use crate::format::ALIGN;
+use crate::kernels::Conv;
+use crate::rows::{Operands, Tile, View};
+
+/// Most kernel rows of a tile; what has more is multiplied in several goes.
+pub const MOST_ROWS: usize = 16;
+/// Channels of a block where a panel has all of them.
+const BLOCK: usize = 32;
+
+/// Output channels of a block: the least that a microkernel computes.
+pub(crate) const fn block(p: &Conv) -> usize {
+    if p.packing.panel == 0 { BLOCK } else { p.packing.panel as usize }
+}
+
+/// Whether the inputs of type `x` must be copied before they are multiplied, by what the step says alone: a kernel set may
+/// have reasons of its own, and finds room for them.
+fn copies(p: &Conv, x: DType) -> bool {
+    let g = &p.geometry;
+    let flips = match p.packing.sign {
+        Sign::AsStored => false,
+        Sign::Unsigned => x == DType::I8,
+        Sign::Signed => x == DType::U8,
+    };
+    flips || !g.inside() || p.packing.run > 1
+}
+
+/// Bytes of the parts of a step's scratch: sums, the residual under them, what a microkernel keeps between, copied rows.
+fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
+    let (g, align) = (&p.geometry, |n: u64| n.next_multiple_of(ALIGN as u64));
+    let sums = align((p.tile as usize * block(p) * 4) as u64);
+    // Depthwise products over several taps at once: the taps of so many columns, side by side.
+    let taps = if depthwise && p.packing.run > 1 {
+        let pixels = if g.pointwise() { p.tile } else { p.tile.min(g.output[1]) };
+        let columns = u64::from(pixels - 1) * u64::from(g.stride[1]) + g.span(1);
+        columns * u64::from(g.kernel[0].next_multiple_of(p.packing.run)) * block(p) as u64
+    } else {
+        0
+    };
+    let elements = match (copies(p, x), g.pointwise()) {
+        (false, _) => 0,
+        (true, true) => lines::pixels_at_once(g) * u64::from(g.input[2]) + lines::SLACK as u64,
+        (true, false) => lines::slots(g).saturating_mul(lines::row_len(g)),
+    };
+    let residual = if p.epilogue.reads_residual() { sums } else { 0 };
+    [sums, residual, align(taps), align(elements.saturating_mul(x.size() as u64))]
+}
+
+/// Bytes of scratch that a worker needs for a step on inputs of type `x`.
+pub(crate) fn scratch(p: &Conv, depthwise: bool, x: DType) -> u64 {
+    parts(p, depthwise, x).iter().fold(0, |n, &part| n.saturating_add(part))
+}
+
+/// Computes the rows and columns of a tile of the output.
+#[inline(always)]
+pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool, o: &Operands<'_>, tile: &Tile) {
+    let (g, x) = (&p.geometry, o.input(0));
+    let [sums, residual, taps, _] = parts(p, depthwise, x.dtype).map(|n| n as usize);
+    let memory = o.scratch();
+    if memory.len() < sums + residual + taps {
+        return;
+    }
+    let (sums, memory) = memory.split_at_mut(sums);
+    let (residual, memory) = memory.split_at_mut(residual);
+    let (taps, copied) = memory.split_at_mut(taps);
+    let (Ok(sums), Ok(residual), Ok(copied)) = (
+        bytemuck::try_cast_slice_mut(sums),
+        bytemuck::try_cast_slice_mut(residual),
+        bytemuck::try_cast_slice_mut(copied),
+    ) else {
+        return;
+    };
+    let mut driver = Driver {
+        product: Product {
+            k,
+            p,
+            depthwise,
+            extents: p.extents(depthwise),
+            signed: match p.packing.sign {
+                Sign::AsStored => x.dtype == DType::I8,
+                sign => sign == Sign::Signed,
+            },
+            weights: o.constant(WEIGHTS),
+            scales: if K::SCALED { o.constant(MULTIPLIERS) } else { &[] },
+        },
+        zeros: o.constant(ZEROS),
+        finish: p.epilogue.of(e, o, g.output[2] as usize),
+        columns: tile.columns.clone(),
+        sums,
+        residual,
+        taps,
+    };
+    if g.pointwise() {
+        driver.pixels(&x, copied, tile.rows.clone());
+    } else {
+        driver.rows(&x, copied, tile.rows.clone());
+    }
+}
+
+/// What a microkernel multiplies.
+#[derive(Clone, Copy)]
+struct Product<'a, K: Microkernel> {
+    k: K,
+    p: &'a Conv,
+    depthwise: bool,
+    extents: Extents,
+    /// Bytes are signed as they are multiplied.
+    signed: bool,
+    weights: &'a [K::W],
+    scales: &'a [f32],
+}
+
+/// A tile of the products: pixels of one line, blocks of channels of one group, kernel rows.
+#[derive(Clone, Copy)]
+struct Part<'a, X> {
+    group: usize,
+    /// Channels of the group.
+    channels: (usize, usize),
+    /// First pixel of the line.
+    from: usize,
+    pixels: usize,
+    first_row: usize,
+    rows: &'a [&'a [X]],
+}
+
+impl<'a, K: Microkernel> Product<'a, K> {
+    /// What lies under a tile, as its microkernel reads it.
+    #[inline(always)]
+    fn inputs<R>(&self, t: &Part<'_, K::X>, with: impl FnOnce(&Inputs<'_, K::X>) -> R) -> R {
+        let g = &self.p.geometry;
+        let c = g.input[2] as usize;
+        let step = g.stride[1] as usize * c;
+        let channel = if self.depthwise { t.channels.0 } else { t.group * (c / self.p.groups as usize) };
+        let mut rows: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
+        for (to, row) in rows.iter_mut().zip(t.rows) {
+            *to = row.get(t.from * step + channel..).unwrap_or(&[]);
+        }
+        let joined = !self.depthwise && self.p.joined();
+        with(&Inputs {
+            rows: rows.get(..t.rows.len()).unwrap_or(&[]),
+            step,
+            taps: if joined { 1 } else { g.kernel[1] as usize },
+            tap_step: g.dilation[1] as usize * c,
+            column: c,
+            pixels: t.pixels,
+            signed: self.signed,
+        })
+    }
+
+    #[inline(always)]
+    fn weights(&self, t: &Part<'_, K::X>) -> Weights<'a, K::W> {
+        let (e, packing) = (&self.extents, &self.p.packing);
+        let group = packing.panels(e) * packing.panel(e) * packing.depth(e);
+        let channel = t.group * e.channels + t.channels.0;
+        Weights {
+            data: self.weights.get(t.group * group..(t.group + 1) * group).unwrap_or(&[]),
+            packing: *packing,
+            extents: *e,
+            first_row: t.first_row,
+            channels: t.channels,
+            scales: self.scales.get(channel..).unwrap_or(&[]),
+        }
+    }
+}
+
+struct Driver<'a, K: Microkernel, E> {
+    product: Product<'a, K>,
+    zeros: &'a [i16],
+    finish: Finish<'a, E>,
+    /// Blocks of channels, those of all groups counted one after the other.
+    columns: Range<usize>,
+    sums: &'a mut [K::Sum],
+    residual: &'a mut [f32],
+    taps: &'a mut [u8],
+}
+
+impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
+    /// Each pixel by itself: all pixels of the rows are one line.
+    #[inline(always)]
+    fn pixels(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
+        let Product { k, p, .. } = self.product;
+        let g = &p.geometry;
+        let (c, width) = (g.input[2] as usize, g.output[1] as usize);
+        let copies = copies(p, x.dtype);
+        let at_once = lines::pixels_at_once(g) as usize;
+        let (mut from, end) = (rows.start * width, rows.end * width);
+        while from < end {
+            let n = at_once.min(end - from);
+            let own = if copies { None } else { k.in_place(x, from * c, n * c) };
+            let line: &[K::X] = match own {
+                Some(line) => line,
+                None => {
+                    let Some(to) = copied.get_mut(..n * c) else { return };
+                    k.copy(x, from * c, p.packing.sign, to);
+                    copied
+                }
+            };
+            self.columns(|_| line, n, from);
+            from += n;
+        }
+    }
+
+    /// Row by row, each pixel under a window.
+    #[inline(always)]
+    fn rows(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
+        let Product { k, p, .. } = self.product;
+        let g = &p.geometry;
+        let (width, row_len) = (g.output[1] as usize, g.row_len());
+        let copies = copies(p, x.dtype);
+        let left = (-(g.pad[1] as isize)).max(0) as usize * g.input[2] as usize;
+        let mut ring = Ring::new(g, copied);
+        for row in rows {
+            let (picture, top) = g.window_of(row);
+            let at = |ky: usize| top + (ky * g.dilation[0] as usize) as isize;
+            if copies {
+                ring.fill(&k, g, x, p.packing.sign, (picture, top));
+                self.columns(|ky| ring.row(g, picture, at(ky)), width, row * width);
+            } else {
+                let row_of = |ky: usize| {
+                    let row = g.input_row(picture, at(ky)).and_then(|y| k.in_place(x, y * row_len, row_len));
+                    row.and_then(|row| row.get(left..)).unwrap_or(&[])
+                };
+                self.columns(row_of, width, row * width);
+            }
+        }
+    }
+
+    /// All columns of `n` pixels that lie side by side, the first of which is pixel `first` of the output. `row_of` gives the
+    /// inputs under them by kernel row.
+    #[inline(always)]
+    fn columns<'r>(&mut self, row_of: impl Fn(usize) -> &'r [K::X], n: usize, first: usize)
+    where
+        K::X: 'r,
+    {
+        let Product { p, extents, .. } = self.product;
+        let kernel_rows = p.geometry.kernel[0] as usize;
+        let load = |from: usize| {
+            let row = |i: usize| if from + i < kernel_rows { row_of(from + i) } else { &[] };
+            core::array::from_fn::<&[K::X], MOST_ROWS, _>(row)
+        };
+        let all = load(0);
+        let (most, blocks_at_once) = K::tile(n, p.tile as usize);
+        let pixels = n.div_ceil(n.div_ceil(most.max(1)).max(1)).max(1);
+        let block = block(p);
+        let per_group = extents.channels.div_ceil(block);
+        let mut at = self.columns.start;
+        while at < self.columns.end {
+            let (group, b) = (at / per_group, at % per_group);
+            let blocks = blocks_at_once.min(per_group - b).min(self.columns.end - at).max(1);
+            let channels = (b * block, ((b + blocks) * block).min(extents.channels));
+            for from in (0..n).step_by(pixels) {
+                let rows = &all[..kernel_rows.min(MOST_ROWS)];
+                let part = Part { group, channels, from, pixels: pixels.min(n - from), first_row: 0, rows };
+                if kernel_rows <= MOST_ROWS && self.rounded(&part, first + from) {
+                    continue;
+                }
+                let sums = (channels.1 - channels.0) * part.pixels;
+                self.sums.get_mut(..sums).unwrap_or(&mut []).fill(bytemuck::Zeroable::zeroed());
+                self.multiply(&part);
+                for first_row in (MOST_ROWS..kernel_rows).step_by(MOST_ROWS) {
+                    let more = load(first_row);
+                    let rows = &more[..MOST_ROWS.min(kernel_rows - first_row)];
+                    self.multiply(&Part { first_row, rows, ..part });
+                }
+                self.store(&part, first + from);
+            }
+            at += blocks;
+        }
+    }
+
+    /// Multiplies a tile and stores its results at once, if its end is one that the microkernel does itself.
+    #[inline(always)]
+    fn rounded(&mut self, t: &Part<'_, K::X>, pixel: usize) -> bool {
+        let Product { k, p, extents, .. } = self.product;
+        let (channel, n) = (t.group * extents.channels + t.channels.0, t.channels.1 - t.channels.0);
+        let out_c = p.geometry.output[2] as usize;
+        if !K::ROUNDS || !self.zeros.is_empty() {
+            return false;
+        }
+        let weights = self.product.weights(t);
+        let Some(rounding) = self.finish.rounding(channel, n) else { return false };
+        let Some(mut out) = self.finish.out.pixels(pixel * out_c + channel, n, out_c, t.pixels) else { return false };
+        let taps = &mut *self.taps;
+        let done = self.product.inputs(t, |x| k.round(x, &weights, &rounding, taps, &mut out));
+        if done && self.finish.table.is_some() {
+            (0..t.pixels).for_each(|i| self.finish.look_up((pixel + i) * out_c + channel, n));
+        }
+        done
+    }
+
+    #[inline(always)]
+    fn multiply(&mut self, t: &Part<'_, K::X>) {
+        let Product { k, extents, depthwise, .. } = self.product;
+        let (weights, n) = (self.product.weights(t), t.channels.1 - t.channels.0);
+        let Some(sums) = self.sums.get_mut(..n * t.pixels) else { return };
+        let (taps, zeros) = (&mut *self.taps, self.zeros);
+        self.product.inputs(t, |x| {
+            k.multiply(x, &weights, Sums { sums: &mut *sums, scratch: taps });
+            if zeros.is_empty() {
+                return;
+            }
+            let zeros = zeros.get(t.group * extents.channels + t.channels.0..).unwrap_or(&[]);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let (pixel, c) = (i / n, i % n);
+                let inputs = if depthwise { c..c + 1 } else { 0..extents.length };
+                if let Some(&zero) = zeros.get(c) {
+                    *sum = k.centred(x, pixel, inputs, *sum, zero);
+                }
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn store(&mut self, t: &Part<'_, K::X>, pixel: usize) {
+        let Product { k, p, extents, .. } = self.product;
+        let (channel, width) = (t.group * extents.channels + t.channels.0, t.channels.1 - t.channels.0);
+        let step = p.geometry.output[2] as usize;
+        let Some(sums) = self.sums.get_mut(..width * t.pixels) else { return };
+        let to = Place { at: pixel * step + channel, channel, width, step };
+        k.finish(&mut self.finish, to, sums, self.residual);
+    }
+}

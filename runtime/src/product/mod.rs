@@ -1,0 +1,183 @@
+//! The room where products are computed: convolutions, dense and depthwise, and matrix products with constant weights.
+//!
+//! ```text
+//! kernels::Conv ─► driver ─► Microkernel ─► sums ─► Finish (epilogue, stores)
+//!                    │            └────────────────► bytes at once, where the kernel rounds in vectors
+//!                    └ lines: rows of the input, padded, where they cannot be read in place
+//! ```
+//!
+//! * [`Geometry`] says where windows lie, [`Packing`] how weights do. Both are data of the step.
+//! * The driver is the only loop nest: rows of the output, groups, blocks of channels, tiles of pixels. It gives a
+//!   microkernel rows in which every tap lies at a fixed distance from the pixel before: borders are none of its business.
+//! * A [`Microkernel`] multiplies one tile. A kernel crate has one for each instruction set, whose value is the proof that the
+//!   CPU has it.
+//! * The epilogue takes sums to results.
+
+mod driver;
+pub(crate) mod epilogue;
+pub(crate) mod geometry;
+mod lines;
+pub mod packing;
+mod portable;
+
+use core::ops::Range;
+
+pub use driver::{MOST_ROWS, run};
+pub(crate) use driver::{block, scratch};
+pub use epilogue::{Epilogue, Finish, STAGES, Stage};
+pub use geometry::Geometry;
+pub use packing::{Extents, Packing, Sign, WordOrder};
+pub use portable::{Arithmetic, Bytes, Dense, Depthwise, Floats, Integers};
+
+use crate::Element;
+use crate::elementwise::Elementwise;
+use crate::rows::{PixelsMut, View};
+
+/// The rows of inputs under a tile of pixels that lie side by side.
+///
+/// Input `i` of tap `t` of kernel row `r` under pixel `p` is `rows[r][p · step + t · tap_step + i]`.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a, X> {
+    /// A slice for each kernel row of the tile, from the first input of its first pixel on.
+    pub rows: &'a [&'a [X]],
+    /// Elements from one pixel to the next.
+    pub step: usize,
+    /// Lines in a kernel row: taps, or 1 where the taps of a row are one line.
+    pub taps: usize,
+    /// Elements from one line to the next.
+    pub tap_step: usize,
+    /// Elements from one column of the input to the next, of which both steps are multiples.
+    pub column: usize,
+    /// Pixels of the tile.
+    pub pixels: usize,
+    /// Bytes are signed.
+    pub signed: bool,
+}
+
+impl<X> Inputs<'_, X> {
+    /// Whether all rows reach as far as a tile reads that takes `reach` elements from the begin of each line.
+    #[inline(always)]
+    pub fn fit(&self, reach: usize) -> bool {
+        let end = (self.pixels.max(1) - 1) * self.step + (self.taps.max(1) - 1) * self.tap_step + reach;
+        self.rows.iter().all(|r| r.len() >= end)
+    }
+}
+
+/// The weights of the channels of a tile.
+#[derive(Clone, Copy)]
+pub struct Weights<'a, W> {
+    /// All weights of the group.
+    pub data: &'a [W],
+    /// How they lie.
+    pub packing: Packing,
+    /// How many there are.
+    pub extents: Extents,
+    /// Kernel row that the tile's first row of inputs is.
+    pub first_row: usize,
+    /// Channels of the tile within the group. The first is a multiple of the [block](Packing), the last is that of a block
+    /// or of the group.
+    pub channels: (usize, usize),
+    /// Scales by channel, from the tile's first on, if weights are multiplied by them first.
+    pub scales: &'a [f32],
+}
+
+impl<W> Weights<'_, W> {
+    /// Channels of the tile.
+    #[inline(always)]
+    pub fn width(&self) -> usize {
+        self.channels.1 - self.channels.0
+    }
+}
+
+/// How sums become bytes: `clamp(round(f32(sum + bias) · m), lo − zero, hi − zero) + zero`.
+#[derive(Clone, Copy)]
+pub struct Rounding<'a> {
+    /// Bias by channel, from the tile's first on.
+    pub bias: &'a [i32],
+    /// Multipliers by channel, likewise.
+    pub multipliers: &'a [f32],
+    /// Zero point.
+    pub zero: i32,
+    /// Smallest result.
+    pub lo: i32,
+    /// Largest result.
+    pub hi: i32,
+}
+
+/// The innermost tile of products for one instruction set.
+///
+/// Of a dense product, a sum of channel `c` under pixel `p` adds all inputs of all lines ([`Inputs`]) times the weights of `c`;
+/// of a depthwise one the input of channel `c` at each tap.
+pub trait Microkernel: Copy {
+    /// Inputs as they are multiplied.
+    type X: Element;
+    /// Weights as they are stored.
+    type W: Element;
+    /// Sums.
+    type Sum: Element;
+
+    /// Whether the weights are multiplied by the scales of their channels before anything else.
+    const SCALED: bool = false;
+    /// Whether [`Microkernel::round`] ever does anything.
+    const ROUNDS: bool = false;
+
+    /// Pixels and blocks of channels of a tile, where so many pixels lie side by side. Their product is at most `room`, which
+    /// is at least 1.
+    fn tile(pixels: usize, room: usize) -> (usize, usize);
+
+    /// The inputs of a step where they lie, if this kernel can read them there.
+    fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [Self::X]>;
+
+    /// Copies inputs into a line, as this kernel multiplies them; `from` are as many of `x` from `start` on.
+    fn copy(&self, x: &View<'_>, start: usize, sign: Sign, to: &mut [Self::X]);
+
+    /// What stands for inputs that are padding.
+    fn padding(&self, x: &View<'_>, sign: Sign) -> Self::X;
+
+    /// Adds the products of a tile to its sums, as many pixels as there are.
+    fn multiply(&self, x: &Inputs<'_, Self::X>, w: &Weights<'_, Self::W>, to: Sums<'_, Self::Sum>);
+
+    /// Takes the sums of a tile to results and stores these: [`Finish::floats`] or [`Finish::integers`], compiled for the
+    /// instruction set.
+    fn finish<E: Elementwise>(&self, finish: &mut Finish<'_, E>, to: Place, sums: &mut [Self::Sum], other: &mut [f32]);
+
+    /// The sum less `zero` times the inputs `at` of each line under pixel `pixel`, for weights with zero points.
+    fn centred(&self, x: &Inputs<'_, Self::X>, pixel: usize, at: Range<usize>, sum: Self::Sum, zero: i16) -> Self::Sum {
+        let _ = (x, pixel, at, zero);
+        sum
+    }
+
+    /// Multiplies a tile and stores its results as bytes at once, if this kernel can; else does nothing and says `false`.
+    fn round(
+        &self,
+        x: &Inputs<'_, Self::X>,
+        w: &Weights<'_, Self::W>,
+        rounding: &Rounding<'_>,
+        scratch: &mut [u8],
+        out: &mut PixelsMut<'_>,
+    ) -> bool {
+        let _ = (x, w, rounding, scratch, out);
+        false
+    }
+}
+
+/// Where the results of a tile go.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Element of the output that is the first of the tile.
+    pub at: usize,
+    /// Its channel.
+    pub channel: usize,
+    /// Channels of the tile.
+    pub width: usize,
+    /// Elements from one pixel to the next.
+    pub step: usize,
+}
+
+/// Where the sums of a tile go.
+pub struct Sums<'a, S> {
+    /// `[pixel][channel]`, 0 at first.
+    pub sums: &'a mut [S],
+    /// Memory for what the kernel keeps between.
+    pub scratch: &'a mut [u8],
+}
