@@ -135,7 +135,7 @@ class Worker:
 
 
 def distance(outputs, reference):
-    """The largest relative distance of an output, in units of the reference's spread."""
+    """The largest distance of an output, in units of the reference's spread; infinite if there is none to speak of."""
     worst = 0.0
     for output, wanted in zip(outputs, reference):
         if output.size != wanted.size:
@@ -177,9 +177,12 @@ def race(model, threads, amx, cores, peers, seconds, folder):
                 if peer == "onnxruntime":
                     reference = worker.outputs
                 elif reference:
-                    result["distance"] = distance(worker.outputs, reference)
-                    if not result["distance"] <= BOUNDS[model.precision]:
-                        raise Refused(f"its output is {result['distance']:.2g} of the spread from ONNX Runtime's")
+                    far = distance(worker.outputs, reference)
+                    if math.isinf(far):
+                        raise Refused("its output has another size than ONNX Runtime's, or is not finite")
+                    result["distance"] = far
+                    if far > BOUNDS[model.precision]:
+                        raise Refused(f"its output is {far:.2g} of the spread from ONNX Runtime's")
             except Refused as e:
                 result["refused"] = str(e)
                 if peer in workers:
@@ -187,10 +190,10 @@ def race(model, threads, amx, cores, peers, seconds, folder):
         times = {peer: [] for peer in workers}
         begin, turns = time.monotonic(), 0
         while turns < 3 or (turns < 25 and time.monotonic() - begin < seconds):
-            # Nobody comes always after the same one.
-            order = list(workers)
-            order = order[turns % max(len(order), 1) :] + order[: turns % max(len(order), 1)]
-            for peer in order:
+            # Nobody comes always after the same one; who has had all the time of the row already is not waited for again.
+            order = [peer for peer in workers if sum(times[peer]) < seconds]
+            first = turns % max(len(order), 1)
+            for peer in order[first:] + order[:first]:
                 try:
                     times[peer].append(workers[peer].turn())
                 except Refused as e:
@@ -243,6 +246,7 @@ def main():
     parser.add_argument("--threads", help="numbers with commas between them", default="")
     parser.add_argument("--seconds", type=float, help="how long the turns of a row go on", default=0)
     parser.add_argument("--tflitec", action="store_true", help="the Rust workers have it")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of a run that was cut short")
     parser.add_argument("--report", metavar="JSON", help="measure nothing: write the report of an earlier run anew")
     args = parser.parse_args()
     folder = os.path.join(models.CACHE, "report") if args.quick or args.models else os.path.join(ROOT, "docs")
@@ -260,11 +264,16 @@ def main():
     seconds = args.seconds or (3 if args.quick else 15)
     about = {**machine(), "date": time.strftime("%Y-%m-%d"), "quick": args.quick, "bounds": BOUNDS, "peers": peers}
     rows = []
+    if args.resume:
+        rows = json.load(open(os.path.join(folder, "performance/race.json")))["rows"]
+    done = [(*report.key(row), row["form"]) for row in rows]
     for model in models.every(names, split(args.precisions)):
         for count in threads:
             # OpenVINO is held to f32 where the model is, so that only quantised models use the matrix units.
             both = "amx_int8" in about["features"] and model.precision == "int8"
             for amx in ["on", "off"] if both else ["on"]:
+                if (model.name, model.precision, count, amx, model.form) in done:
+                    continue
                 with tempfile.TemporaryDirectory() as scratch:
                     rows.append(race(model, count, amx, cores, peers, seconds, scratch))
                 # What is measured is kept, should the run be cut short.
