@@ -46,7 +46,7 @@ BOUNDS = {"f32": 1e-2, "int8": 0.75}
 # A turn takes at least this long, to be measured on warm caches and a settled clock.
 TURN_SECONDS = 0.02
 # To load, convert and run once.
-READY_SECONDS = 180
+READY_SECONDS = 90
 PR_SET_PDEATHSIG = 1
 NO_AMX = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}
 
@@ -77,6 +77,7 @@ class Worker:
             env={**os.environ, "OMP_NUM_THREADS": str(job["threads"]), **environment},
             # Converters leave files where they are.
             cwd=folder,
+            start_new_session=True,
             preexec_fn=lambda: settle(cores),
         )
         try:
@@ -120,14 +121,19 @@ class Worker:
         code = self.process.wait()
         self.log.seek(0)
         lines = [line.strip() for line in self.log if line.strip()]
-        # The line of an exception, where there is one: libraries go on talking while the process ends.
-        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Fail|Invalid\w*|NotImplemented)\b", line)]
-        said = (errors or lines or ["it ended without a word"])[-1]
+        # From an exception on, where there is one: libraries go on talking while the process ends.
+        named = re.compile(r"[\w.]*(Error|Exception|Fail|Invalid\w*|NotImplemented)\b")
+        errors = [i for i, line in enumerate(lines) if named.match(line)]
+        said = " ".join(lines[errors[-1] :]) if errors else (lines or ["it ended without a word"])[-1]
         said = said.replace(ROOT + "/", "").replace(models.CACHE + "/", "")
         return (f"signal {-code}: {said}" if code < 0 else said)[:300]
 
     def end(self):
-        self.process.kill()
+        try:
+            # A converter that it has started ends with it.
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
@@ -140,14 +146,19 @@ def distance(outputs, reference):
     for output, wanted in zip(outputs, reference):
         if output.size != wanted.size:
             return math.inf
+        output, wanted = output.astype(np.float64), wanted.astype(np.float64)
         spread = np.linalg.norm(wanted - wanted.mean()) or np.linalg.norm(wanted) or 1.0
         error = float(np.linalg.norm(output.ravel() - wanted) / spread)
         worst = max(worst, error if math.isfinite(error) else math.inf)
     return worst
 
 
-def excluded(peer, model):
-    """Why a peer does not take part, if that is known before it starts."""
+def excluded(peer, model, rows):
+    """Why a peer does not take part, if that is known before it starts; who refused the model once is not asked again."""
+    for row in rows:
+        if (row["model"], row["form"], row["precision"]) == (model.name, model.form, model.precision):
+            if reason := row["results"].get(peer, {}).get("refused"):
+                return reason
     if peer in ("litert", "tflitec") and not model.tflite:
         return "it reads .tflite files, and this model has none"
     if peer == "ncnn" and model.precision == "int8":
@@ -155,8 +166,8 @@ def excluded(peer, model):
     return None
 
 
-def race(model, threads, amx, cores, peers, seconds, folder):
-    """One row of the table."""
+def race(model, threads, amx, cores, peers, seconds, rows, folder):
+    """One row of the table, after `rows`."""
     row = {"model": model.name, "form": model.form, "precision": model.precision, "threads": threads, "amx": amx}
     inputs = []
     for i, (name, dtype, shape) in enumerate(model.inputs):
@@ -170,7 +181,7 @@ def race(model, threads, amx, cores, peers, seconds, folder):
             job = {"threads": threads, "inputs": inputs, "output_names": model.outputs}
             job["model"] = model.tflite if peer in ("litert", "tflitec") else model.path
             try:
-                if reason := excluded(peer, model):
+                if reason := excluded(peer, model, rows):
                     raise Refused(reason)
                 worker = Worker(peer, job, cores[:threads], NO_AMX if amx == "off" else {}, folder)
                 workers[peer] = worker
@@ -234,8 +245,15 @@ def machine():
     for peer, crate in CRATES.items():
         versions[peer] = re.search(rf'name = "{crate}"\nversion = "([^"]+)"', lock)[1]
     versions["kinglet"] = git.stdout.strip() or "unknown"
-    cores = len(physical_cores())
-    return {"cpu": value("model name"), "features": flags, "cores": cores, "kernel": os.uname().release, "versions": versions}
+    return {
+        "cpu": value("model name"),
+        "features": flags,
+        "cores": len(physical_cores()),
+        "kernel": os.uname().release,
+        "versions": versions,
+        "date": time.strftime("%Y-%m-%d"),
+        "load": round(os.getloadavg()[1], 1),
+    }
 
 
 def main():
@@ -262,7 +280,7 @@ def main():
         threads = [n for n in threads if n <= len(cores)]
     peers = [peer for peer in PEERS if peer != "tflitec" or args.tflitec]
     seconds = args.seconds or (3 if args.quick else 15)
-    about = {**machine(), "date": time.strftime("%Y-%m-%d"), "quick": args.quick, "bounds": BOUNDS, "peers": peers}
+    about = {**machine(), "quick": args.quick, "bounds": BOUNDS, "peers": peers}
     rows = []
     if args.resume:
         rows = json.load(open(os.path.join(folder, "performance/race.json")))["rows"]
@@ -275,7 +293,7 @@ def main():
                 if (model.name, model.precision, count, amx, model.form) in done:
                     continue
                 with tempfile.TemporaryDirectory() as scratch:
-                    rows.append(race(model, count, amx, cores, peers, seconds, scratch))
+                    rows.append(race(model, count, amx, cores, peers, seconds, rows, scratch))
                 # What is measured is kept, should the run be cut short.
                 report.write({"machine": about, "rows": rows}, folder)
     print(f"written: {os.path.relpath(folder)}/performance.md")

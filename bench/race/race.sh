@@ -12,11 +12,11 @@ if ! cmp -s requirements.txt .venv/requirements.txt; then
     cp requirements.txt .venv/requirements.txt
 fi
 
-cargo build --quiet --release -p kinglet-cli --manifest-path ../../Cargo.toml
+cargo build --quiet --release -p kinglet-cli --manifest-path ../../Cargo.toml --target-dir ../../target
 features=()
 if [ -n "${TFLITEC_PREBUILT_PATH:-}" ]; then
     features=(tflitec)
     export LD_LIBRARY_PATH="$(dirname "$TFLITEC_PREBUILT_PATH")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 fi
-cargo build --quiet --release --locked --manifest-path peers/Cargo.toml "${features[@]/#/--features=}"
+cargo build --quiet --release --manifest-path peers/Cargo.toml --target-dir peers/target "${features[@]/#/--features=}"
 exec $python race.py "${features[@]/#/--}" "$@"

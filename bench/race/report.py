@@ -4,6 +4,8 @@ import json
 import math
 import os
 
+import models
+
 NAMES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
@@ -23,7 +25,7 @@ Kinglet against other runtimes on one machine. Written by `{command}`; what is m
 
 * CPU: {cpu}, {cores} cores ({features}), Linux {kernel}
 * {versions}
-* {date}{quick}
+* {date}{quick}; {load} processes wanted to run in the five minutes before, on average
 
 Milliseconds of one inference, medians. **Ratio** is the time of the fastest peer over Kinglet's: 1 is as fast, above 1 Kinglet is
 ahead. A model in several forms is compared with the fastest peer in any of them. A dash is a peer that does not run the
@@ -37,6 +39,8 @@ model, or whose outputs are not ONNX Runtime's; the reasons are at the end. The 
 def write(data, folder):
     """Writes `performance.md`, and beside it the numbers and the chart."""
     os.makedirs(os.path.join(folder, "performance"), exist_ok=True)
+    # A run that was resumed has measured them in another order.
+    data["rows"].sort(key=lambda row: (models.ORDER.index(row["model"]), row["form"]))
     compare(data["rows"])
     files = {"performance.md": markdown(data, folder), "performance/race.svg": chart(data["rows"])}
     files["performance/race.json"] = json.dumps(data, indent=1) + "\n"
@@ -97,6 +101,7 @@ def markdown(data, folder):
         kernel=machine["kernel"],
         versions=", ".join(versions),
         date=machine["date"],
+        load=machine["load"],
         quick=", a quick run" if machine["quick"] else "",
     )
     tables = sorted({(r["precision"], r["threads"], r["amx"]) for r in data["rows"]}, key=lambda t: (t[2] == "off", t))

@@ -15,8 +15,8 @@ def convert(model):
     """The two files that ncnn reads; made once, in a folder of their own, because pnnx leaves many more."""
     folder = os.path.splitext(model)[0] + ".ncnn"
     param, weights = os.path.join(folder, "m.ncnn.param"), os.path.join(folder, "m.ncnn.bin")
-    if not os.path.exists(param):
-        os.makedirs(folder, exist_ok=True)
+    if not os.path.exists(folder):
+        os.makedirs(folder)
         shutil.copy(model, os.path.join(folder, "m.onnx"))
         # The binary alone: the package around it wants PyTorch.
         pnnx = os.path.join(os.path.dirname(importlib.util.find_spec("pnnx").origin), "pnnx")

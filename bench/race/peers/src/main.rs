@@ -25,7 +25,13 @@ trait Racer {
 
 fn main() {
     if let Err(e) = work() {
-        eprintln!("{e}");
+        let mut text = e.to_string();
+        let mut cause = e.source();
+        while let Some(e) = cause {
+            text += &format!(": {e}");
+            cause = e.source();
+        }
+        eprintln!("{}", text.replace('\n', " "));
         std::process::exit(1);
     }
 }
