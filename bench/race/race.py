@@ -280,7 +280,7 @@ def main():
         threads = [n for n in threads if n <= len(cores)]
     peers = [peer for peer in PEERS if peer != "tflitec" or args.tflitec]
     seconds = args.seconds or (3 if args.quick else 15)
-    about = {**machine(), "quick": args.quick, "bounds": BOUNDS, "peers": peers}
+    about = {**machine(), "quick": args.quick, "seconds": seconds, "resumed": args.resume, "bounds": BOUNDS, "peers": peers}
     rows = []
     if args.resume:
         rows = json.load(open(os.path.join(folder, "performance/race.json")))["rows"]

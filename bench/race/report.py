@@ -26,6 +26,7 @@ Kinglet against other runtimes on one machine. Written by `{command}`; what is m
 * CPU: {cpu}, {cores} cores ({features}), Linux {kernel}
 * {versions}
 * {date}{quick}; {load} processes wanted to run in the five minutes before, on average
+* turns for {seconds} s a row{resumed}
 
 Milliseconds of one inference, medians. **Ratio** is the time of the fastest peer over Kinglet's: 1 is as fast, above 1 Kinglet is
 ahead. A model in several forms is compared with the fastest peer in any of them. A dash is a peer that does not run the
@@ -102,6 +103,8 @@ def markdown(data, folder):
         versions=", ".join(versions),
         date=machine["date"],
         load=machine["load"],
+        seconds=machine["seconds"],
+        resumed=", in several sittings: the processes and Kinglet's version are those of the last" if machine["resumed"] else "",
         quick=", a quick run" if machine["quick"] else "",
     )
     tables = sorted({(r["precision"], r["threads"], r["amx"]) for r in data["rows"]}, key=lambda t: (t[2] == "off", t))
