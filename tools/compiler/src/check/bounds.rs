@@ -145,6 +145,11 @@ impl<'a> Known<'a> {
         self
     }
 
+    /// The least that it may be.
+    pub(super) fn least(&self) -> &Array {
+        &self.lo
+    }
+
     fn side(&self, upper: bool) -> &Array {
         self.hi.as_ref().filter(|_| upper).unwrap_or(&self.lo)
     }

@@ -136,7 +136,7 @@ impl<'a> Recorder<'a> {
                     Some(sights) => {
                         notes.compare(imported, t, &known, &sights)?;
                         let first = sights.into_iter().next().expect("there is one");
-                        Known::shown(first.value)
+                        Known::shown(first.whole(known.least()))
                     }
                 };
                 values.insert(t, known);
@@ -222,7 +222,8 @@ impl Notes<'_> {
             None => &mut self.checked.other,
         };
         for sight in sights {
-            match known.compare(&sight.value) {
+            let value = sight.whole(known.least());
+            match known.compare(&value) {
                 Outcome::Wrong { at, lowest, highest } => {
                     let graph = &self.recorder.compiled.graph;
                     let node = graph.nodes.iter().find(|n| n.outputs().any(|o| o == sight.compiled));
@@ -231,7 +232,7 @@ impl Notes<'_> {
                         op: node.map_or_else(|| "Copy".into(), |n| n.op.name()),
                         source: node.map_or_else(Vec::new, |n| n.source.clone()),
                         at,
-                        got: sight.value.reals()[at],
+                        got: value.reals()[at],
                         lowest,
                         highest,
                     }));

@@ -3,13 +3,17 @@
 //! Passes keep the number of a tensor whose meaning they keep, and note what the tensors they add stand for
 //! ([`Graph::stands_for`]). A number or note that is wrong does no harm: a tensor of the run is compared with what it is
 //! taken for, so that it would be found out.
+//!
+//! Where a tensor has lost channels ([`Graph::lost`]), those that are left are compared, and those that are said to be always
+//! the same. The others are taken as the graph of the file gives them: if a note wrongly says that nobody reads them, what
+//! comes behind differs.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use crate::array::Array;
 use crate::eval;
-use crate::graph::{Graph, Node, Op, Quant, Tensor, TensorId};
+use crate::graph::{Graph, Lost, Node, Op, Quant, Tensor, TensorId};
 
 /// A value of the run that stands for a tensor of the imported graph.
 pub(super) struct Sight<'a> {
@@ -17,13 +21,37 @@ pub(super) struct Sight<'a> {
     pub(super) compiled: TensorId,
     /// Its value, its axes in the order of the imported tensor.
     pub(super) value: Cow<'a, Array>,
+    /// The axis along which the value lacks channels of the imported tensor, and which.
+    lost: Option<(usize, &'a Lost)>,
+}
+
+impl<'a> Sight<'a> {
+    /// The value with all channels of the imported tensor; those that nobody reads are those of `given`.
+    pub(super) fn whole(&self, given: &Array) -> Cow<'a, Array> {
+        let Some((axis, lost)) = self.lost else { return self.value.clone() };
+        // Where each channel lies in what is made here: what the run shows, then its constants, then what is given.
+        let constants = |c: usize| lost.constant.iter().position(|&(k, _)| k == c);
+        let source = |c: usize| {
+            let (n, of_constants) = (lost.left.len(), lost.constant.len());
+            lost.left.binary_search(&c).unwrap_or_else(|_| constants(c).map_or(n + of_constants + c, |k| n + k))
+        };
+        let mut shape = self.value.shape.clone();
+        shape[axis] = lost.constant.len();
+        let run: usize = shape[axis + 1..].iter().product();
+        let row = || lost.constant.iter().flat_map(|&(_, v)| std::iter::repeat_n(v, run));
+        let rows: usize = shape[..axis].iter().product();
+        let constants = Array::int(self.value.dtype, &shape, (0..rows).flat_map(|_| row()).collect());
+        let parts =
+            if lost.constant.is_empty() { vec![&*self.value, given] } else { vec![&*self.value, &constants, given] };
+        Cow::Owned(joined(&parts, axis).select(axis, &(0..lost.channels).map(source).collect::<Vec<_>>()))
+    }
 }
 
 /// The values of a run by the tensors of `imported` that they stand for. `run` has the values by tensor of `compiled`;
 /// `outputs` are those of the model.
 pub(super) fn seen<'a>(
     imported: &Graph,
-    compiled: &Graph,
+    compiled: &'a Graph,
     run: &HashMap<TensorId, Cow<'a, Array>>,
     outputs: &'a [Option<Array>],
 ) -> HashMap<TensorId, Vec<Sight<'a>>> {
@@ -34,12 +62,14 @@ pub(super) fn seen<'a>(
         for (of, perm) in counterparts(imported, compiled, t) {
             let stays = perm.iter().enumerate().all(|(d, &p)| d == p);
             let value = if stays { run[&t].clone() } else { Cow::Owned(transposed(&run[&t], &perm)) };
-            seen.entry(of).or_default().push(Sight { compiled: t, value });
+            let lost = compiled.lost.get(&t);
+            let axis = perm.iter().position(|&p| p + 1 == perm.len());
+            seen.entry(of).or_default().push(Sight { compiled: t, value, lost: axis.zip(lost) });
         }
     }
     for ((&of, &t), value) in imported.outputs.iter().zip(&compiled.outputs).zip(outputs) {
         let Some(value) = value else { continue };
-        seen.entry(of).or_default().push(Sight { compiled: t, value: Cow::Borrowed(value) });
+        seen.entry(of).or_default().push(Sight { compiled: t, value: Cow::Borrowed(value), lost: None });
     }
     seen
 }
@@ -48,11 +78,15 @@ pub(super) fn seen<'a>(
 /// permutation. There are none for what passes add between the imported nodes.
 fn counterparts(imported: &Graph, compiled: &Graph, t: TensorId) -> Vec<(TensorId, Vec<usize>)> {
     let held = &compiled.tensors[t];
+    let mut shape = held.shape.clone();
+    if let (Some(channels), Some(lost)) = (shape.last_mut(), compiled.lost.get(&t)) {
+        *channels = lost.channels;
+    }
     let scales = |q: &Quant| (q.scales.clone(), q.zero_points.clone());
     let same = |of: TensorId, perm: &[usize]| {
         let tensor = &imported.tensors[of];
         tensor.dtype == held.dtype
-            && tensor.shape.iter().copied().eq(perm.iter().map(|&d| held.shape[d]))
+            && tensor.shape.iter().copied().eq(perm.iter().map(|&d| shape[d]))
             && tensor.quant.as_ref().map(scales) == held.quant.as_ref().map(scales)
     };
     let (mut found, mut reached) = (Vec::new(), HashSet::from([t]));
@@ -68,6 +102,19 @@ fn counterparts(imported: &Graph, compiled: &Graph, t: TensorId) -> Vec<(TensorI
         }
     }
     found
+}
+
+/// Values side by side along an axis.
+fn joined(values: &[&Array], axis: usize) -> Array {
+    let mut graph = Graph::default();
+    let mut add = |shape: Vec<usize>| {
+        graph.add_tensor(Tensor { name: String::new(), dtype: values[0].dtype, shape, quant: None, value: None })
+    };
+    let inputs: Vec<Option<TensorId>> = values.iter().map(|v| Some(add(v.shape.clone()))).collect();
+    let mut shape = values[0].shape.clone();
+    shape[axis] = values.iter().map(|v| v.shape[axis]).sum();
+    let node = Node::new(Op::Concat { axis }, inputs, add(shape), Vec::new());
+    eval::node(&graph, &node, &values.iter().map(|v| Some(*v)).collect::<Vec<_>>())
 }
 
 /// A value with its axes moved: axis `d` of the result is axis `perm[d]`.

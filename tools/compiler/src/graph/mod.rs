@@ -112,6 +112,34 @@ impl Node {
     }
 }
 
+/// Channels, the positions along the last axis, that a tensor has lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// How many there were.
+    pub channels: usize,
+    /// Those that are left.
+    pub left: Vec<usize>,
+    /// Of those that are not, the ones that always have the same integer.
+    pub constant: Vec<(usize, i64)>,
+}
+
+/// What went with the channels that a graph has lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Output channels of products.
+    pub channels: usize,
+    /// Output channels that there were, of all products with constant weights.
+    pub of_channels: usize,
+    /// Products that have lost any channel.
+    pub products: usize,
+    /// Multiply-accumulates of a run.
+    pub macs: u64,
+    /// Bytes of weights that there were.
+    pub weights_before: u64,
+    /// Bytes of weights that are left.
+    pub weights_after: u64,
+}
+
 /// A graph with static shapes, nodes in an order of execution.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
@@ -135,6 +163,10 @@ pub struct Graph {
     pub onnx_nodes: usize,
     /// What tensors that passes have added or kept in place of others stand for; see [`Graph::stand_for`].
     pub stands_for: BTreeMap<TensorId, Vec<(TensorId, Vec<usize>)>>,
+    /// Channels that tensors have lost. The check of a run compares by these notes, too.
+    pub lost: BTreeMap<TensorId, Lost>,
+    /// What went with them; of the bodies of loops they know themselves.
+    pub dropped: Dropped,
     /// What its compilation may still cost.
     pub budget: Budget,
 }
@@ -178,6 +210,23 @@ impl Graph {
     /// `other` is axis `perm[d]` of `t`. The check of a run compares by these notes.
     pub fn stand_for(&mut self, t: TensorId, other: TensorId, perm: Vec<usize>) {
         self.stands_for.entry(t).or_default().push((other, perm));
+    }
+
+    /// What went with the channels that it and the bodies of its loops have lost; what a body computes counts once a trip.
+    pub fn all_dropped(&self) -> Dropped {
+        let mut all = self.dropped;
+        for node in &self.nodes {
+            let Op::Loop(body) = &node.op else { continue };
+            let Dropped { channels, of_channels, products, macs, weights_before, weights_after } =
+                body.graph.all_dropped();
+            all.channels += channels;
+            all.of_channels += of_channels;
+            all.products += products;
+            all.macs = all.macs.saturating_add(macs.saturating_mul(body.trips as u64));
+            all.weights_before += weights_before;
+            all.weights_after += weights_after;
+        }
+        all
     }
 
     /// The constant value of a tensor.
