@@ -186,6 +186,29 @@ impl Array {
         Array { dtype: self.dtype, shape, data }
     }
 
+    /// These positions of axis `axis`, in this order.
+    pub fn select(&self, axis: usize, positions: &[usize]) -> Self {
+        fn rows<T: Copy>(v: &[T], whole: usize, run: usize, positions: &[usize]) -> Vec<T> {
+            let mut out = Vec::new();
+            for row in v.chunks(whole.max(1)) {
+                positions.iter().for_each(|&p| out.extend_from_slice(&row[p * run..][..run]));
+            }
+            out
+        }
+        let run: usize = self.shape[axis + 1..].iter().product();
+        let whole = self.shape[axis] * run;
+        let mut shape = self.shape.clone();
+        shape[axis] = positions.len();
+        let data = match &self.data {
+            Data::Stored(bytes) => {
+                let size = self.dtype.size();
+                Data::Stored(rows(bytes, whole * size, run * size, positions).into())
+            }
+            Data::Reals(v) => Data::Reals(rows(v, whole, run, positions)),
+        };
+        Array { dtype: self.dtype, shape, data }
+    }
+
     /// A tensor of `shape` whose elements all are this tensor's only one.
     pub fn filled(&self, shape: &[usize]) -> Self {
         assert_eq!(self.len(), 1, "one element fills a tensor");
@@ -307,6 +330,8 @@ mod tests {
         assert_eq!(a.to_bytes().as_ptr(), file.as_ptr());
         assert_eq!(a.cut(0, 1..2).to_bytes().as_ptr(), file[4..].as_ptr());
         assert_eq!(a.cut(1, 1..3), Array::int(DType::I8, &[3, 2], vec![1, 2, 5, 6, 9, 10]));
+        assert_eq!(a.select(1, &[3, 0]), Array::int(DType::I8, &[3, 2], vec![3, 0, 7, 4, 11, 8]));
+        assert_eq!(a.select(0, &[2]), a.cut(0, 2..3));
         assert_eq!(Array::int(DType::I8, &[3, 4], (0..12).collect()), a);
         assert_eq!(Array::from_bytes(DType::I16, &[7], &file), None);
     }

@@ -27,6 +27,8 @@ pub struct Options {
     /// Loops and what was written out of them stay as they are: no recurrence is recognised (`--keep-loops`). To compare
     /// with, and to see what a recognised one saves.
     pub keep_loops: bool,
+    /// Channels that nobody reads, or that are always the same, stay (`--keep-channels`). To compare with.
+    pub keep_channels: bool,
 }
 
 /// A compiled model.
@@ -91,6 +93,7 @@ pub fn compile_with(
     let report = Report {
         unordered,
         bound_inputs: graph.bound.clone(),
+        dropped: graph.all_dropped(),
         budget_spent: graph.budget.spent(),
         budget_refused: graph.budget.refused(),
         ..report

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use kinglet::{DType, Model, Reference, Session};
+use kinglet::{DType, Model, Reference, Session, Target};
 
 use crate::array::{Array, Numbers};
 use crate::graph::{Graph, Node, Op, Quant, Tensor};
-use crate::{Options, eval};
+use crate::{Options, eval, lower, plan};
 
 /// Whether the budget of the graph covers the evaluation of `node`, whose cost is taken from it.
 pub(crate) fn affordable(graph: &Graph, node: &Node) -> bool {
@@ -51,12 +51,24 @@ pub(crate) fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> 
     let exact = matches!(node.op, Op::Reinterpret | Op::Lut { .. })
         || (moves && unscaled && output.quant.is_none())
         || (integers && unscaled && !matches!(node.op, Op::Loop(_)));
-    let computed = match if exact { None } else { run(graph, node, inputs) } {
+    let compiled = |graph: Graph| Some(crate::compile(graph, &Options::default()).ok()?.kgl);
+    let computed = match if exact { None } else { run(graph, node, inputs, compiled) } {
         Some(result) => result.ok()?,
         // What the runtime cannot run, as a loop whose body has no kernel, is evaluated in f64 and rounded.
         None => eval::outputs(graph, node, inputs),
     };
     Some(computed.into_iter().map(Array::stored).collect())
+}
+
+/// The outputs of a node that passes are done with, by the very step that it becomes. `None` if it becomes none, or has no
+/// result.
+pub(crate) fn as_run(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Vec<Array>> {
+    let compiled = |graph: Graph| {
+        let lowered = lower::lower(&graph, Target::default()).ok()?;
+        let (layout, _) = plan::plan(&lowered).ok()?;
+        Some(plan::write(&graph, lowered, &layout, Target::default()).ok()?.0)
+    };
+    run(graph, node, inputs, compiled)?.ok()
 }
 
 /// `Cast` in one rounding: an i64 goes to f32 at once, not by way of f64.
@@ -101,7 +113,12 @@ fn dequantize(x: &Array, q: &Quant) -> Array {
 
 /// Runs a node as a model of its own: its first input (of a recurrence every input) is the model's, the others are constants.
 /// `None` if the runtime has no kernel for it, the run's error if a step of it (of a loop's body) has no result.
-fn run(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Result<Vec<Array>, kinglet::Error>> {
+fn run(
+    graph: &Graph,
+    node: &Node,
+    inputs: &[Option<&Array>],
+    compiled: impl Fn(Graph) -> Option<Vec<u8>>,
+) -> Option<Result<Vec<Array>, kinglet::Error>> {
     let mut small = Graph::within(&graph.budget);
     let mut own = node.clone();
     let mut given = Vec::new();
@@ -126,7 +143,7 @@ fn run(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Result<V
     small.outputs = ids;
     small.output_names = outputs.iter().map(|t| t.name.clone()).collect();
     small.nodes.push(own);
-    let kgl = crate::compile(small, &Options::default()).ok()?.kgl;
+    let kgl = compiled(small)?;
 
     let (mut file, mut arena) = (Lines::default(), Lines::default());
     let model = Model::load(file.holding(&kgl)).ok()?;

@@ -1,5 +1,6 @@
 //! What the compiler tells about a plan.
 
+use crate::graph::Dropped;
 use crate::plan::Unordered;
 
 /// A step that computes in float, and why.
@@ -53,6 +54,8 @@ pub struct Report {
     pub unordered: Unordered,
     /// Multiply-accumulates of the whole plan.
     pub macs: u64,
+    /// Channels that nobody reads, and what went with them. The numbers of the plan are those without them.
+    pub dropped: Dropped,
     /// Nodes of the ONNX graph.
     pub onnx_nodes: usize,
     /// Inputs of the file with a default that had to be constant: they are bound to their values, and no inputs of the plan.

@@ -4,6 +4,7 @@
 mod bias;
 mod cleanup;
 mod crop;
+mod dead;
 mod gelu;
 pub mod layout;
 mod lookup;
@@ -48,6 +49,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("channels last", layout::channels_last),
     ("tabulate", lut::tabulate),
     ("fuse activations and residuals", post::fuse),
+    (CHANNELS, dead::drop_channels),
     ("remove what is left over", cleanup::fold_all),
 ];
 
@@ -55,13 +57,16 @@ pub const PIPELINE: &[(&str, Pass)] = &[
 pub const RECURRENCES: &[&str] =
     &["roll up recurrences", "recognise recurrences", "recognise memories", "recognise frames", "fuse gates"];
 
+/// The one that drops channels; [`Options::keep_channels`] leaves it out.
+pub const CHANNELS: &str = "drop dead channels";
+
 /// Runs the pipeline.
 ///
 /// # Errors
 /// None of today's passes can fail; the signature leaves room for one that can.
 pub fn run(graph: &mut Graph, options: &Options, progress: &mut dyn FnMut(&'static str)) -> Result<(), Error> {
     for (name, pass) in PIPELINE {
-        if options.keep_loops && RECURRENCES.contains(name) {
+        if options.keep_loops && RECURRENCES.contains(name) || options.keep_channels && *name == CHANNELS {
             continue;
         }
         progress(name);

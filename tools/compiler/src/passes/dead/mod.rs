@@ -1,0 +1,251 @@
+//! Channels that nobody reads are not computed, nor those that are always the same.
+//!
+//! Training with a penalty on weights leaves whole channels at zero. An input channel of a product whose weights are all zero
+//! (in integers: equal to their zero points) is never read. Where no reader of a tensor reads a channel, it is dropped there, and
+//! backwards through everything that keeps channels apart, up to the output channel of the product that makes it.
+//!
+//! An output channel of a product of integers whose weights are all zero always has the same value. Its part of the next
+//! product's sums is added to the bias there, and then nobody reads it. In floats that would round otherwise than the file does.
+//!
+//! Channels that a node keeps apart but moves as one (the two sides of a pooling, of an addition, a residual) form classes: all are
+//! kept if one of them is read. One search from the outputs of the model backwards finds the classes that are read, looking at
+//! each weight once. Inputs and outputs of the model keep their shapes, and so does what an operator reads or gives that mixes
+//! channels in another way than by constant weights.
+
+mod constants;
+mod cut;
+mod fate;
+mod flow;
+mod product;
+
+use std::collections::HashMap;
+
+use self::constants::{Constants, Known, biases};
+use self::fate::Fates;
+use self::flow::{Flow, channels, flow};
+use self::product::Weights;
+use crate::graph::{Graph, Lost, Node, TensorId};
+
+/// Operations that it takes to look at a weight, or at a channel of a tensor.
+const LOOKING: u64 = 16;
+
+/// Drops what is not read.
+pub fn drop_channels(graph: &mut Graph) {
+    let Some(mut plan) = Plan::of(graph) else { return };
+    plan.read(graph);
+    plan.apply(graph);
+}
+
+/// What was found out about a graph.
+struct Plan {
+    flows: Vec<Flow>,
+    fates: Fates,
+    constants: Constants,
+    /// By node, of products: [`Constants::offsets`].
+    offsets: HashMap<usize, Known>,
+}
+
+impl Plan {
+    /// Goes over the nodes in order. `None` if there is no product, or no budget.
+    fn of(graph: &Graph) -> Option<Plan> {
+        let uses = graph.use_counts();
+        let mut plan = Plan {
+            flows: Vec::with_capacity(graph.nodes.len()),
+            fates: Fates::new(graph.tensors.len()),
+            constants: Constants::default(),
+            offsets: HashMap::new(),
+        };
+        let mut read_by_nodes = vec![false; graph.tensors.len()];
+        graph.nodes.iter().flat_map(|n| n.inputs.iter().flatten()).for_each(|&t| read_by_nodes[t] = true);
+        graph.outputs.iter().for_each(|&t| read_by_nodes[t] = false);
+        for (i, node) in graph.nodes.iter().enumerate() {
+            let mut flow = flow(graph, &uses, node, |t| plan.fates.holds(t));
+            let weights = if let Flow::Product(p) = &flow { p.weights() } else { 0 };
+            let cost = (weights + channels(graph, node.output) as u64).saturating_mul(LOOKING);
+            if !matches!(flow, Flow::Mixed) && !graph.budget.take(cost, 0) {
+                flow = Flow::Mixed;
+            }
+            plan.join(graph, node, &flow);
+            plan.note(graph, i, &flow, read_by_nodes[node.output]);
+            plan.flows.push(flow);
+        }
+        (plan.fates.len() > 0).then_some(plan)
+    }
+
+    /// Takes in the channels of a node's output, and joins them with what they are made of.
+    fn join(&mut self, graph: &Graph, node: &Node, flow: &Flow) {
+        let (y, of_y) = (node.output, channels(graph, node.output));
+        match flow {
+            Flow::Mixed => {}
+            Flow::Product(p) => {
+                self.fates.add(y, of_y);
+                if p.groups > 1 && self.fates.holds(p.x) {
+                    // A group goes as a whole.
+                    for g in 0..p.groups {
+                        let first = (y, g * p.group_out());
+                        (0..p.group_in()).for_each(|i| self.fates.join((p.x, g * p.group_in() + i), first));
+                        (0..p.group_out()).for_each(|o| self.fates.join((y, g * p.group_out() + o), first));
+                    }
+                }
+                if let Some(r) = p.residual.filter(|&r| self.fates.holds(r)) {
+                    (0..of_y).for_each(|c| self.fates.join((r, c), (y, c)));
+                }
+            }
+            Flow::Through(parts) => {
+                self.fates.add(y, of_y);
+                for part in parts {
+                    for (i, j) in part.pairs(channels(graph, part.x), of_y) {
+                        self.fates.join((part.x, i), (y, j));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes which channels of a node's output are constant, if it matters.
+    fn note(&mut self, graph: &Graph, i: usize, flow: &Flow, matters: bool) {
+        let node = &graph.nodes[i];
+        match flow {
+            Flow::Mixed => {}
+            Flow::Product(p) => {
+                let mut offsets = self.constants.offsets(graph, p);
+                let sums = biases(graph, p, &offsets).or_else(|| {
+                    offsets = vec![None; p.inputs];
+                    biases(graph, p, &offsets)
+                });
+                if let Some(sums) = sums.filter(|_| matters) {
+                    self.constants.add(node.output, Constants::of_product(graph, node, p, &offsets, &sums));
+                }
+                if offsets.iter().any(Option::is_some) {
+                    self.offsets.insert(i, offsets);
+                }
+            }
+            Flow::Through(parts) if matters => {
+                self.constants.add(node.output, self.constants.through(graph, node, parts));
+            }
+            Flow::Through(_) => {}
+        }
+    }
+
+    /// Finds the classes that are read.
+    fn read(&mut self, graph: &Graph) {
+        // The output channels of products that a class has; what a group reads is of its class.
+        let mut made: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
+        // Of each product the input channels that are not known to be read.
+        let mut unread: HashMap<usize, Vec<usize>> = HashMap::new();
+        let mut roots: Vec<(TensorId, usize)> = Vec::new();
+        let held: Vec<bool> = (0..graph.tensors.len()).map(|t| self.fates.holds(t)).collect();
+        let all = |t: TensorId| (0..if held[t] { channels(graph, t) } else { 0 }).map(move |c| (t, c));
+        graph.outputs.iter().for_each(|&t| roots.extend(all(t)));
+        for (i, node) in graph.nodes.iter().enumerate() {
+            match &self.flows[i] {
+                Flow::Mixed => node.inputs.iter().flatten().for_each(|&t| roots.extend(all(t))),
+                Flow::Product(p) => {
+                    if p.groups > 1 && !held[p.x] || p.residual.is_some_and(|r| !held[r]) {
+                        roots.extend(all(node.output));
+                    }
+                    if p.groups == 1 && held[p.x] {
+                        unread.insert(i, (0..p.inputs).collect());
+                        for o in 0..p.outputs {
+                            made.entry(self.fates.class(node.output, o)).or_default().push((i, o));
+                        }
+                    }
+                }
+                Flow::Through(parts) => {
+                    let part = |k: usize| parts.iter().any(|p| p.slot == k);
+                    let others = node.inputs.iter().enumerate().filter(|&(k, _)| !part(k));
+                    others.filter_map(|(_, t)| *t).for_each(|t| roots.extend(all(t)));
+                }
+            }
+        }
+        self.spread(graph, roots, &made, &mut unread);
+        // Of a tensor that nobody reads one channel is left: there are no tensors without elements in a plan.
+        for node in &graph.nodes {
+            let t = node.output;
+            if self.fates.holds(t) && (0..channels(graph, t)).all(|c| !self.fates.lives(t, c)) {
+                self.spread(graph, vec![(t, 0)], &made, &mut unread);
+            }
+        }
+    }
+
+    /// Marks channels as read, and all that they are computed from.
+    fn spread(
+        &mut self,
+        graph: &Graph,
+        mut open: Vec<(TensorId, usize)>,
+        made: &HashMap<usize, Vec<(usize, usize)>>,
+        unread: &mut HashMap<usize, Vec<usize>>,
+    ) {
+        while let Some((t, c)) = open.pop() {
+            let Some(class) = self.fates.holds(t).then(|| self.fates.revive(t, c)).flatten() else { continue };
+            for &(i, o) in made.get(&class).into_iter().flatten() {
+                let (Flow::Product(p), Some(left)) = (&self.flows[i], unread.get_mut(&i)) else { continue };
+                if left.is_empty() {
+                    continue;
+                }
+                let weights = Weights::of(graph, p);
+                let offsets = self.offsets.get(&i);
+                left.retain(|&i| {
+                    let unread = offsets.is_some_and(|known| known[i].is_some()) || weights.none(o, i);
+                    if !unread {
+                        open.push((p.x, i));
+                    }
+                    unread
+                });
+            }
+        }
+    }
+
+    /// Drops the channels of classes that are not read.
+    fn apply(mut self, graph: &mut Graph) {
+        let lost: Vec<(TensorId, Vec<usize>)> =
+            graph.nodes.iter().filter_map(|n| Some((n.output, self.fates.left(n.output)?))).collect();
+        if lost.is_empty() || !graph.budget.take(0, self.bytes(graph)) {
+            return;
+        }
+        for i in 0..graph.nodes.len() {
+            match &self.flows[i] {
+                Flow::Mixed => {}
+                Flow::Product(p) => {
+                    let weights = |graph: &Graph| graph.nodes[i].inputs[1].map_or(0, |w| graph.tensors[w].bytes());
+                    let none = vec![None; p.inputs];
+                    let before = weights(graph);
+                    let changed = cut::product(graph, &mut self.fates, i, p, self.offsets.get(&i).unwrap_or(&none));
+                    let after = weights(graph);
+                    let outputs = self.fates.left(graph.nodes[i].output).map_or(p.outputs, |left| left.len());
+                    let dropped = &mut graph.dropped;
+                    dropped.channels += p.outputs - outputs;
+                    dropped.of_channels += p.outputs;
+                    dropped.products += usize::from(changed);
+                    dropped.macs += p.macs(before - after, graph.tensors[p.w].dtype);
+                    dropped.weights_before += before as u64;
+                    dropped.weights_after += after as u64;
+                }
+                Flow::Through(parts) => cut::through(graph, &mut self.fates, i, parts),
+            }
+        }
+        for (t, left) in lost {
+            let channels = channels(graph, t);
+            let gone = (0..channels).filter(|c| left.binary_search(c).is_err());
+            let constant = gone.filter_map(|c| Some((c, self.constants.of(t, c)?))).collect();
+            *graph.tensors[t].shape.last_mut().expect("it has channels") = left.len();
+            graph.lost.insert(t, Lost { channels, left, constant });
+        }
+    }
+
+    /// Bytes of the constants that are written anew, at most.
+    fn bytes(&self, graph: &Graph) -> u64 {
+        let cut = |(flow, node): (&Flow, &Node)| match flow {
+            Flow::Mixed => 0,
+            _ => node
+                .inputs
+                .iter()
+                .flatten()
+                .filter(|&&t| graph.tensors[t].value.is_some())
+                .map(|&t| graph.tensors[t].bytes())
+                .sum(),
+        };
+        self.flows.iter().zip(&graph.nodes).map(cut).sum::<usize>() as u64
+    }
+}
+
