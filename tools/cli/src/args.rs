@@ -21,6 +21,9 @@ pub struct Dims {
     /// Leave recurrences as the loops or nodes they are in an ONNX model: to compare with
     #[arg(long)]
     keep_loops: bool,
+    /// Leave channels that nobody reads or that are always the same: to compare with
+    #[arg(long)]
+    keep_channels: bool,
 }
 
 impl Dims {
@@ -37,6 +40,7 @@ impl Dims {
             draws_as_inputs: self.draws_as_inputs,
             keep_loops: self.keep_loops,
             target: kinglet_native::host_target(),
+            keep_channels: self.keep_channels,
             ..Options::default()
         }
     }

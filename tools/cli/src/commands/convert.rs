@@ -111,6 +111,14 @@ impl Summary<'_> {
             "lower_bound_bytes": r.lower_bound_bytes,
             "arena_ratio": self.ratio(),
             "macs": r.macs,
+            "dead_channels": {
+                "channels": r.dropped.channels,
+                "of_channels": r.dropped.of_channels,
+                "products": r.dropped.products,
+                "macs_before": r.macs + r.dropped.macs,
+                "weights_before": r.dropped.weights_before,
+                "weights_after": r.dropped.weights_after,
+            },
             "bound_inputs": r.bound_inputs,
             "file_bytes": self.file_bytes,
             "budget_spent": r.budget_spent,
@@ -150,6 +158,20 @@ impl Summary<'_> {
                 table.row([s.roundings.to_string(), s.kind.clone(), s.name.clone()]);
             }
             table.print(out)?;
+        }
+        let d = r.dropped;
+        if d.products > 0 {
+            writeln!(
+                out,
+                "dead channels: {} of {} channels in {} products, {} to {} MACs, {} to {} bytes of their weights",
+                grouped(d.channels as u64),
+                grouped(d.of_channels as u64),
+                grouped(d.products as u64),
+                grouped(r.macs + d.macs),
+                grouped(r.macs),
+                grouped(d.weights_before),
+                grouped(d.weights_after),
+            )?;
         }
         let mut table = Table::new(&["", ""]);
         let mut row = |name: &str, value: String| table.row([name.to_string(), value]);
