@@ -238,7 +238,7 @@ impl Notes<'_> {
                     }));
                 }
                 Outcome::Held { undecided } => {
-                    *count += sight.value.len() - undecided;
+                    *count += sight.len() - undecided;
                     *self.compared.entry(sight.compiled).or_default() += undecided;
                 }
             }

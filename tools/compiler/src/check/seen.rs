@@ -26,24 +26,36 @@ pub(super) struct Sight<'a> {
 }
 
 impl<'a> Sight<'a> {
+    /// How many elements are compared.
+    pub(super) fn len(&self) -> usize {
+        self.lost.map_or(self.value.len(), |(_, lost)| {
+            self.value.len() / lost.left.len().max(1) * (lost.left.len() + lost.constant.len())
+        })
+    }
+
     /// The value with all channels of the imported tensor; those that nobody reads are those of `given`.
     pub(super) fn whole(&self, given: &Array) -> Cow<'a, Array> {
         let Some((axis, lost)) = self.lost else { return self.value.clone() };
-        // Where each channel lies in what is made here: what the run shows, then its constants, then what is given.
-        let constants = |c: usize| lost.constant.iter().position(|&(k, _)| k == c);
-        let source = |c: usize| {
-            let (n, of_constants) = (lost.left.len(), lost.constant.len());
-            lost.left.binary_search(&c).unwrap_or_else(|_| constants(c).map_or(n + of_constants + c, |k| n + k))
+        // Where each channel lies in what is put side by side: what the run shows, what is given, the constants.
+        let (left, all) = (lost.left.len(), lost.channels);
+        let constant = |c: usize| lost.constant.binary_search_by_key(&c, |&(k, _)| k).ok();
+        let place = |c: usize| {
+            let shown = lost.left.binary_search(&c).ok();
+            shown.unwrap_or_else(|| left + constant(c).map_or(c, |k| all + k))
         };
+        let constants = self.constants(axis, lost);
+        let parts: Vec<&Array> = [&*self.value, given].into_iter().chain(&constants).collect();
+        Cow::Owned(joined(&parts, axis).select(axis, &(0..all).map(place).collect::<Vec<_>>()))
+    }
+
+    /// The channels that are always the same, if there are any: only integers are.
+    fn constants(&self, axis: usize, lost: &Lost) -> Option<Array> {
         let mut shape = self.value.shape.clone();
         shape[axis] = lost.constant.len();
         let run: usize = shape[axis + 1..].iter().product();
-        let row = || lost.constant.iter().flat_map(|&(_, v)| std::iter::repeat_n(v, run));
-        let rows: usize = shape[..axis].iter().product();
-        let constants = Array::int(self.value.dtype, &shape, (0..rows).flat_map(|_| row()).collect());
-        let parts =
-            if lost.constant.is_empty() { vec![&*self.value, given] } else { vec![&*self.value, &constants, given] };
-        Cow::Owned(joined(&parts, axis).select(axis, &(0..lost.channels).map(source).collect::<Vec<_>>()))
+        let row: Vec<i64> = lost.constant.iter().flat_map(|&(_, v)| std::iter::repeat_n(v, run)).collect();
+        let rows = shape[..axis].iter().product();
+        (!row.is_empty()).then(|| Array::int(self.value.dtype, &shape, row.repeat(rows)))
     }
 }
 

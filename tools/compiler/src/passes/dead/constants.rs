@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kinglet::DType;
 
-use super::flow::{Part, Way, channels, is_elementwise};
+use super::flow::{Part, Way, channels, is_elementwise, slots};
 use super::product::{Product, Weights};
 use crate::array::Array;
 use crate::fold;
@@ -95,11 +95,10 @@ impl Constants {
     /// The same of any other: it is run on the channels that are constant in all its inputs.
     fn computed(&self, graph: &Graph, node: &Node, parts: &[Part]) -> Option<Known> {
         let of_y = channels(graph, node.output);
-        let other = |(k, t): (usize, &Option<TensorId>)| {
-            t.is_none_or(|t| graph.tensors[t].value.is_some()) || parts.iter().any(|p| p.slot == k)
-        };
+        let through = slots(node, parts);
+        let other = |(t, &part): (&Option<TensorId>, &bool)| part || t.is_none_or(|t| graph.tensors[t].value.is_some());
         let found: Vec<usize> = (0..of_y).filter(|&c| parts.iter().all(|p| self.of(p.x, c).is_some())).collect();
-        if found.is_empty() || !node.inputs.iter().enumerate().all(other) {
+        if found.is_empty() || !node.inputs.iter().zip(&through).all(other) {
             return None;
         }
         let mut small = Graph::within(&graph.budget);
@@ -112,7 +111,7 @@ impl Constants {
             };
             let mut tensor = graph.tensors[id].clone();
             let constant = tensor.value.take();
-            if parts.iter().any(|p| p.slot == slot) {
+            if through[slot] {
                 *tensor.shape.last_mut()? = found.len();
                 let each: Vec<i64> = found.iter().map(|&c| self.of(id, c)).collect::<Option<_>>()?;
                 values.push(Some(Arc::new(Array::int(

@@ -54,6 +54,13 @@ impl Part {
     }
 }
 
+/// For each input of a node whether its channels go through.
+pub(super) fn slots(node: &Node, parts: &[Part]) -> Vec<bool> {
+    let mut through = vec![false; node.inputs.len()];
+    parts.iter().for_each(|p| through[p.slot] = true);
+    through
+}
+
 /// The number of channels of a tensor.
 pub(super) fn channels(graph: &Graph, t: TensorId) -> usize {
     graph.tensors[t].shape.last().copied().unwrap_or(1)

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 
 use self::constants::{Constants, Known, biases};
 use self::fate::Fates;
-use self::flow::{Flow, channels, flow};
+use self::flow::{Flow, channels, flow, slots};
 use self::product::Weights;
 use crate::graph::{Graph, Lost, Node, TensorId};
 
@@ -152,9 +152,8 @@ impl Plan {
                     }
                 }
                 Flow::Through(parts) => {
-                    let part = |k: usize| parts.iter().any(|p| p.slot == k);
-                    let others = node.inputs.iter().enumerate().filter(|&(k, _)| !part(k));
-                    others.filter_map(|(_, t)| *t).for_each(|t| roots.extend(all(t)));
+                    let others = node.inputs.iter().zip(slots(node, parts)).filter(|(_, part)| !part);
+                    others.filter_map(|(t, _)| *t).for_each(|t| roots.extend(all(t)));
                 }
             }
         }
@@ -248,4 +247,3 @@ impl Plan {
         self.flows.iter().zip(&graph.nodes).map(cut).sum::<usize>() as u64
     }
 }
-
