@@ -247,3 +247,172 @@ impl Plan {
         self.flows.iter().zip(&graph.nodes).map(cut).sum::<usize>() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Array;
+    use crate::eval;
+    use crate::graph::{Dropped, Layout, Op, Post, Quant, Tensor, UnaryOp, Window};
+    use kinglet::DType;
+
+    const ZERO: i64 = 3;
+
+    /// A graph of bytes whose zero points are [`ZERO`], of weights 5.
+    #[derive(Default)]
+    struct Net(Graph);
+
+    impl Net {
+        fn tensor(&mut self, channels: usize) -> TensorId {
+            let quant = Some(Quant::per_tensor(0.5, ZERO as i32));
+            let name = format!("t{}", self.0.tensors.len());
+            self.0.add_tensor(Tensor { name, dtype: DType::I8, shape: vec![1, 4, 4, channels], quant, value: None })
+        }
+
+        fn input(channels: usize) -> (Net, TensorId) {
+            let mut net = Net::default();
+            let x = net.tensor(channels);
+            net.0.inputs.push(x);
+            (net, x)
+        }
+
+        fn node(&mut self, op: Op, inputs: &[TensorId], channels: usize) -> TensorId {
+            let y = self.tensor(channels);
+            self.0.nodes.push(Node::new(op, inputs.iter().map(|&t| Some(t)).collect(), y, vec![]));
+            y
+        }
+
+        /// A convolution whose weights, less their zero points, are `w` (a row for each output channel) at every tap.
+        fn conv(&mut self, x: TensorId, taps: usize, groups: usize, w: &[&[i64]], bias: &[i64]) -> TensorId {
+            let pad = (taps / 2) as i64;
+            let pads = vec![pad; 2];
+            let window = Window {
+                kernel: vec![taps; 2],
+                strides: vec![1; 2],
+                dilations: vec![1; 2],
+                pads_begin: pads.clone(),
+                pads_end: pads,
+            };
+            let v =
+                w.iter().flat_map(|row| row.iter()).flat_map(|&v| std::iter::repeat_n(v + 5, taps * taps)).collect();
+            let weights = self.0.add_constant("w", Array::int(DType::I8, &[w.len(), w[0].len(), taps, taps], v));
+            self.0.tensors[weights].quant = Some(Quant::per_tensor(0.25, 5));
+            let b = self.0.add_constant("b", Array::int(DType::I32, &[w.len()], bias.to_vec()));
+            self.0.tensors[b].quant = Some(Quant::per_tensor(0.125, 0));
+            let op = Op::Conv { window, groups, layout: Layout::ChannelsLast, post: Post::default() };
+            self.node(op, &[x, weights, b], w.len())
+        }
+
+        /// Drops channels and sees that the outputs stay what they were; the channels of each node's output.
+        fn dropped(mut self, outputs: &[TensorId]) -> (Graph, Vec<usize>) {
+            self.0.outputs = outputs.to_vec();
+            let shape = self.0.tensors[self.0.inputs[0]].shape.clone();
+            let n: usize = shape.iter().product();
+            let input = Array::int(DType::I8, &shape, (0..n).map(|i| (i * 37 % 256) as i64 - 128).collect());
+            let before = eval::run(&self.0, std::slice::from_ref(&input)).unwrap();
+            drop_channels(&mut self.0);
+            assert_eq!(eval::run(&self.0, &[input]).unwrap(), before);
+            let left = self.0.nodes.iter().map(|n| channels(&self.0, n.output)).collect();
+            (self.0, left)
+        }
+
+        fn bias(graph: &Graph, node: usize) -> Vec<i64> {
+            graph.value(graph.nodes[node].inputs[2].unwrap()).unwrap().ints().into_owned()
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_goes_back_to_the_product_that_makes_it() {
+        let (mut net, x) = Net::input(2);
+        let a = net.conv(x, 1, 1, &[&[1, 2], &[3, 4], &[5, 6]], &[7, 8, 9]);
+        let b = net.conv(a, 3, 3, &[&[1], &[2], &[3]], &[1, 2, 3]);
+        let c = net.node(Op::unary(UnaryOp::Neg), &[b], 3);
+        let d = net.conv(c, 1, 1, &[&[1, 0, 2], &[-1, 0, 1]], &[0, 0]);
+        let (graph, left) = net.dropped(&[d]);
+        assert_eq!(left, [2, 2, 2, 2]);
+        assert_eq!((Net::bias(&graph, 0), Net::bias(&graph, 1)), (vec![7, 9], vec![1, 3]));
+        assert_eq!(graph.lost[&a], Lost { channels: 3, left: vec![0, 2], constant: vec![] });
+        let Dropped { channels, of_channels, products, macs, weights_before, weights_after } = graph.dropped;
+        assert_eq!((channels, of_channels, products), (2, 8, 3));
+        assert_eq!((macs, weights_before, weights_after), (16 * (2 + 9 + 2), 6 + 27 + 6, 4 + 18 + 4));
+    }
+
+    #[test]
+    fn one_reader_keeps_a_channel_for_all() {
+        let (mut net, x) = Net::input(2);
+        let a = net.conv(x, 1, 1, &[&[1, 2], &[3, 4], &[5, 6]], &[7, 8, 9]);
+        let b = net.node(Op::unary(UnaryOp::Neg), &[a], 3);
+        let c = net.conv(b, 1, 1, &[&[1, 0, 0]], &[0]);
+        let d = net.conv(a, 1, 1, &[&[0, 1, 0]], &[0]);
+        let (_, left) = net.dropped(&[c, d]);
+        assert_eq!(left, [2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn inputs_and_outputs_of_the_model_keep_their_channels() {
+        let (mut net, x) = Net::input(2);
+        let a = net.conv(x, 1, 1, &[&[1, 0], &[3, 0]], &[7, 8]);
+        let b = net.conv(a, 1, 1, &[&[1, 0]], &[0]);
+        let (graph, left) = net.dropped(&[a, b]);
+        assert_eq!((left, graph.dropped), (vec![2, 1], Dropped::default()));
+    }
+
+    #[test]
+    fn what_is_always_the_same_goes_into_the_next_bias() {
+        // 8 · 0.125 are two steps beside the zero point.
+        let (mut net, x) = Net::input(2);
+        let a = net.conv(x, 1, 1, &[&[1, 2], &[0, 0]], &[7, 8]);
+        let b = net.conv(a, 1, 1, &[&[1, 10], &[2, -20]], &[100, 200]);
+        let (graph, left) = net.dropped(&[b]);
+        assert_eq!((left, Net::bias(&graph, 1)), (vec![1, 2], vec![100 + 2 * 10, 200 - 2 * 20]));
+        assert_eq!(graph.lost[&a].constant, [(1, ZERO + 2)]);
+    }
+
+    #[test]
+    fn where_the_next_product_pads_it_has_to_be_the_padding() {
+        for (bias, left) in [(8, vec![2, 1]), (0, vec![1, 1])] {
+            let (mut net, x) = Net::input(2);
+            let a = net.conv(x, 1, 1, &[&[1, 2], &[0, 0]], &[7, bias]);
+            let b = net.conv(a, 3, 1, &[&[1, 10]], &[100]);
+            assert_eq!(net.dropped(&[b]).1, left);
+        }
+    }
+
+    #[test]
+    fn a_bias_that_would_not_fit_stays() {
+        let largest = i64::from(i32::MAX) - 15;
+        for (bias, left) in [(largest, vec![2, 1]), (largest - 10, vec![1, 1])] {
+            let (mut net, x) = Net::input(2);
+            let a = net.conv(x, 1, 1, &[&[1, 2], &[0, 0]], &[7, 8]);
+            let b = net.conv(a, 1, 1, &[&[1, 10]], &[bias]);
+            assert_eq!(net.dropped(&[b]).1, left);
+        }
+    }
+
+    #[test]
+    fn groups_go_as_a_whole_and_one_channel_is_left_of_nothing() {
+        let (mut net, x) = Net::input(1);
+        let a = net.conv(x, 1, 1, &[&[1], &[2], &[3], &[4]], &[0; 4]);
+        let b = net.conv(a, 1, 2, &[&[1, 1], &[1, 1], &[0, 1], &[1, 1]], &[0; 4]);
+        let c = net.conv(b, 1, 1, &[&[0, 0, 1, 0]], &[0]);
+        let d = net.conv(c, 1, 1, &[&[0], &[0]], &[1, 2]);
+        let (graph, left) = net.dropped(&[c, d]);
+        assert_eq!(left, [2, 2, 1, 2]);
+        assert!(matches!(graph.nodes[1].op, Op::Conv { groups: 1, .. }));
+
+        let (mut net, x) = Net::input(1);
+        let a = net.conv(x, 1, 1, &[&[1], &[2]], &[0; 2]);
+        let b = net.conv(a, 1, 1, &[&[0, 0]], &[9]);
+        assert_eq!(net.dropped(&[b]).1, [1, 1]);
+    }
+
+    #[test]
+    fn without_budget_nothing_is_looked_at() {
+        let (mut net, x) = Net::input(2);
+        let a = net.conv(x, 1, 1, &[&[1, 2], &[3, 4]], &[7, 8]);
+        let b = net.conv(a, 1, 1, &[&[1, 0]], &[0]);
+        while net.0.budget.take(1 << 20, 0) {}
+        while net.0.budget.take(1, 0) {}
+        assert_eq!(net.dropped(&[b]).1, [2, 1]);
+    }
+}
