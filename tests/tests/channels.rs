@@ -314,6 +314,30 @@ fn the_person_detector_halves() {
     assert_eq!((d.weights_before, d.weights_after), (208_112, 29_286));
 }
 
+/// What the pass notes of constants is held to the graph of the file, as what the run shows is.
+#[test]
+fn a_wrong_constant_is_found() {
+    let mut tried = 0;
+    for seed in 0..200 {
+        let mut net = Net::new(seed);
+        net.conv(1, 8);
+        net.conv(1, 8);
+        let (graph, inputs) = net.finish().parts();
+        let given: Vec<Array> = graph.inputs.iter().map(|&t| inputs[&graph.tensors[t].name].clone()).collect();
+        let mut compiled = compile(graph.clone(), &Options::default()).expect("compiles");
+        let read = compiled.graph.use_counts();
+        let noted = compiled.graph.lost.iter_mut().find(|(t, l)| read[**t] > 0 && !l.constant.is_empty());
+        let Some((_, lost)) = noted else { continue };
+        lost.constant[0].1 += if lost.constant[0].1 > 0 { -2 } else { 2 };
+        let file = Aligned::copy(&compiled.kgl);
+        let mut recorder = Recorder::new(&compiled, Model::load(file.as_ref()).expect("valid"));
+        run_with(&compiled.kgl, &inputs, &Inline, &mut recorder);
+        assert!(recorder.check(&graph, &given).is_err(), "seed {seed}");
+        tried += 1;
+    }
+    assert!(tried >= 50, "only {tried} constants");
+}
+
 /// Models without dead channels stay as they are.
 #[test]
 fn the_other_trained_models_have_none() {
