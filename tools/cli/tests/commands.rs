@@ -7,7 +7,7 @@ use std::path::Path;
 use common::{Folder, floats, model, npy};
 use kinglet_cli::Status;
 use kinglet_onnx::prost::Message;
-use kinglet_onnx::{DataType, TensorProto};
+use kinglet_onnx::{DataType, ModelProto, NodeProto, TensorProto};
 use serde_json::Value;
 
 #[test]
@@ -42,6 +42,42 @@ fn convert_then_run_then_read_the_outputs() {
     let top = f.ok("run relu.kgl --input x=x.npy --top 2");
     assert!(top.contains("bee") && top.contains("softmax"), "{top}");
     assert_eq!(f.names(), ["next.onnx", "relu.kgl", "relu.onnx", "x.npy", "y.npz"]);
+}
+
+#[test]
+fn convert_says_which_channels_went() {
+    let f = Folder::new();
+    let mut pruned = ModelProto::from_bytes(&model("MatMul", "x", "y")).unwrap();
+    let graph = pruned.graph.as_mut().unwrap();
+    let node = |input: &[&str], output: &str| NodeProto {
+        input: input.iter().map(|&i| i.into()).collect(),
+        output: vec![output.into()],
+        op_type: "MatMul".into(),
+        ..Default::default()
+    };
+    graph.node = vec![node(&["x", "w"], "h"), node(&["h", "v"], "y")];
+    // The middle one of three channels is never read.
+    let weights = |name: &str, dims: [i64; 2], weight: fn(usize) -> f32| TensorProto {
+        name: name.into(),
+        dims: dims.to_vec(),
+        data_type: DataType::Float as i32,
+        float_data: (0..12).map(weight).collect(),
+        ..Default::default()
+    };
+    let read = |i: usize| if i / 4 == 1 { 0.0 } else { i as f32 };
+    graph.initializer = vec![weights("w", [4, 3], |i| i as f32), weights("v", [3, 4], read)];
+    f.write("pruned.onnx", &pruned.to_bytes());
+    let said = f.ok("convert pruned.onnx -o p.kgl --dim batch=2");
+    let line = "dead channels: 1 of 7 channels in 2 products, 48 to 32 MACs, 96 to 64 bytes of weights";
+    assert!(said.lines().any(|l| l == line), "{said}");
+    let report = f.json("convert pruned.onnx -o p.kgl --dim batch=2 --json");
+    let d = &report["dead_channels"];
+    assert_eq!((&d["channels"], &d["of_channels"], &d["products"]), (&1.into(), &7.into(), &2.into()));
+    assert_eq!((&report["macs"], &d["macs_before"]), (&32.into(), &48.into()));
+    assert_eq!((&d["weights_before"], &d["weights_after"]), (&96.into(), &64.into()));
+    let kept = f.json("convert pruned.onnx -o p.kgl --dim batch=2 --json --keep-channels");
+    assert_eq!((&kept["macs"], &kept["dead_channels"]["channels"]), (&48.into(), &0.into()));
+    f.ok("verify pruned.onnx --dim batch=2");
 }
 
 #[test]

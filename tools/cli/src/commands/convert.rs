@@ -163,10 +163,11 @@ impl Summary<'_> {
         if d.products > 0 {
             writeln!(
                 out,
-                "dead channels: {} of {} channels in {} products, {} to {} MACs, {} to {} bytes of their weights",
+                "dead channels: {} of {} channels in {} {}, {} to {} MACs, {} to {} bytes of weights",
                 grouped(d.channels as u64),
                 grouped(d.of_channels as u64),
                 grouped(d.products as u64),
+                if d.products == 1 { "product" } else { "products" },
                 grouped(r.macs + d.macs),
                 grouped(r.macs),
                 grouped(d.weights_before),
