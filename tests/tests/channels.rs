@@ -298,7 +298,7 @@ fn random_graphs_keep_their_bits() {
     assert!(dropped * 2 > n as usize && products > 2 * dropped && lost > 2 * dropped && constant * 2 > dropped);
 }
 
-/// The person detector of MLPerf Tiny. The figures are those of its weights: see kernels.md beside the models.
+/// The person detector of MLPerf Tiny, whose figures come from a count over its weights that is independent of this pass.
 #[test]
 fn the_person_detector_halves() {
     let Some(dir) = shared().map(|s| s.join("mlperf-tiny")) else { return };

@@ -238,3 +238,21 @@ fn many_outputs_take_time_in_proportion() {
         passes_in_time("quantised inputs", &b.build())
     });
 }
+
+/// Channels that go as one through chains of additions, are joined, and of which half are never read.
+#[test]
+fn dead_channels_take_time_in_proportion() {
+    in_proportion("dead channels", NODES, |n| {
+        let mut b = Builder::default();
+        b.input("x", DataType::Float, &[1, 4]).constant(floats("w", &[4, 8]));
+        b.node("MatMul", "x w", "h0", &[]).node("Relu", "h0", "h1", &[]);
+        for i in 2..n {
+            b.node("Add", &format!("h{} h{}", i - 1, i - 2), &format!("h{i}"), &[]);
+        }
+        let joined: Vec<String> = (0..n).map(|i| format!("h{i}")).collect();
+        let mut last = floats("v", &[8 * n as i64, 2]);
+        last.float_data.iter_mut().enumerate().filter(|(i, _)| i / 2 % 8 < 4).for_each(|(_, v)| *v = 0.0);
+        b.node("Concat", &joined.join(" "), "all", &[("axis", Value::I(1))]).constant(last);
+        passes_in_time("dead channels", &b.node("MatMul", "all v", "y", &[]).outputs("y").build())
+    });
+}
