@@ -1,7 +1,7 @@
 //! The elementwise layer: the portable functions, compiled once for each instruction set.
 
 use kinglet::elementwise::Elementwise;
-use kinglet::kernels::{BinaryOp, UnaryOp};
+use kinglet::kernels::{BinaryOp, Frame, UnaryOp};
 use kinglet::rows::{View, ViewMut};
 
 use crate::avx512::bytes;
@@ -52,6 +52,16 @@ macro_rules! compiled_for {
                 }
                 // SAFETY: as above.
                 unsafe { binary(op, a, b) }
+            }
+
+            #[inline]
+            fn scan(self, frame: Frame<'_>) {
+                #[target_feature(enable = $features)]
+                fn scan(frame: Frame<'_>) {
+                    frame.advance();
+                }
+                // SAFETY: as above.
+                unsafe { scan(frame) }
             }
 
             #[inline]

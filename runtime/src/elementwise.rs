@@ -3,7 +3,7 @@
 //! Every kernel goes through it, so that an instruction set that does it better needs one copy of each function, whatever the
 //! number of kernels.
 
-use crate::kernels::{BinaryOp, UnaryOp};
+use crate::kernels::{BinaryOp, Frame, UnaryOp};
 use crate::rows::{View, ViewMut};
 
 /// What an instruction set does with chunks of elements. Results are those of [`Portable`]: the same bits.
@@ -22,6 +22,9 @@ pub trait Elementwise: Copy {
 
     /// `v[i] = table[v[i]]`
     fn lookup(self, table: &[u8], v: &mut [u8]);
+
+    /// Advances a selective scan by a frame: [`Frame::advance`].
+    fn scan(self, frame: Frame<'_>);
 
     /// Elements `start .. start + buffer.len()` as reals: where they lie if they are f32, else loaded into `buffer`. As with
     /// [`View::slice`], they must not be held while they are written in place.
@@ -58,5 +61,9 @@ impl Elementwise for Portable {
 
     fn lookup(self, table: &[u8], v: &mut [u8]) {
         crate::kernels::look_up(table, v);
+    }
+
+    fn scan(self, frame: Frame<'_>) {
+        frame.advance();
     }
 }

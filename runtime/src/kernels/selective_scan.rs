@@ -73,6 +73,7 @@ impl Params for SelectiveScan {
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let groups = (self.inner as usize).div_ceil(CHANNELS);
         let scan = Scan {
+            e,
             x: o.input(0),
             delta: o.input(1),
             b: o.input(3),
@@ -87,12 +88,13 @@ impl Params for SelectiveScan {
         for row in rows {
             let first = row % groups * CHANNELS;
             let width = CHANNELS.min(self.inner as usize - first);
-            scan.group(e, row / groups, first, width, start, &mut y, &mut memory);
+            scan.group(row / groups, first, width, start, &mut y, &mut memory);
         }
     }
 }
 
-struct Scan<'a> {
+struct Scan<'a, E> {
+    e: E,
     x: View<'a>,
     delta: View<'a>,
     b: View<'a>,
@@ -103,12 +105,11 @@ struct Scan<'a> {
     params: SelectiveScan,
 }
 
-impl Scan<'_> {
+impl<E: Elementwise> Scan<'_, E> {
     /// Scans `width` channels from `first` on of one sequence.
     #[inline(always)]
-    fn group<E: Elementwise>(
+    fn group(
         &self,
-        e: E,
         batch: usize,
         first: usize,
         width: usize,
@@ -116,6 +117,7 @@ impl Scan<'_> {
         y: &mut ViewMut<'_>,
         memory: &mut ViewMut<'_>,
     ) {
+        let e = self.e;
         let SelectiveScan { time, inner, state, softplus, .. } = self.params;
         let (time, inner, state) = (time as usize, inner as usize, state as usize);
         let at = (batch * inner + first) * state;
@@ -126,7 +128,6 @@ impl Scan<'_> {
             }
             e.store(memory, at, &v[..n]);
         });
-        let together = (MAX_STATE / state).clamp(1, CHANNELS);
         let (mut b, mut c) = ([0f32; MAX_STATE], [0f32; MAX_STATE]);
         for t in batch * time..(batch + 1) * time {
             let (mut x, mut delta, mut out) = ([0f32; CHANNELS], [0f32; CHANNELS], [0f32; CHANNELS]);
@@ -137,20 +138,18 @@ impl Scan<'_> {
             if softplus {
                 delta[..width].iter_mut().for_each(|v| *v = math::softplus(*v));
             }
-            // The exponentials of several channels at once, in one long loop that vectorises.
-            for start in (0..width).step_by(together) {
-                let channels = start..(start + together).min(width);
-                let mut decay = [0f32; MAX_STATE];
-                for (k, decay) in channels.clone().zip(decay.chunks_exact_mut(state)) {
-                    let a = self.a.get((first + k) * state..(first + k + 1) * state).unwrap_or(&[]);
-                    decay.iter_mut().zip(a).for_each(|(v, a)| *v = delta[k] * a);
-                }
-                decay[..channels.len() * state].iter_mut().for_each(|v| *v = math::exp(*v));
-                for (k, decay) in channels.zip(decay.chunks_exact(state)) {
-                    let h = memory.slice::<f32>(at + k * state, state);
-                    out[k] = advance(h, decay, &b, &c, delta[k] * x[k]);
-                }
-            }
+            let mut dx = [0f32; CHANNELS];
+            (0..width).for_each(|k| dx[k] = delta[k] * x[k]);
+            e.scan(Frame {
+                state,
+                a: self.a.get(first * state..(first + width) * state).unwrap_or(&[]),
+                b: &b[..state],
+                c: &c[..state],
+                delta: &delta[..width],
+                dx: &dx[..width],
+                h: memory.slice::<f32>(at, width * state),
+                y: &mut out[..width],
+            });
             if let Some(d) = self.d.get(first..first + width) {
                 for k in 0..width {
                     out[k] += d[k] * x[k];
@@ -168,24 +167,77 @@ impl Scan<'_> {
     }
 }
 
-/// One frame of one channel: `h ← decay·h + Δx·b`, and `c·h`. The sum has a fixed order: eight partial sums, added in pairs.
-#[inline(always)]
-fn advance(h: &mut [f32], decay: &[f32], b: &[f32], c: &[f32], dx: f32) -> f32 {
-    let mut sums = [0f32; LANES];
-    let n = h.len().min(decay.len());
-    let (whole, rest) = h[..n].as_chunks_mut::<LANES>();
-    let operands = decay.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0).zip(c.as_chunks::<LANES>().0);
-    for (h, ((decay, b), c)) in whole.iter_mut().zip(operands) {
-        for l in 0..LANES {
-            h[l] = decay[l] * h[l] + dx * b[l];
-            sums[l] += h[l] * c[l];
+/// One frame of some channels of a selective scan.
+pub struct Frame<'a> {
+    /// Elements of a channel's state.
+    pub state: usize,
+    /// The matrix A, `[channel][state]`.
+    pub a: &'a [f32],
+    /// The vector B of this frame, `[state]`.
+    pub b: &'a [f32],
+    /// The vector C of this frame, `[state]`.
+    pub c: &'a [f32],
+    /// Δ by channel.
+    pub delta: &'a [f32],
+    /// `Δ · x` by channel.
+    pub dx: &'a [f32],
+    /// The state, `[channel][state]`: read and written.
+    pub h: &'a mut [f32],
+    /// What the frame answers by channel.
+    pub y: &'a mut [f32],
+}
+
+impl Frame<'_> {
+    /// `h ← exp(Δ·A)·h + (Δ·x)·B` and `y = C·h` of each channel.
+    #[inline(always)]
+    pub fn advance(self) {
+        let n = self.state.max(1);
+        let channels = self.h.chunks_exact_mut(n).zip(self.a.chunks_exact(n)).zip(self.delta.iter().zip(self.dx));
+        for (((h, a), (&delta, &dx)), y) in channels.zip(self.y) {
+            let mut sums = [0f32; LANES];
+            let (whole, rest) = h.as_chunks_mut::<STEP>();
+            let operands = a.as_chunks().0.iter().zip(self.b.as_chunks().0).zip(self.c.as_chunks().0);
+            for (h, ((a, b), c)) in whole.iter_mut().zip(operands) {
+                step(&mut sums, h, a, b, c, delta, dx);
+            }
+            if !rest.is_empty() {
+                let first = n - rest.len();
+                let tail = |of: &[f32]| {
+                    let mut all = [0f32; STEP];
+                    all.iter_mut().zip(of.get(first..).unwrap_or(&[])).for_each(|(to, &v)| *to = v);
+                    all
+                };
+                let mut all = [0f32; STEP];
+                all[..rest.len()].copy_from_slice(rest);
+                step(&mut sums, &mut all, &tail(a), &tail(self.b), &tail(self.c), delta, dx);
+                rest.copy_from_slice(&all[..rest.len()]);
+            }
+            let quarter = |i: usize| sums[i] + sums[i + 4];
+            *y = (quarter(0) + quarter(2)) + (quarter(1) + quarter(3));
         }
     }
-    let first = n - rest.len();
-    for (l, h) in rest.iter_mut().enumerate() {
-        *h = decay[first + l] * *h + dx * b[first + l];
-        sums[l] += *h * c[first + l];
+}
+
+/// Elements of a state that advance together.
+const STEP: usize = 2 * LANES;
+
+/// A part of one channel's frame. The sum has a fixed order: eight partial sums, added in pairs at the end.
+#[inline(always)]
+fn step(
+    sums: &mut [f32; LANES],
+    h: &mut [f32; STEP],
+    a: &[f32; STEP],
+    b: &[f32; STEP],
+    c: &[f32; STEP],
+    delta: f32,
+    dx: f32,
+) {
+    let mut products = [0f32; STEP];
+    for l in 0..STEP {
+        h[l] = math::exp(delta * a[l]) * h[l] + dx * b[l];
+        products[l] = h[l] * c[l];
     }
-    let quarter = |i: usize| sums[i] + sums[i + 4];
-    (quarter(0) + quarter(2)) + (quarter(1) + quarter(3))
+    for l in 0..LANES {
+        sums[l] = (sums[l] + products[l]) + products[l + LANES];
+    }
 }

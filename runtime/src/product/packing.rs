@@ -126,7 +126,7 @@ impl Packing {
         let run = self.run(e);
         let inside = match self.order {
             WordOrder::Plain => k % run,
-            WordOrder::EvenOdd => k % run & !3 | [0, 2, 1, 3][k % 4],
+            WordOrder::EvenOdd => ((k % run) & !3) + [0, 2, 1, 3][k % 4],
         };
         (k / run * self.panel(e) + channel) * run + inside
     }
