@@ -118,39 +118,75 @@ fn fits<W>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, sums: &[f32]) -> bool {
 /// [`fits`] holds.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: &mut [f32]) -> bool {
+    // SAFETY: the caller's.
+    unsafe {
+        match (x.pixels, w.width() > 16) {
+            (1, true) => sized_add::<1, 2, W>(x, w, to),
+            (2, true) => sized_add::<2, 2, W>(x, w, to),
+            (3, true) => sized_add::<3, 2, W>(x, w, to),
+            (4, true) => sized_add::<4, 2, W>(x, w, to),
+            (5, true) => sized_add::<5, 2, W>(x, w, to),
+            (6, true) => sized_add::<6, 2, W>(x, w, to),
+            (7, true) => sized_add::<7, 2, W>(x, w, to),
+            (8, true) => sized_add::<8, 2, W>(x, w, to),
+            (1, false) => sized_add::<1, 1, W>(x, w, to),
+            (2, false) => sized_add::<2, 1, W>(x, w, to),
+            (3, false) => sized_add::<3, 1, W>(x, w, to),
+            (4, false) => sized_add::<4, 1, W>(x, w, to),
+            (5, false) => sized_add::<5, 1, W>(x, w, to),
+            (6, false) => sized_add::<6, 1, W>(x, w, to),
+            (7, false) => sized_add::<7, 1, W>(x, w, to),
+            (8, false) => sized_add::<8, 1, W>(x, w, to),
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// `R` pixels × `B` vectors of channels.
+///
+/// # Safety
+/// [`fits`] holds.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn sized_add<const R: usize, const B: usize, W: Stored>(
+    x: &Inputs<'_, f32>,
+    w: &Weights<'_, W>,
+    to: &mut [f32],
+) {
     let (n, e) = (w.width(), &w.extents);
-    let masks = [lanes(n, 0), lanes(n, 1)];
-    let scales = [reals(w.scales, 0), reals(w.scales, 1)];
-    let mut acc = [[_mm512_setzero_ps(); 2]; PIXELS];
-    for p in 0..x.pixels {
-        let from = &to[p * n..(p + 1) * n];
-        acc[p] = [reals(from, 0), reals(from, 1)];
+    let masks: [__mmask16; B] = core::array::from_fn(|b| lanes(n, b));
+    let mut scales = [_mm512_setzero_ps(); B];
+    (0..B).for_each(|b| scales[b] = reals(w.scales, b));
+    let mut acc = [[_mm512_setzero_ps(); B]; R];
+    for p in 0..R {
+        (0..B).for_each(|b| acc[p][b] = reals(&to[p * n..(p + 1) * n], b));
     }
     for (r, row) in x.rows.iter().enumerate() {
         for t in 0..x.taps {
-            // SAFETY: all addresses of lanes that are there are within rows and weights, by `fits`; pixels beyond the tile are
-            // those of its last one once more.
+            // SAFETY: all addresses of lanes that are there are within rows and weights, by `fits`.
             unsafe {
                 let k = t * e.length + w.first_row + r;
                 let from = w.data.as_ptr().add(k * e.channels + w.channels.0);
-                let w0 = W::load(from, masks[0], scales[0]);
-                let w1 = W::load(from.add(if n > 16 { 16 } else { 0 }), masks[1], scales[1]);
+                let mut weights = [_mm512_setzero_ps(); B];
+                for b in 0..B {
+                    weights[b] = W::load(from.add(16 * b), masks[b], scales[b]);
+                }
                 let from = row.as_ptr().add(t * x.tap_step);
-                let second = if n > 16 { 16 } else { 0 };
-                for p in 0..PIXELS {
-                    let from = from.add(p.min(x.pixels - 1) * x.step);
-                    acc[p][0] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(masks[0], from), w0, acc[p][0]);
-                    acc[p][1] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(masks[1], from.add(second)), w1, acc[p][1]);
+                for p in 0..R {
+                    for b in 0..B {
+                        let v = _mm512_maskz_loadu_ps(masks[b], from.add(p * x.step + 16 * b));
+                        acc[p][b] = _mm512_fmadd_ps(v, weights[b], acc[p][b]);
+                    }
                 }
             }
         }
     }
-    for p in 0..x.pixels {
-        for v in 0..2 {
-            let Some(to) = to[p * n..(p + 1) * n].get_mut(16 * v..) else { break };
+    for p in 0..R {
+        for b in 0..B {
+            let Some(to) = to[p * n..(p + 1) * n].get_mut(16 * b..) else { break };
             // SAFETY: the mask has no more lanes than there are elements.
-            unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][v]) };
+            unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][b]) };
         }
     }
-    true
 }

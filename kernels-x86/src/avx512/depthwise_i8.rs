@@ -12,7 +12,7 @@ use kinglet::rows::{PixelsMut, View};
 
 use super::dense_i8::copy;
 use super::round::Ends;
-use super::{ints, lanes, reals};
+use super::{depthwise_flat, ints, lanes, reals};
 use crate::Avx512;
 use crate::by_fours;
 
@@ -108,6 +108,17 @@ unsafe fn rounded(
     let n = w.width();
     if r.bias.len() < n || r.multipliers.len() < n || out.count() < x.pixels || out.run_len() < n {
         return false;
+    }
+    if depthwise_flat::fits(x, w, scratch) {
+        let depth = w.packing.depth(&w.extents);
+        let taps = x.taps * w.packing.line(&w.extents);
+        if !by_fours(&w.packing, CHANNELS as u32) || taps > depth || CHANNELS * depth > w.data.len() || w.first_row != 0
+        {
+            return false;
+        }
+        // SAFETY: all of that has just been checked.
+        unsafe { depthwise_flat::rounded(x, w, r, scratch, out) };
+        return true;
     }
     let (mut bias, mut m) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_ps(); 4]);
     for v in 0..4 {

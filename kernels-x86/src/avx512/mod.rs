@@ -7,6 +7,7 @@ pub(crate) mod bytes;
 mod dense_f32;
 mod dense_i8;
 mod depthwise_f32;
+mod depthwise_flat;
 mod depthwise_i8;
 mod round;
 

@@ -76,26 +76,53 @@ impl Params for LegendreMemory {
     }
 }
 
+/// Blocks of [`LANES`] elements that are summed side by side: one alone would wait for each of its additions.
+const BLOCKS: usize = 2;
+
 /// One frame: `next = A·m + B·u`. Each element is summed over the columns in order, with two partial sums.
 #[inline(always)]
 fn advance(next: &mut [f32], memory: &[f32], a: &[f32], b: &[f32], u: f32) {
+    let block = memory.len() * LANES;
+    let ends = next.chunks_mut(LANES * BLOCKS).zip(b.chunks(LANES * BLOCKS));
+    for ((next, b), a) in ends.zip(a.chunks(block * BLOCKS)) {
+        if a.len() == block * BLOCKS {
+            blocks::<BLOCKS>(next, memory, a, b, u);
+            continue;
+        }
+        for ((next, b), a) in next.chunks_mut(LANES).zip(b.chunks(LANES)).zip(a.chunks(block)) {
+            blocks::<1>(next, memory, a, b, u);
+        }
+    }
+}
+
+/// `N` blocks of elements.
+#[inline(always)]
+fn blocks<const N: usize>(next: &mut [f32], memory: &[f32], a: &[f32], b: &[f32], u: f32) {
     let order = memory.len();
-    for ((next, a), b) in next.chunks_mut(LANES).zip(a.chunks_exact(order * LANES)).zip(b.chunks(LANES)) {
-        let (mut even, mut odd) = ([0f32; LANES], [0f32; LANES]);
-        let pairs = a.chunks_exact(2 * LANES).zip(memory.chunks_exact(2));
-        for (a, m) in pairs {
+    let rows: [&[[f32; LANES]]; N] =
+        core::array::from_fn(|n| a.as_chunks().0.get(n * order..(n + 1) * order).unwrap_or(&[]));
+    if rows.iter().any(|r| r.len() != order) {
+        return;
+    }
+    let (mut even, mut odd) = ([[0f32; LANES]; N], [[0f32; LANES]; N]);
+    let (pairs, last) = memory.as_chunks::<2>();
+    for (k, m) in pairs.iter().enumerate() {
+        for n in 0..N {
             for i in 0..LANES {
-                even[i] += a[i] * m[0];
-                odd[i] += a[LANES + i] * m[1];
+                even[n][i] += rows[n][2 * k][i] * m[0];
+                odd[n][i] += rows[n][2 * k + 1][i] * m[1];
             }
         }
-        if order % 2 == 1 {
+    }
+    if let [m] = last {
+        for n in 0..N {
             for i in 0..LANES {
-                even[i] += a[(order - 1) * LANES + i] * memory[order - 1];
+                even[n][i] += rows[n][order - 1][i] * m;
             }
         }
-        for (i, (next, b)) in next.iter_mut().zip(b).enumerate() {
-            *next = (even[i] + odd[i]) + b * u;
-        }
+    }
+    let sums = even.as_flattened().iter().zip(odd.as_flattened());
+    for ((next, b), (even, odd)) in next.iter_mut().zip(b).zip(sums) {
+        *next = (even + odd) + b * u;
     }
 }

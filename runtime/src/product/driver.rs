@@ -33,6 +33,12 @@ fn copies(p: &Conv, x: DType) -> bool {
     flips || !g.inside() || p.packing.run > 1
 }
 
+/// Whether the frames of a sequence are pixels side by side. A depthwise product of several taps at once takes these from
+/// several rows.
+fn along_time(p: &Conv, depthwise: bool) -> bool {
+    lines::along_time(&p.geometry) && (!depthwise || p.packing.run == 1)
+}
+
 /// Bytes of the parts of a step's scratch: sums, the residual under them, what a microkernel keeps between, copied rows.
 fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
     let (g, align) = (&p.geometry, |n: u64| n.next_multiple_of(ALIGN as u64));
@@ -41,14 +47,21 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
     let taps = if depthwise && p.packing.run > 1 {
         let pixels = if g.pointwise() { p.tile } else { p.tile.min(g.output[1]) };
         let columns = u64::from(pixels - 1) * u64::from(g.stride[1]) + g.span(1);
-        columns * u64::from(g.kernel[0].next_multiple_of(p.packing.run)) * block(p) as u64
+        // What is interleaved beyond the last column lies within a block.
+        (columns + 1) * u64::from(g.kernel[0].next_multiple_of(p.packing.run)) * block(p) as u64
     } else {
         0
     };
-    let elements = match (copies(p, x), g.pointwise()) {
-        (false, _) => 0,
-        (true, true) => lines::pixels_at_once(g) * u64::from(g.input[2]) + lines::SLACK as u64,
-        (true, false) => lines::slots(g).saturating_mul(lines::row_len(g)),
+    let channels = u64::from(g.input[2]);
+    let at_once = lines::pixels_at_once(g);
+    let elements = if !copies(p, x) {
+        0
+    } else if g.pointwise() {
+        at_once * channels + lines::SLACK as u64
+    } else if along_time(p, depthwise) {
+        lines::reach_along_time(g, at_once.min(g.output[0].into())).saturating_mul(channels) + lines::SLACK as u64
+    } else {
+        lines::slots(g).saturating_mul(lines::row_len(g))
     };
     let residual = if p.epilogue.reads_residual() { sums } else { 0 };
     [sums, residual, align(taps), align(elements.saturating_mul(x.size() as u64))]
@@ -90,6 +103,7 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
             },
             weights: o.constant(WEIGHTS),
             scales: if K::SCALED { o.constant(MULTIPLIERS) } else { &[] },
+            along_time: false,
         },
         zeros: o.constant(ZEROS),
         finish: p.epilogue.of(e, o, g.output[2] as usize),
@@ -100,6 +114,8 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
     };
     if g.pointwise() {
         driver.pixels(&x, copied, tile.rows.clone());
+    } else if along_time(p, depthwise) {
+        driver.frames(&x, copied, tile.rows.clone());
     } else {
         driver.rows(&x, copied, tile.rows.clone());
     }
@@ -116,6 +132,8 @@ struct Product<'a, K: Microkernel> {
     signed: bool,
     weights: &'a [K::W],
     scales: &'a [f32],
+    /// The pixels of a line are frames: what are kernel rows otherwise are its taps.
+    along_time: bool,
 }
 
 /// A tile of the products: pixels of one line, blocks of channels of one group, kernel rows.
@@ -137,18 +155,22 @@ impl<'a, K: Microkernel> Product<'a, K> {
     fn inputs<R>(&self, t: &Part<'_, K::X>, with: impl FnOnce(&Inputs<'_, K::X>) -> R) -> R {
         let g = &self.p.geometry;
         let c = g.input[2] as usize;
-        let step = g.stride[1] as usize * c;
+        let (step, taps, tap_step) = match self.along_time {
+            true => (g.stride[0], g.kernel[0], g.dilation[0]),
+            false if !self.depthwise && self.p.joined() => (g.stride[1], 1, 0),
+            false => (g.stride[1], g.kernel[1], g.dilation[1]),
+        };
+        let step = step as usize * c;
         let channel = if self.depthwise { t.channels.0 } else { t.group * (c / self.p.groups as usize) };
         let mut rows: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
         for (to, row) in rows.iter_mut().zip(t.rows) {
             *to = row.get(t.from * step + channel..).unwrap_or(&[]);
         }
-        let joined = !self.depthwise && self.p.joined();
         with(&Inputs {
             rows: rows.get(..t.rows.len()).unwrap_or(&[]),
             step,
-            taps: if joined { 1 } else { g.kernel[1] as usize },
-            tap_step: g.dilation[1] as usize * c,
+            taps: taps as usize,
+            tap_step: tap_step as usize * c,
             column: c,
             pixels: t.pixels,
             signed: self.signed,
@@ -208,6 +230,41 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         }
     }
 
+    /// Frame by frame along time, each under a window of frames: all frames of a sequence are one line.
+    #[inline(always)]
+    fn frames(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
+        let Product { k, p, .. } = self.product;
+        let g = &p.geometry;
+        let (c, stride, frames) = (g.input[2] as usize, g.stride[0] as usize, g.input[0] as usize);
+        let copies = copies(p, x.dtype);
+        let at_once = lines::pixels_at_once(g) as usize;
+        self.product.along_time = true;
+        if self.product.depthwise {
+            // Its taps are lines of one input each, which changes no weight's place.
+            let e = &mut self.product.extents;
+            (e.lines, e.length) = (e.length, 1);
+        }
+        let mut row = rows.start;
+        while row < rows.end {
+            let (sequence, first) = g.window_of(row);
+            let n = at_once.min(rows.end - row).min((sequence + 1) * g.output[0] as usize - row);
+            let reach = lines::reach_along_time(g, n as u64) as usize * c;
+            let start = sequence * frames * c;
+            let line: &[K::X] = if copies {
+                let Some(to) = copied.get_mut(..reach) else { return };
+                to.fill(k.padding(x, p.packing.sign));
+                let place = (first, g.upsample[0] as usize);
+                lines::copy_line(&k, (x, p.packing.sign), (start, frames, c), place, to);
+                copied
+            } else {
+                k.in_place(x, start + first as usize * c, reach).unwrap_or(&[])
+            };
+            debug_assert!(n > 0 && stride > 0);
+            self.columns(|_| line, n, row);
+            row += n;
+        }
+    }
+
     /// Row by row, each pixel under a window.
     #[inline(always)]
     fn rows(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
@@ -216,12 +273,12 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let (width, row_len) = (g.output[1] as usize, g.row_len());
         let copies = copies(p, x.dtype);
         let left = (-(g.pad[1] as isize)).max(0) as usize * g.input[2] as usize;
-        let mut ring = Ring::new(g, copied);
+        let mut ring = Ring::new(g, copied, k.padding(x, p.packing.sign));
         for row in rows {
             let (picture, top) = g.window_of(row);
             let at = |ky: usize| top + (ky * g.dilation[0] as usize) as isize;
             if copies {
-                ring.fill(&k, g, x, p.packing.sign, (picture, top));
+                ring.fill(&k, g, (x, p.packing.sign), (picture, top));
                 self.columns(|ky| ring.row(g, picture, at(ky)), width, row * width);
             } else {
                 let row_of = |ky: usize| {
@@ -240,8 +297,8 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     where
         K::X: 'r,
     {
-        let Product { p, extents, .. } = self.product;
-        let kernel_rows = p.geometry.kernel[0] as usize;
+        let Product { p, extents, along_time, .. } = self.product;
+        let kernel_rows = if along_time { 1 } else { p.geometry.kernel[0] as usize };
         let load = |from: usize| {
             let row = |i: usize| if from + i < kernel_rows { row_of(from + i) } else { &[] };
             core::array::from_fn::<&[K::X], MOST_ROWS, _>(row)
