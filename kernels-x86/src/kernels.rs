@@ -6,7 +6,7 @@ use kinglet::kernels::{
 };
 use kinglet::product::{self, Packing};
 use kinglet::rows::{Operands, Tile};
-use kinglet::{Kernels, StepKind};
+use kinglet::{Kernels, StepKind, Target};
 
 use crate::{Avx2, Avx512, avx2, avx512, by_channels, by_fours};
 
@@ -23,6 +23,10 @@ macro_rules! kernels {
                     $(StepKind::$kind => $portable,)*
                     _ => "reference",
                 }
+            }
+
+            fn target(&self) -> Target {
+                Target::X86_64
             }
 
             fn takes(&self, packing: &Packing) -> bool {

@@ -18,6 +18,8 @@ pub enum Target {
 pub struct TargetInfo {
     /// Its name on the command line.
     pub name: &'static str,
+    /// What runs its plans.
+    pub kernels: &'static str,
     /// How the weights of products of floats lie.
     pub floats: Packing,
     /// How the weights of products of bytes lie that add few products, fewer than [`TargetInfo::long`].
@@ -36,6 +38,7 @@ pub struct TargetInfo {
 
 const GENERIC: TargetInfo = TargetInfo {
     name: "generic",
+    kernels: "portable",
     floats: Packing::by_channels(8),
     short_bytes: Packing::by_channels(8),
     // Where sums are long, a few run together along the inputs; where they are short, the ends of such runs would cost more.
@@ -51,6 +54,7 @@ const BY_FOURS: Packing = Packing { panel: 16, run: 4, order: WordOrder::Plain, 
 
 const X86_64: TargetInfo = TargetInfo {
     name: "x86-64",
+    kernels: "x86-64",
     floats: Packing::by_channels(16),
     short_bytes: BY_FOURS,
     long_bytes: BY_FOURS,

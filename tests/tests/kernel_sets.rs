@@ -11,6 +11,7 @@ use kinglet_models::glyphs;
 use kinglet_native::{ModelFile, OwnedSession, kernel_sets};
 use kinglet_tests::one_node::{alike, sums_floats};
 use kinglet_tests::recurrences::{Extents, Recurrence};
+use kinglet_tests::small_onnx;
 use kinglet_tests::{Random, draws, exports, options_for, parse_npz, read_npz, row, sqnr};
 
 /// The least signal-to-noise ratio, in decibels, of a model whose floats are summed otherwise than the reference sums them: f32
@@ -115,6 +116,45 @@ fn recurrences() {
             compare(&format!("recurrence {k} of state {state}"), &compiled, &inputs);
         }
     }
+}
+
+/// A plan for `generic` that is repacked when it is loaded computes what one compiled for the target does, to the bit, in the same
+/// scratch; two sessions share it.
+#[test]
+fn repacked_plans_are_those_of_the_target() {
+    let own = own_kernels();
+    let Some(&(_, kernels)) = own.first() else { return };
+    let models = small_onnx::all().into_iter().map(|(name, model)| (name, model.to_bytes()));
+    let models = models.chain([("glyphs f32", glyphs::F32.to_vec()), ("glyphs int8", glyphs::INT8.to_vec())]);
+    let mut repacked = 0;
+    for (name, onnx) in models {
+        let compiled = |target| {
+            let dims = [("batch".to_string(), 1)].into();
+            let options = Options { target, dims, draws_as_inputs: true, ..Options::default() };
+            compile(import(&onnx, None, &options).expect("imports"), &options).expect("compiles").kgl
+        };
+        let run = |kgl: &[u8]| {
+            let file = Arc::new(ModelFile::from_bytes(kgl).expect("valid"));
+            let mut session = OwnedSession::with_kernels(file.clone(), 1, kernels).expect("there is memory");
+            let mut r = Random::new(5);
+            for i in 0..file.model().input_count() {
+                for b in session.input_bytes_mut(i).expect("exists").chunks_mut(4) {
+                    let v = (r.real() as f32).to_le_bytes();
+                    b.copy_from_slice(&v[..b.len()]);
+                }
+            }
+            let _ = session.run();
+            let outputs: Vec<Vec<u8>> =
+                (0..file.model().output_count()).map(|i| session.output_bytes(i).expect("exists").to_vec()).collect();
+            (outputs, session.model().scratch_bytes(), file.repacked().is_some())
+        };
+        let (plain, ours) = (run(&compiled(Target::Generic)), run(&compiled(kernels.target())));
+        assert!(plain.0 == ours.0, "{name}: other bits");
+        assert_eq!(plain.1, ours.1, "{name}: scratch");
+        assert!(!ours.2, "{name} was repacked");
+        repacked += usize::from(plain.2);
+    }
+    assert!(repacked >= 5, "{repacked} models were repacked");
 }
 
 /// A set of kernels that takes no packing but that of `generic`.

@@ -45,6 +45,7 @@ pub use ternary::{Ternary, TernaryOp};
 pub use unary::{Unary, UnaryOp};
 pub use walk::{DIMS, contiguous};
 
+use crate::Target;
 use crate::elementwise::{Elementwise, Portable};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict};
@@ -104,6 +105,11 @@ macro_rules! kinds {
             fn kernel_name(&self, kind: StepKind) -> &'static str {
                 let _ = kind;
                 "reference"
+            }
+
+            /// The target whose plans suit these kernels best.
+            fn target(&self) -> Target {
+                Target::Generic
             }
 
             /// Whether products with weights in this order can be computed. A session over a plan with others is refused.

@@ -25,6 +25,7 @@ mod clock;
 mod error;
 mod model_file;
 mod pool;
+mod repack;
 mod session;
 #[cfg(test)]
 mod testing;
@@ -69,13 +70,7 @@ pub fn best_kernels() -> &'static dyn Kernels {
     of_name.or(sets.first()).map_or(&kinglet::Reference, |(_, kernels)| *kernels)
 }
 
-/// Whether the best kernels are the portable ones.
-fn is_reference() -> bool {
-    best_kernels().kernel_name(kinglet::StepKind::ConvI8) == kinglet::Reference.kernel_name(kinglet::StepKind::ConvI8)
-}
-
 /// The target whose plans suit the CPU this program runs on best.
 pub fn host_target() -> Target {
-    let own = best_kernels().takes(&Target::X86_64.info().long_bytes) && !is_reference();
-    if own { Target::X86_64 } else { Target::Generic }
+    best_kernels().target()
 }

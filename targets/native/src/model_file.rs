@@ -4,13 +4,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-use kinglet::Model;
 use kinglet::format::{HEADER_BYTES, MAGIC};
+use kinglet::{Model, Target};
 use memmap2::Mmap;
 
-use crate::Error;
 use crate::aligned::Aligned;
+use crate::{Error, repack};
 
 /// Where the header says how long the file is.
 const TOTAL_AT: usize = 24;
@@ -59,6 +61,15 @@ pub struct ModelFile {
     /// refers to stays alive meanwhile, which it does not when this struct is dropped. Inside `MaybeUninit` nothing is claimed.
     model: MaybeUninit<Model<'static>>,
     bytes: Bytes,
+    /// The same for the target that this machine's kernels suit best.
+    repacked: OnceLock<Option<Repacked>>,
+}
+
+/// A model whose weights were brought into another order.
+struct Repacked {
+    target: Target,
+    file: Box<ModelFile>,
+    took: Duration,
 }
 
 impl ModelFile {
@@ -115,13 +126,40 @@ impl ModelFile {
         if how.check_weights {
             model.check_weights()?;
         }
-        Ok(ModelFile { model: MaybeUninit::new(model), bytes })
+        Ok(ModelFile { model: MaybeUninit::new(model), bytes, repacked: OnceLock::new() })
     }
 
     /// The checked model.
     pub fn model(&self) -> Model<'_> {
         // SAFETY: `check`, which makes every value of this type, has initialised it.
         unsafe { self.model.assume_init() }
+    }
+
+    /// The model as a plan for `target`: itself, if it is one or not one for `generic`; otherwise with its weights in another
+    /// order, which is done once and held as long as this file is.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub(crate) fn suited_to(&self, target: Target) -> Result<&ModelFile, Error> {
+        if target == Target::Generic || self.model().target() != Target::Generic {
+            return Ok(self);
+        }
+        if self.repacked.get().is_none() {
+            let start = Instant::now();
+            let bytes = repack::repacked(self.bytes(), &self.model(), target)?;
+            // What was made of a checked file needs no check of its weights.
+            let how = Open { check_weights: false, ..Open::default() };
+            let file = bytes.map(|b| ModelFile::check(Bytes::Memory(b), how)).transpose()?;
+            let repacked = file.map(|file| Repacked { target, file: Box::new(file), took: start.elapsed() });
+            // Another session may have been faster; then its file serves.
+            let _ = self.repacked.set(repacked);
+        }
+        Ok(self.repacked.get().and_then(Option::as_ref).filter(|r| r.target == target).map_or(self, |r| &r.file))
+    }
+
+    /// The target that this model's weights were repacked for when a session was made, and how long that took.
+    pub fn repacked(&self) -> Option<(Target, Duration)> {
+        self.repacked.get().and_then(Option::as_ref).map(|r| (r.target, r.took))
     }
 
     /// The whole file.

@@ -39,7 +39,9 @@ impl OwnedSession {
         OwnedSession::new(Arc::new(ModelFile::from_bytes(bytes)?), threads)
     }
 
-    /// Sets up a session on a model that several sessions may share, with the best kernels of this CPU.
+    /// Sets up a session on a model that several sessions may share, with the best kernels of this CPU. The weights of a model
+    /// for `generic` are brought into the order of these kernels, once for all its sessions
+    /// ([`ModelFile::repacked`]).
     ///
     /// # Errors
     /// [`Error::Memory`] if there is no room for the arena, [`Error::Threads`] if the threads cannot be started.
@@ -52,15 +54,16 @@ impl OwnedSession {
     /// # Errors
     /// As [`OwnedSession::new`].
     pub fn with_kernels(file: Arc<ModelFile>, threads: usize, kernels: &'static dyn Kernels) -> Result<Self, Error> {
-        kinglet::runs_on(&file.model(), kernels)?;
+        let model = file.suited_to(kernels.target())?.model();
+        kinglet::runs_on(&model, kernels)?;
         let pool = Pool::new(threads)?;
-        let arena = Aligned::zeroed(file.model().arena_bytes_for(pool.count()), "the arena")?;
+        let arena = Aligned::zeroed(model.arena_bytes_for(pool.count()), "the arena")?;
         Ok(OwnedSession { arena, kernels, file, pool })
     }
 
-    /// The model.
+    /// The model as it runs: with its weights in the order of the kernels, if they were not.
     pub fn model(&self) -> Model<'_> {
-        self.file.model()
+        suited(&self.file, self.kernels)
     }
 
     /// The file the model lies in, to share it with another session.
@@ -102,7 +105,7 @@ impl OwnedSession {
     /// [`Error::NoSuchTensor`].
     pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], Error> {
         self.tensor(Side::Input, i)?;
-        Ok(self.file.model().input_bytes(self.arena.as_mut_slice(), i)?)
+        Ok(suited(&self.file, self.kernels).input_bytes(self.arena.as_mut_slice(), i)?)
     }
 
     /// Writes its default into input `i`, for a run that no other value is given to it.
@@ -110,7 +113,7 @@ impl OwnedSession {
     /// # Errors
     /// [`Error::NoSuchTensor`] if there is no such input, or it has no default.
     pub fn set_default(&mut self, i: usize) -> Result<(), Error> {
-        let model = self.file.model();
+        let model = suited(&self.file, self.kernels);
         let Some(default) = model.input_default(i) else {
             return Err(self.missing(Side::Input, format!("number {i} with a default")));
         };
@@ -143,7 +146,7 @@ impl OwnedSession {
     /// [`Error::NoSuchTensor`].
     pub fn output_bytes(&self, i: usize) -> Result<&[u8], Error> {
         self.tensor(Side::Output, i)?;
-        Ok(self.file.model().output_bytes(self.arena.as_slice(), i)?)
+        Ok(self.model().output_bytes(self.arena.as_slice(), i)?)
     }
 
     /// Runs the model once. Allocates nothing, unless it fails.
@@ -160,13 +163,17 @@ impl OwnedSession {
     /// As [`OwnedSession::run`], and if the observer stopped the run: outputs and state are unspecified then, until
     /// [`OwnedSession::reset`].
     pub fn run_observed(&mut self, observer: &mut (impl Observer + ?Sized)) -> Result<(), Error> {
-        let mut session = Session::resume(self.file.model(), self.arena.as_mut_slice(), self.kernels)?;
-        session.run_with(&self.pool, observer).map_err(|source| Error::of_run(source, &self.file.model()))
+        let mut session = Session::resume(suited(&self.file, self.kernels), self.arena.as_mut_slice(), self.kernels)?;
+        session
+            .run_with(&self.pool, observer)
+            .map_err(|source| Error::of_run(source, &suited(&self.file, self.kernels)))
     }
 
     /// Forgets all state: the next run is the first of a stream.
     pub fn reset(&mut self) {
-        if let Ok(mut session) = Session::resume(self.file.model(), self.arena.as_mut_slice(), self.kernels) {
+        if let Ok(mut session) =
+            Session::resume(suited(&self.file, self.kernels), self.arena.as_mut_slice(), self.kernels)
+        {
             session.reset();
         }
     }
@@ -197,6 +204,11 @@ impl OwnedSession {
         let names: Vec<String> = (0..count).map(|i| side.name(&model, i)).collect();
         Error::NoSuchTensor { side: side.word(), wanted, available: names.join(", ") }
     }
+}
+
+/// The model that a session with these kernels runs; it was made when the session was.
+fn suited<'a>(file: &'a ModelFile, kernels: &dyn Kernels) -> Model<'a> {
+    file.suited_to(kernels.target()).unwrap_or(file).model()
 }
 
 impl std::fmt::Debug for OwnedSession {

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kinglet::{DType, Model, Region, Step, StepKind, Tensor};
-use kinglet_native::best_kernels;
+use kinglet::{DType, Kernels, Model, Region, Step, StepKind, Tensor};
 use serde_json::{Value, json};
 
 use crate::model::{input_name, output_name};
@@ -16,7 +15,7 @@ pub struct StepInfo {
     pub kind: &'static str,
     /// Element type it computes in.
     pub dtype: &'static str,
-    /// The kernel that runs it on this CPU.
+    /// The kernel that runs it.
     pub kernel: &'static str,
     /// How often a run executes it: the trips of the loop it is in the body of.
     pub slices: u32,
@@ -31,7 +30,7 @@ pub struct StepInfo {
 }
 
 impl StepInfo {
-    fn of(model: &Model<'_>, i: usize, slices: u32) -> StepInfo {
+    fn of(model: &Model<'_>, kernels: Option<&dyn Kernels>, i: usize, slices: u32) -> StepInfo {
         let step = model.step(i);
         let output = step.output(0).map(|t| model.tensor(t));
         StepInfo {
@@ -39,7 +38,11 @@ impl StepInfo {
             slices,
             kind: step.kind().map_or("unknown", StepKind::name),
             dtype: computes_in(model, &step).map_or("none", DType::name),
-            kernel: step.kind().map_or("none", |k| best_kernels().kernel_name(k)),
+            kernel: match (step.kind(), kernels) {
+                (Some(kind), Some(kernels)) => kernels.kernel_name(kind),
+                (Some(_), None) => model.target().info().kernels,
+                (None, _) => "none",
+            },
             macs: step.macs().saturating_mul(slices.into()),
             source_nodes: step.source_nodes().map(String::from).collect(),
             shape: output.map(|t| shape(&t)).unwrap_or_default(),
@@ -61,9 +64,9 @@ impl StepInfo {
     }
 }
 
-/// Every step of a model.
-pub fn steps(model: &Model<'_>) -> Vec<StepInfo> {
-    slices(model).into_iter().enumerate().map(|(i, n)| StepInfo::of(model, i, n)).collect()
+/// Every step of a model, as its target runs it, or as these kernels do.
+pub fn steps(model: &Model<'_>, kernels: Option<&dyn Kernels>) -> Vec<StepInfo> {
+    slices(model).into_iter().enumerate().map(|(i, n)| StepInfo::of(model, kernels, i, n)).collect()
 }
 
 /// The name of step `i`.

@@ -82,6 +82,12 @@ impl Workload {
             Ok(Arc::clone(&ready))
         });
         let session = OwnedSession::new(file?, repeat.threads.count())?;
+        if let Some((target, took)) = session.file().repacked() {
+            let took = nanos(took.as_nanos() as f64);
+            let target = target.name();
+            streams
+                .note(format_args!("weights repacked for {target} in {took}: `convert --target {target}` spares that"));
+        }
         let inputs = random_bytes(&session.model(), repeat.seed)?;
         Ok(Workload { session, source, load_ns, inputs })
     }
@@ -125,7 +131,8 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     times.sort_unstable();
     let model = work.session.model();
     let (median, p10, p90) = (percentile(&times, 50), percentile(&times, 10), percentile(&times, 90));
-    let (arena, weights, threads) = (work.session.arena_bytes(), model.weights().len(), work.session.threads());
+    let (arena, weights, threads) =
+        (work.session.arena_bytes(), work.session.file().model().weights().len(), work.session.threads());
     if args.json {
         let report = json!({
             "model": args.model.display().to_string(), "median_ns": median, "p10_ns": p10, "p90_ns": p90,

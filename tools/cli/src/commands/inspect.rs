@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use kinglet::Model;
+use kinglet::{Model, Target};
 use serde_json::{Map, Value, json};
 
 use crate::Status;
@@ -62,7 +62,7 @@ fn to_json(model: &Model<'_>, file_bytes: usize) -> Value {
         "work": model.work(),
         "inputs": ports(describe::inputs(model)),
         "outputs": ports(describe::outputs(model)),
-        "steps": describe::steps(model).iter().map(describe::StepInfo::json).collect::<Vec<_>>(),
+        "steps": describe::steps(model, None).iter().map(describe::StepInfo::json).collect::<Vec<_>>(),
         "arena_map": describe::arena_map(model).iter().map(describe::Resident::json).collect::<Vec<_>>(),
         "metadata": metadata,
     })
@@ -71,7 +71,12 @@ fn to_json(model: &Model<'_>, file_bytes: usize) -> Value {
 fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::Result<()> {
     let mut facts = Table::new(&["", ""]);
     let mut fact = |name: &str, value: String| facts.row([name.to_string(), value]);
-    fact("target", model.target().name().to_string());
+    let host = kinglet_native::host_target();
+    let here = match (model.target(), host) {
+        (t, h) if t == h || t != Target::Generic => String::new(),
+        (_, h) => format!("; on this machine its weights are repacked for {} when it is loaded", h.name()),
+    };
+    fact("target", format!("{}{here}", model.target().name()));
     fact("steps", model.step_count().to_string());
     fact("weights", bytes(model.weights().len() as u64));
     let bound = model.lower_bound_bytes();
@@ -101,7 +106,7 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
 
     writeln!(out, "\nsteps")?;
     let mut table = Table::new(&[">#", "<name", "kind", "dtype", "kernel", "output", ">bytes", ">MACs", "<from"]);
-    for (i, s) in describe::steps(model).into_iter().enumerate() {
+    for (i, s) in describe::steps(model, None).into_iter().enumerate() {
         let from = match &s.source_nodes[..] {
             [] => "-".to_string(),
             [one] => one.clone(),

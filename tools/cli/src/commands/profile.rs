@@ -98,7 +98,7 @@ impl Observer for Recorder {
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let mut work = Workload::open(&args.model, &args.repeat, streams)?;
     let file = args.trace.as_deref().map(|path| Output::new(path, || work.files(&args.model))).transpose()?;
-    let steps = describe::steps(&work.session.model());
+    let steps = describe::steps(&work.session.model(), Some(kinglet_native::best_kernels()));
     for _ in 0..args.repeat.warmup {
         work.run(&mut Quiet)?;
     }
