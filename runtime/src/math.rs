@@ -60,33 +60,26 @@ pub fn softplus(x: f32) -> f32 {
     if x > 0.0 { x + tail } else { tail }
 }
 
-/// Error function, to about 2·10⁻⁷: its Taylor series for `|x| < 1/2`, the approximation 7.1.26 of Abramowitz and Stegun
-/// (Handbook of Mathematical Functions) elsewhere.
+/// Error function, to about 4·10⁻⁷: `x·P(x²)/Q(x²)`, whose polynomials of degree 5 were fitted to the smallest relative error
+/// up to 3.92 (2·10⁻⁸ before rounding); beyond, ±1 is what f32 holds.
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
-    let a = f32::from_bits(x.to_bits() & 0x7fff_ffff);
-    let s = x * x;
-    let p = 1.0 / 9360.0;
-    let p = p * s - 1.0 / 1320.0;
-    let p = p * s + 1.0 / 216.0;
-    let p = p * s - 1.0 / 42.0;
-    let p = p * s + 1.0 / 10.0;
-    let p = p * s - 1.0 / 3.0;
-    let small = core::f32::consts::FRAC_2_SQRT_PI * (x + x * s * p);
-    let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let q = 1.061_405_4;
-    let q = q * t - 1.453_152_1;
-    let q = q * t + 1.421_413_8;
-    let q = q * t - 0.284_496_74;
-    let q = q * t + 0.254_829_6;
-    let large = 1.0 - q * t * exp(-s);
-    if a < 0.5 {
-        small
-    } else if x < 0.0 {
-        -large
-    } else {
-        large
-    }
+    const END: f32 = 3.92;
+    let c = clamp(x, -END, END);
+    let s = c * c;
+    let p = 2.050_077_2e-6;
+    let p = p * s + 2.848_833_4e-4;
+    let p = p * s + 3.765_656_4e-3;
+    let p = p * s + 5.274_884_8e-2;
+    let p = p * s + 0.190_407_41;
+    let p = p * s + 1.128_379_1;
+    let q = 3.809_164_3e-5;
+    let q = q * s + 1.162_544_5e-3;
+    let q = q * s + 1.496_929_8e-2;
+    let q = q * s + 0.114_109_5;
+    let q = q * s + 0.502_076_9;
+    let q = q * s + 1.0;
+    clamp(c * p / q, -1.0, 1.0)
 }
 
 /// Clamps, letting NaN through (`f32::clamp` panics on odd bounds, `max` drops NaN).

@@ -34,7 +34,8 @@ record! {
     /// A channel's weights are those of its *lines*, one after the other: stretches of inputs that are neighbours in memory
     /// ([`Extents`]). Each line is filled up with zeros to a multiple of `run`. With `k` the number of a weight in that list,
     /// the order is `[group][panel of so many channels][k / run][channel of the panel][k mod run]`; channels that fill up the
-    /// last panel of a group are zero.
+    /// last panel of a group are zero. (Loading does not read weights: where a file has something else for these zeros, kernels may
+    /// multiply it with whatever lies behind the inputs.)
     pub struct Packing {
         /// Output channels of a panel; 0 for all of a group.
         pub panel: u32,
