@@ -1,5 +1,7 @@
 //! Maximum or average over windows of `[batch, height, width, channels]`.
 
+use core::ops::Range;
+
 use super::Params;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -7,7 +9,8 @@ use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::{code, record};
 use crate::product::Geometry;
 use crate::product::geometry::source;
-use crate::rows::{CHUNK, Operands, Tile, View, chunks};
+use crate::rows::{CHUNK, Operands, Tile, View, ViewMut, chunks};
+use crate::{DType, Element};
 
 code! {
     /// What a pooling step makes of a window.
@@ -63,10 +66,19 @@ impl Params for Pool {
         let g = &self.geometry;
         let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
         let whole = g.kernel == g.input[..2] && g.output[..2] == [1, 1];
+        // The largest byte stands for the largest real.
+        let same = (x.dtype, x.scale, x.zero_point) == (out.dtype(), out.scale(), out.zero_point());
+        match x.dtype {
+            DType::I8 if same && self.kind == PoolKind::Max => return self.largest::<i8>(&x, &mut out, rows, i8::MIN),
+            DType::U8 if same && self.kind == PoolKind::Max => return self.largest::<u8>(&x, &mut out, rows, u8::MIN),
+            _ => {}
+        }
         for row in rows {
+            let (picture, row_in_picture) = (row / g.output[0] as usize, row % g.output[0] as usize);
             for column in 0..out_w {
                 chunks(0..c, |c0, n| {
-                    let mut window = Window { pool: self, x: &x, row, column, c0, n, inside: 0, positions: 0 };
+                    let place = Place { picture, row: row_in_picture, column, c0, n };
+                    let mut window = Window { pool: self, x: &x, place, inside: 0, positions: 0 };
                     let mut acc = [if self.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }; CHUNK];
                     let [kernel_h, kernel_w] = g.kernel;
                     if whole || self.kind == PoolKind::Max {
@@ -91,24 +103,34 @@ impl Params for Pool {
                         PoolKind::Average => window.inside,
                         PoolKind::AverageWithPadding => window.positions,
                     };
-                    for a in &mut acc[..n] {
-                        *a = if window.inside == 0 { 0.0 } else { *a / count as f32 };
+                    let acc = &mut acc[..n];
+                    if window.inside == 0 {
+                        acc.fill(0.0);
+                    } else if count != 1 {
+                        acc.iter_mut().for_each(|a| *a /= count as f32);
                     }
-                    e.store(&mut out, (row * out_w + column) * c + c0, &acc[..n]);
+                    e.store(&mut out, (row * out_w + column) * c + c0, acc);
                 });
             }
         }
     }
 }
 
-/// One window over a run of channels, and how many of its elements were seen.
-struct Window<'a> {
-    pool: &'a Pool,
-    x: &'a View<'a>,
+/// Where a window is, and the run of channels under it.
+#[derive(Clone, Copy)]
+struct Place {
+    picture: usize,
     row: usize,
     column: usize,
     c0: usize,
     n: usize,
+}
+
+/// One window over a run of channels, and how many of its elements were seen.
+struct Window<'a> {
+    pool: &'a Pool,
+    x: &'a View<'a>,
+    place: Place,
     inside: u32,
     positions: u32,
 }
@@ -117,22 +139,19 @@ impl Window<'_> {
     /// Takes the element at a tap, if it lies inside the input, into the accumulators.
     #[inline(always)]
     fn add<E: Elementwise>(&mut self, e: E, ky: u32, kx: u32, acc: &mut [f32; CHUNK]) {
-        let (p, g) = (self.pool, &self.pool.geometry);
-        let out_h = g.output[0] as usize;
-        let (y, w) = (p.coordinate(0, self.row % out_h, ky), p.coordinate(1, self.column, kx));
+        let (p, place) = (self.pool, &self.place);
+        let (y, w) = (p.coordinate(0, place.row, ky), p.coordinate(1, place.column, kx));
         self.positions += u32::from(p.within_padding(0, y) && p.within_padding(1, w));
-        let (Some(y), Some(w)) = (source(y, 1, g.input[0]), source(w, 1, g.input[1])) else { return };
+        let Some(at) = p.element(place.picture, y, w) else { return };
         self.inside += 1;
-        let first = self.row / out_h * g.input[0] as usize;
         let mut v = [0f32; CHUNK];
-        let v = &mut v[..self.n];
-        e.load(self.x, ((first + y) * g.input[1] as usize + w) * g.input[2] as usize + self.c0, v);
+        let v = e.reals(self.x, at + place.c0, &mut v[..place.n]);
         if p.kind == PoolKind::Max {
-            for (a, &v) in acc.iter_mut().zip(v.iter()) {
+            for (a, &v) in acc.iter_mut().zip(v) {
                 *a = if v > *a || v.is_nan() { v } else { *a };
             }
         } else {
-            for (a, v) in acc.iter_mut().zip(v.iter()) {
+            for (a, v) in acc.iter_mut().zip(v) {
                 *a += v;
             }
         }
@@ -140,6 +159,40 @@ impl Window<'_> {
 }
 
 impl Pool {
+    /// The largest of bytes, which need not become reals for it.
+    #[inline(always)]
+    fn largest<T: Element + Ord>(&self, x: &View<'_>, out: &mut ViewMut<'_>, rows: Range<usize>, least: T) {
+        let g = &self.geometry;
+        let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
+        for row in rows {
+            let (picture, place) = (row / g.output[0] as usize, row % g.output[0] as usize);
+            for column in 0..out_w {
+                let acc = out.slice::<T>((row * out_w + column) * c, c);
+                acc.fill(least);
+                let mut inside = false;
+                for (ky, kx) in (0..g.kernel[0]).flat_map(|ky| (0..g.kernel[1]).map(move |kx| (ky, kx))) {
+                    let (y, w) = (self.coordinate(0, place, ky), self.coordinate(1, column, kx));
+                    let Some(at) = self.element(picture, y, w) else { continue };
+                    inside = true;
+                    acc.iter_mut().zip(x.slice::<T>(at, c)).for_each(|(a, &v)| *a = v.max(*a));
+                }
+                if !inside {
+                    // Such a window gives the real 0.
+                    let zero = [x.zero_point as u8];
+                    acc.fill(*bytemuck::from_bytes(&zero));
+                }
+            }
+        }
+    }
+
+    /// The first channel at row `y` and column `w` of a picture, if these lie inside.
+    #[inline(always)]
+    fn element(&self, picture: usize, y: isize, w: isize) -> Option<usize> {
+        let g = &self.geometry;
+        let (y, w) = (source(y, 1, g.input[0])?, source(w, 1, g.input[1])?);
+        Some(((picture * g.input[0] as usize + y) * g.input[1] as usize + w) * g.input[2] as usize)
+    }
+
     #[inline(always)]
     fn coordinate(&self, axis: usize, at: usize, tap: u32) -> isize {
         let g = &self.geometry;
