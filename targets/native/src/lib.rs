@@ -61,10 +61,19 @@ pub fn kernel_sets() -> &'static [(&'static str, &'static dyn Kernels)] {
 /// The variable of the environment that names another set of kernels than the best: one of [`kernel_sets`].
 pub const KERNELS_VARIABLE: &str = "KINGLET_KERNELS";
 
-/// The fastest kernels that the CPU this program runs on can execute, or those that [`KERNELS_VARIABLE`] names, if there are
-/// such.
+/// The name of the chosen set, and whether anybody asked for one yet.
+static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+
+/// Makes the set of this name that which [`best_kernels`] gives, if the machine has it. Only the first choice counts, and only
+/// before the first call of [`best_kernels`]: a program decides once.
+pub fn choose_kernels(name: &str) {
+    let _ = CHOSEN.set(Some(name.to_string()));
+}
+
+/// The fastest kernels that the CPU this program runs on can execute, or those that [`choose_kernels`] or
+/// [`KERNELS_VARIABLE`] names, if there are such.
 pub fn best_kernels() -> &'static dyn Kernels {
-    let named = std::env::var(KERNELS_VARIABLE).ok();
+    let named = CHOSEN.get_or_init(|| std::env::var(KERNELS_VARIABLE).ok());
     let sets = kernel_sets();
     let of_name = sets.iter().find(|(name, _)| named.as_deref() == Some(name));
     of_name.or(sets.first()).map_or(&kinglet::Reference, |(_, kernels)| *kernels)

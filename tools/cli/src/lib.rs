@@ -70,6 +70,16 @@ impl From<Status> for ExitCode {
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Which set of kernels runs models, and what an .onnx is compiled for; else the best that this CPU has, or the one that
+    /// the variable KINGLET_KERNELS names
+    #[arg(long, global = true, value_name = "SET", value_parser = kernels)]
+    kernels: Option<String>,
+}
+
+/// The name of a set of kernels that this CPU has.
+fn kernels(name: &str) -> Result<String, String> {
+    let sets: Vec<&str> = kinglet_native::kernel_sets().iter().map(|(name, _)| *name).collect();
+    sets.contains(&name).then(|| name.to_string()).ok_or_else(|| format!("this CPU has {}", sets.join(", ")))
 }
 
 #[derive(Subcommand)]
@@ -123,6 +133,16 @@ fn dispatch<A: Into<OsString> + Clone>(
             return Ok(Status::Ok);
         }
     };
+    let variable = std::env::var(kinglet_native::KERNELS_VARIABLE).ok();
+    if let Some(name) = cli.kernels.as_deref().or(variable.as_deref()) {
+        if let Err(known) = kernels(name) {
+            let variable = kinglet_native::KERNELS_VARIABLE;
+            let name = terminal::line(name, LONGEST);
+            writeln!(streams.err, "error: {variable} names the kernels `{name}`: {known}")?;
+            return Ok(Status::Usage);
+        }
+        kinglet_native::choose_kernels(name);
+    }
     match cli.command {
         Command::Convert(args) => convert::run(&args, streams),
         Command::Run(args) => run_command::run(&args, streams),
