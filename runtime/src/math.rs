@@ -72,7 +72,7 @@ pub fn erf(x: f32) -> f32 {
     let p = p * s + 3.765_656_4e-3;
     let p = p * s + 5.274_884_8e-2;
     let p = p * s + 0.190_407_41;
-    let p = p * s + 1.128_379_1;
+    let p = p * s + core::f32::consts::FRAC_2_SQRT_PI;
     let q = 3.809_164_3e-5;
     let q = q * s + 1.162_544_5e-3;
     let q = q * s + 1.496_929_8e-2;
