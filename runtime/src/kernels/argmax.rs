@@ -1,6 +1,9 @@
 //! Index of the maximum or minimum along an axis.
 
+use core::ops::Range;
+
 use super::Params;
+use super::walk::elements;
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -33,6 +36,10 @@ impl Params for ArgMax {
         c.size(&c.input(0)?, &[self.outer, self.n, self.inner])?;
         c.size(&y, &[self.outer, self.inner])?;
         Ok(Verdict::new(self.outer as usize, work(&[self.outer, self.n, self.inner, 4])))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        (input == 0).then(|| elements(rows, &[self.n, self.inner]))
     }
 
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {

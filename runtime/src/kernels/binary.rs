@@ -1,7 +1,9 @@
 //! A function of two elements, with broadcasting.
 
+use core::ops::Range;
+
 use super::Params;
-use super::walk::{DIMS, contiguous, reaches_only, walk, walked};
+use super::walk::{DIMS, contiguous, reached, reaches_only, walk, walked};
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -95,6 +97,11 @@ impl Params for Binary {
         }
         let each = if self.op == BinaryOp::Pow { 64 } else { 4 };
         Ok(Verdict::new(self.dims[0] as usize, walked(&self.dims, each)).in_place(mask))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let strides = [&self.a_strides, &self.b_strides];
+        reached(&self.dims, 0, strides.get(input)?, rows)
     }
 
     #[inline(always)]

@@ -4,6 +4,9 @@
 //!
 //! A kind for each arithmetic, so that a program links what its model uses. How they are computed is [`crate::product`]'s.
 
+use core::ops::Range;
+
+use super::walk::elements;
 use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
@@ -67,6 +70,17 @@ impl Conv {
     /// Bytes of scratch that a worker needs for inputs of type `x`.
     pub fn scratch(&self, depthwise: bool, x: DType) -> u64 {
         product::scratch(self, depthwise, x)
+    }
+
+    /// As [`Params::reads`](super::Params::reads): whole rows of `x`, whatever part of them a group takes; constants are read
+    /// whole.
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let g = &self.geometry;
+        match input {
+            0 => Some(elements(g.input_rows(rows), &g.input[1..])),
+            RESIDUAL => Some(elements(rows, &g.output[1..])),
+            _ => None,
+        }
     }
 
     /// What the driver does: products of whole blocks, copied rows, ends of pixels.
@@ -136,6 +150,10 @@ macro_rules! products {
         impl super::Params for $name {
             fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
                 self.0.verify(c, $depthwise, [DType::$x, DType::$w])
+            }
+
+            fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+                self.0.reads(input, rows)
             }
 
             #[inline(always)]

@@ -1,6 +1,9 @@
 //! Change of element type: cast, quantise, dequantise, requantise.
 
+use core::ops::Range;
+
 use super::Params;
+use super::walk::elements;
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -35,6 +38,10 @@ impl Params for Convert {
         c.size(&c.input(0)?, &[self.rows, self.row])?;
         c.size(&c.output()?, &[self.rows, self.row])?;
         Ok(Verdict::new(self.rows as usize, work(&[self.rows, self.row, 4])).in_place(1))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        (input == 0).then(|| elements(rows, &[self.row]))
     }
 
     #[inline(always)]

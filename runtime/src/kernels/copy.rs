@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
-use super::walk::{DIMS, reaches_only, walk, walked};
+use super::walk::{DIMS, reached, reaches_only, walk, walked};
 use crate::Element;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -46,6 +46,10 @@ impl Params for Copy {
             }
         }
         Ok(Verdict::new(self.dims[0] as usize, walked(&self.dims, 4)))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        reached(&self.dims, self.from, &self.from_strides, rows).filter(|_| input == 0)
     }
 
     fn run<E: Elementwise>(&self, _: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {

@@ -1,7 +1,9 @@
 //! Running sum along an axis.
 
+use core::ops::Range;
+
 use super::Params;
-use super::walk::columns;
+use super::walk::{columns, elements};
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -36,6 +38,10 @@ impl Params for CumSum {
         c.size(&x, &dims)?;
         c.size(&y, &dims)?;
         Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 4)).in_place(1))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        (input == 0).then(|| elements(rows, &[self.n, self.inner]))
     }
 
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {

@@ -1,6 +1,9 @@
 //! Selection of slices by index.
 
+use core::ops::Range;
+
 use super::Params;
+use super::walk::elements;
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -38,6 +41,18 @@ impl Params for Gather {
         // Bytes are copied, and each index costs something.
         let each = work(&[self.inner, x.dtype.size() as u32]).saturating_add(16);
         Ok(Verdict::new(product(&[self.outer, self.count])?, work(&[self.outer, self.count]).saturating_mul(each)))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let count = (self.count as usize).max(1);
+        let outer = rows.start / count..rows.end.div_ceil(count);
+        match input {
+            // Any index may be asked for.
+            0 => Some(elements(outer, &[self.n, self.inner])),
+            // Rows of one slice have their indices side by side.
+            1 if outer.len() == 1 => Some(rows.start % count..(rows.end - 1) % count + 1),
+            _ => None,
+        }
     }
 
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {

@@ -1,7 +1,10 @@
 //! The memory of a Legendre memory unit (Voelker, Kajić and Eliasmith, *Legendre Memory Units: Continuous-Time
 //! Representation in Recurrent Neural Networks*, 2019, equation 4).
 
+use core::ops::Range;
+
 use super::Params;
+use super::walk::elements;
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -49,6 +52,15 @@ impl Params for LegendreMemory {
         let frame = work(&[self.order.next_multiple_of(LANES as u32), self.order + 4]) + 16;
         let all = work(&[self.batch, self.time, self.channels]).saturating_mul(frame);
         Ok(Verdict::new(self.batch as usize * self.channels as usize, all))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let channels = (self.channels as usize).max(1);
+        match input {
+            0 => Some(elements(rows.start / channels..rows.end.div_ceil(channels), &[self.time, self.channels])),
+            3 => Some(elements(rows, &[self.order])),
+            _ => None,
+        }
     }
 
     #[inline(always)]

@@ -1,6 +1,9 @@
 //! A function of each byte, by table: what an elementwise function of one 8-bit quantised tensor becomes.
 
+use core::ops::Range;
+
 use super::Params;
+use super::walk::elements;
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -27,6 +30,10 @@ impl Params for Lut {
         c.size(&y, &[self.rows, self.row])?;
         c.constant(1, DType::U8, &[256])?;
         Ok(Verdict::new(self.rows as usize, work(&[self.rows, self.row, 2])).in_place(1))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        (input == 0).then(|| elements(rows, &[self.row]))
     }
 
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {

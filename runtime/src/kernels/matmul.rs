@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::walk::elements;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
@@ -62,6 +63,43 @@ impl MatMul {
 }
 
 impl MatMul {
+    /// As [`Params::reads`].
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let m = (self.m as usize).max(1);
+        let batch = rows.start / m..rows.end.div_ceil(m);
+        let one = batch.len() == 1;
+        let (strides, matrix) = match input {
+            0 if !one => (&self.a_strides, elements(0..m, &[self.k])),
+            // The rows of one matrix; of a transposed one they lie across all of it.
+            0 => {
+                let own = rows.start % m..(rows.end - 1) % m + 1;
+                let last = (self.k as usize).saturating_sub(1).saturating_mul(m);
+                let across = own.start..own.end.saturating_add(last);
+                (&self.a_strides, if self.transpose_a { across } else { elements(own, &[self.k]) })
+            }
+            1 => (&self.b_strides, elements(0..self.n as usize, &[self.k])),
+            _ => return None,
+        };
+        let [first, last] = self.offsets(strides, batch);
+        Some(first.saturating_add(matrix.start)..last.saturating_add(matrix.end))
+    }
+
+    /// Offsets between which those of the matrices with these numbers lie, both ends included.
+    fn offsets(&self, strides: &[u32; BATCH_DIMS], batch: Range<usize>) -> [usize; 2] {
+        let (mut lo, mut hi) = (0usize, 0usize);
+        let (mut first, mut last) = (batch.start, batch.end.saturating_sub(1));
+        for d in (0..BATCH_DIMS).rev() {
+            let (n, stride) = (self.batch[d].max(1) as usize, strides[d] as usize);
+            // Where an outer dimension moves on, this one goes through all its extent.
+            let through = first / n != last / n;
+            let ends = if through { [0, n - 1] } else { [first % n, last % n] };
+            lo = lo.saturating_add(ends[0].saturating_mul(stride));
+            hi = hi.saturating_add(ends[1].saturating_mul(stride));
+            (first, last) = (first / n, last / n);
+        }
+        [lo, hi]
+    }
+
     fn verify(&self, c: &Check<'_>, float: bool) -> Result<Verdict, Fault> {
         let (a, b, y) = (c.input(0)?, c.input(1)?, c.output()?);
         let byte = |d| matches!(d, DType::I8 | DType::U8);
@@ -254,6 +292,10 @@ macro_rules! kind {
                 self.0.verify(c, $float)
             }
 
+            fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+                self.0.reads(input, rows)
+            }
+
             #[inline(always)]
             fn run<E: Elementwise>(&self, _: E, o: &Operands<'_>, tile: Tile) {
                 self.0.$run(o, tile.rows);
@@ -270,3 +312,32 @@ kind!(
     /// A matrix product of bytes.
     MatMulI8, false, integers
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against every matrix by itself.
+        #[test]
+        fn offsets_lie_between_those_that_are_said(
+            batch in prop::array::uniform4(1..4u32),
+            strides in prop::array::uniform4(0..50u32),
+            (from, more) in (0..81usize, 1..81usize),
+        ) {
+            let p = MatMul {
+                batch, a_strides: strides, b_strides: [0; 4], m: 1, n: 1, k: 1, transpose_a: false, transpose_b: false,
+                multiplier: 1.0, q_lo: 0, q_hi: 0,
+            };
+            let all = batch.iter().product::<u32>() as usize;
+            let range = from.min(all - 1)..(from + more).min(all);
+            prop_assume!(!range.is_empty());
+            let [first, last] = p.offsets(&strides, range.clone());
+            for index in range {
+                let at = p.offset(&strides, index);
+                prop_assert!((first..=last).contains(&at), "matrix {index} lies at {at}, said {first} to {last}");
+            }
+        }
+    }
+}

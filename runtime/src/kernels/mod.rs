@@ -45,6 +45,8 @@ pub use ternary::{Ternary, TernaryOp};
 pub use unary::{Unary, UnaryOp};
 pub use walk::{DIMS, contiguous};
 
+use core::ops::Range;
+
 use crate::Target;
 use crate::elementwise::{Elementwise, Portable};
 use crate::error::Fault;
@@ -62,6 +64,15 @@ pub trait Params: crate::format::words::Record {
     /// # Errors
     /// The first thing found wrong.
     fn verify(&self, check: &Check<'_>) -> Result<Verdict, Fault>;
+
+    /// The elements of input `input` that the given output rows depend on, as a range of the tensor; `None` stands for all of
+    /// it. It may hold more than they read, never less: a plan may leave the rest unwritten, or overwrite it. The rows are
+    /// some of the step's, at least one. Of a step with two outputs, the rows of both. A file may have inputs that a kind does
+    /// not know.
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let _ = (input, rows);
+        None
+    }
 
     /// The reference kernel: computes a tile of the output, chunks of elements by `e`.
     fn run<E: Elementwise>(&self, e: E, operands: &Operands<'_>, tile: Tile);
@@ -139,6 +150,19 @@ macro_rules! kinds {
                         kernels.$method(&p, operands, tile);
                     }
                 })*
+            }
+        }
+
+        /// The elements of input `input` of a step that the given output rows depend on, as a range of the tensor; `None` stands
+        /// for all of it. It may hold more than they read, never less. Rows that the step does not have, and inputs that are
+        /// absent, read nothing. In a band the tensor is the one of the slice.
+        pub fn reads(step: &crate::Step<'_>, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+            let rows = rows.start..rows.end.min(step.rows());
+            if rows.is_empty() || step.input(input).is_none() {
+                return Some(0..0);
+            }
+            match step.kind()? {
+                $(StepKind::$kind => step.params::<$kind>()?.reads(input, rows),)*
             }
         }
 

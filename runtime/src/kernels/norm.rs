@@ -1,8 +1,10 @@
 //! Normalisation to zero mean and unit variance (layer, instance and group norms) or to unit root mean square.
 
+use core::ops::Range;
+
 use super::Params;
 use super::sum::sum;
-use super::walk::columns;
+use super::walk::{columns, elements};
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -55,6 +57,10 @@ impl Params for Norm {
             }
         }
         Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 16)).in_place(1))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        (input == 0).then(|| elements(rows, &[self.n, self.inner]))
     }
 
     #[inline(always)]

@@ -1,7 +1,9 @@
 //! Padding with a constant, the reflected or the repeated border.
 
+use core::ops::Range;
+
 use super::Params;
-use super::walk::DIMS;
+use super::walk::{DIMS, elements};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
@@ -58,6 +60,21 @@ impl Params for Pad {
         Ok(Verdict::new(product(&self.output[..2])?, work(&self.output).saturating_mul(8).saturating_add(lines)))
     }
 
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        if input != 0 {
+            return None;
+        }
+        let height = (self.output[1] as usize).max(1);
+        let outer = rows.start / height..rows.end.div_ceil(height);
+        let whole = elements(self.sources(0, outer.clone()), &self.input[1..]);
+        if outer.len() > 1 || whole.is_empty() {
+            return Some(whole);
+        }
+        let start = outer.start * height;
+        let inner = elements(self.sources(1, rows.start - start..rows.end - start), &self.input[2..]);
+        Some(whole.start + inner.start..whole.start + inner.end)
+    }
+
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let per_row: usize = self.output[2..].iter().map(|&n| n as usize).product();
@@ -105,6 +122,17 @@ impl Pad {
         Some(inside as usize)
     }
 
+    /// The coordinates of the input between which those at output coordinates `at` along dimension `d` lie.
+    fn sources(&self, d: usize, at: Range<usize>) -> Range<usize> {
+        let begin = self.before[d] as usize;
+        let end = begin + self.input[d] as usize;
+        // Before, within and behind the input, where it runs one way each.
+        let parts = [at.start..at.end.min(begin), at.start.max(begin)..at.end.min(end), at.start.max(end)..at.end];
+        let ends = parts.into_iter().filter(|p| !p.is_empty()).flat_map(|p| [p.start, p.end - 1]);
+        let sources = ends.filter_map(|at| self.source(d, at)).map(|s| s..s + 1);
+        sources.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
+    }
+
     /// Which line (innermost run) of the input stands at output line `at`.
     fn line(&self, mut at: usize) -> Option<usize> {
         let (mut from, mut stride) = (0, 1);
@@ -115,5 +143,36 @@ impl Pad {
             at /= n;
         }
         Some(from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against every coordinate by itself.
+        #[test]
+        fn sources_lie_between_those_that_are_said(
+            mode in prop::sample::select(PadMode::ALL),
+            (n, before, after) in (1..9u32, 0..9u32, 0..9u32),
+            (from, more) in (0..26usize, 1..26usize),
+        ) {
+            let most = match mode {
+                PadMode::Reflect => n - 1,
+                PadMode::Wrap => n,
+                PadMode::Constant | PadMode::Edge => u32::MAX,
+            };
+            let (before, after) = (before.min(most), after.min(most));
+            let all = (before + n + after) as usize;
+            let p = Pad { mode, input: [n; 6], output: [all as u32; 6], before: [before; 6], value: 0.0 };
+            let range = from.min(all - 1)..(from + more).min(all);
+            prop_assume!(!range.is_empty());
+            let seen = || range.clone().filter_map(|at| p.source(0, at));
+            let said = p.sources(0, range.clone());
+            let exact = seen().min().map_or(0..0, |lo| lo..seen().max().unwrap_or(lo) + 1);
+            prop_assert_eq!(said, exact);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::walk::elements;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
@@ -58,6 +59,11 @@ impl Params for Pool {
         let taps = work(&[g.batch, out_h, out_w, g.kernel[0], g.kernel[1]]);
         let each = work(&[ch, 2]).saturating_add(work(&[ch.div_ceil(CHUNK as u32), 32]));
         Ok(Verdict::new(product(&[g.batch, out_h])?, taps.saturating_mul(each)))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let g = &self.geometry;
+        (input == 0).then(|| elements(g.input_rows(rows), &g.input[1..]))
     }
 
     #[inline(always)]

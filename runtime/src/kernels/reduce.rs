@@ -1,8 +1,10 @@
 //! Sum, mean, maximum, … over an axis.
 
+use core::ops::Range;
+
 use super::Params;
 use super::sum::sum;
-use super::walk::columns;
+use super::walk::{columns, elements};
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -62,6 +64,10 @@ impl Params for Reduce {
         c.size(&x, &[self.outer, self.n, self.inner])?;
         c.size(&y, &[self.outer, self.inner])?;
         Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 8)))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        (input == 0).then(|| elements(rows, &[self.n, self.inner]))
     }
 
     #[inline(always)]

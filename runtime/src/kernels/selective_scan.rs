@@ -1,7 +1,10 @@
 //! The selective scan of a state-space model (Gu and Dao, *Mamba: Linear-Time Sequence Modeling with Selective State
 //! Spaces*, 2023, algorithm 2).
 
+use core::ops::Range;
+
 use super::Params;
+use super::walk::elements;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, work};
@@ -67,6 +70,20 @@ impl Params for SelectiveScan {
         let operands = work(&[self.inner.div_ceil(CHANNELS as u32), 2 * MAX_STATE as u32 + self.state]);
         let all = frames.saturating_mul(each.saturating_add(operands));
         Ok(Verdict::new(rows, all).state_in_place(1 << 7))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let inner = self.inner as usize;
+        let groups = inner.div_ceil(CHANNELS).max(1);
+        let sequences = rows.start / groups..rows.end.div_ceil(groups);
+        // The first channel of a row, those of all sequences counted.
+        let channel = |row: usize| row / groups * inner + (row % groups * CHANNELS).min(inner);
+        match input {
+            0 | 1 | 6 => Some(elements(sequences, &[self.time, self.inner])),
+            3 | 4 => Some(elements(sequences, &[self.time, self.state])),
+            7 => Some(elements(channel(rows.start)..channel(rows.end), &[self.state])),
+            _ => None,
+        }
     }
 
     #[inline(always)]

@@ -1,7 +1,9 @@
 //! Softmax or its logarithm over an axis.
 
+use core::ops::Range;
+
 use super::Params;
-use super::walk::columns;
+use super::walk::{columns, elements};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -30,6 +32,10 @@ impl Params for Softmax {
         c.size(&c.input(0)?, &dims)?;
         c.size(&c.output()?, &dims)?;
         Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 32)).in_place(1))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        (input == 0).then(|| elements(rows, &[self.n, self.inner]))
     }
 
     #[inline(always)]

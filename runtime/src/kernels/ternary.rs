@@ -1,8 +1,10 @@
 //! A function of three elements, with broadcasting.
 
+use core::ops::Range;
+
 use super::Params;
 use super::binary::{in_place, inner_stride_is_simple, load, load_int};
-use super::walk::{DIMS, contiguous, reaches_only, walk, walked};
+use super::walk::{DIMS, contiguous, reached, reaches_only, walk, walked};
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -52,6 +54,11 @@ impl Params for Ternary {
             }
         }
         Ok(Verdict::new(self.dims[0] as usize, walked(&self.dims, 4)).in_place(mask))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let strides = [&self.a_strides, &self.b_strides, &self.c_strides];
+        reached(&self.dims, 0, strides.get(input)?, rows)
     }
 
     #[inline(always)]

@@ -1,6 +1,9 @@
 //! A function of each element.
 
+use core::ops::Range;
+
 use super::Params;
+use super::walk::elements;
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -108,6 +111,10 @@ impl Params for Unary {
         c.size(&y, &[self.rows, self.row])?;
         ensure(!self.alpha.is_nan() && !self.beta.is_nan(), Fault::Params)?;
         Ok(Verdict::new(self.rows as usize, work(&[self.rows, self.row, 16])).in_place(1))
+    }
+
+    fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        (input == 0).then(|| elements(rows, &[self.row]))
     }
 
     #[inline(always)]

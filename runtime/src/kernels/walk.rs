@@ -53,16 +53,42 @@ pub fn walk<const N: usize>(
     }
 }
 
+/// The elements that [`walk`] reaches in one operand: the first and the one after the last.
+fn reach(dims: &[u32; DIMS], offset: i32, strides: &[i32; DIMS], rows: Range<i64>) -> Range<i64> {
+    let (mut lo, mut hi) = (i64::from(offset), i64::from(offset));
+    for d in 0..DIMS {
+        let (first, last) = if d == 0 { (rows.start, rows.end - 1) } else { (0, i64::from(dims[d]) - 1) };
+        let ends = [first, last].map(|at| i64::from(strides[d]).saturating_mul(at));
+        lo = lo.saturating_add(ends[0].min(ends[1]));
+        hi = hi.saturating_add(ends[0].max(ends[1]));
+    }
+    lo..hi.saturating_add(1)
+}
+
+/// The elements that [`walk`] over these rows reaches in one operand.
+pub(super) fn reached(
+    dims: &[u32; DIMS],
+    offset: i32,
+    strides: &[i32; DIMS],
+    rows: Range<usize>,
+) -> Option<Range<usize>> {
+    let rows = i64::try_from(rows.start).ok()?..i64::try_from(rows.end).ok()?;
+    let reach = reach(dims, offset, strides, rows);
+    Some(usize::try_from(reach.start).ok()?..usize::try_from(reach.end).ok()?)
+}
+
+/// The elements of these rows, each of which has as many as the product of `row`.
+pub(super) fn elements(rows: Range<usize>, row: &[u32]) -> Range<usize> {
+    let row = row.iter().fold(1usize, |n, &d| n.saturating_mul(d as usize));
+    rows.start.saturating_mul(row)..rows.end.saturating_mul(row)
+}
+
 /// Fails unless every element that [`walk`] reaches in `t` is there, and no dimension is zero.
 pub fn reaches_only(t: &TensorRecord, dims: &[u32; DIMS], offset: i32, strides: &[i32; DIMS]) -> Result<(), Fault> {
     ensure(product(dims)? > 0, Fault::Shape)?;
-    let (mut lo, mut hi) = (i64::from(offset), i64::from(offset));
-    for d in 0..DIMS {
-        let span = i64::from(strides[d]) * (i64::from(dims[d]) - 1);
-        if span < 0 { lo += span } else { hi += span }
-    }
+    let reach = reach(dims, offset, strides, 0..i64::from(dims[0]));
     let elements = i64::from(t.bytes) / t.dtype.size() as i64;
-    ensure(lo >= 0 && hi < elements, Fault::Shape)
+    ensure(reach.start >= 0 && reach.end <= elements, Fault::Shape)
 }
 
 /// The work of a [`walk`] that takes `each` for an element: innermost runs have a cost of their own.
@@ -85,4 +111,31 @@ pub fn contiguous(dims: &[u32; DIMS]) -> [i32; DIMS] {
         n = n.saturating_mul(i64::from(dims[d]));
     }
     s
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What is said to be reached is what the walk reaches, no more and no less.
+        #[test]
+        fn a_walk_reaches_what_is_said(
+            dims in prop::array::uniform6(1..4u32),
+            strides in prop::array::uniform6(-20..20i32),
+            (from, more) in (0..3usize, 1..4usize),
+        ) {
+            let offset = 400;
+            let rows = from.min(dims[0] as usize - 1)..(from + more).min(dims[0] as usize);
+            prop_assume!(!rows.is_empty());
+            let (mut lo, mut hi) = (isize::MAX, isize::MIN);
+            walk(&dims, [offset], [&strides], rows.clone(), |[at], n| {
+                let ends = [at, at + (n as isize - 1) * strides[DIMS - 1] as isize];
+                lo = lo.min(ends[0]).min(ends[1]);
+                hi = hi.max(ends[0]).max(ends[1]);
+            });
+            prop_assert_eq!(reached(&dims, offset, &strides, rows), Some(lo as usize..hi as usize + 1));
+        }
+    }
 }
