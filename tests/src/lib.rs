@@ -2,6 +2,7 @@
 
 pub mod hostile;
 pub mod one_node;
+pub mod parts;
 pub mod quantised;
 pub mod recurrences;
 pub mod small_onnx;

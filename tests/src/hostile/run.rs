@@ -120,8 +120,23 @@ fn read(model: &Model<'_>) {
     }
     for i in 0..model.step_count() {
         let _ = (model.step(i).name(), model.step(i).source_nodes().count(), model.step(i).macs(), model.slices(i));
+        reads(model, i);
     }
     let _ = (model.metadata().count(), model.check_weights());
+}
+
+/// Asks a step for what it reads, which lies within its inputs.
+fn reads(model: &Model<'_>, step: usize) {
+    let step = model.step(step);
+    let n = step.rows();
+    for input in 0..step.record().inputs as usize + 1 {
+        let most = step.input(input).map_or(0, |t| model.tensor(t).len());
+        for rows in [0..n, 0..1, n / 2..n / 2 + 1, n.saturating_sub(1)..n, n / 3..usize::MAX, n..0] {
+            let said = kinglet::kernels::reads(&step, input, rows.clone()).unwrap_or(0..most);
+            let fits = said.start <= said.end && said.end <= most;
+            assert!(fits, "rows {rows:?} of a {:?} read {said:?} of input {input}, which has {most}", step.kind());
+        }
+    }
 }
 
 /// The sets of kernels that this machine has and that take the weights of a plan as they lie.
