@@ -30,7 +30,12 @@ fn runs_need_little_stack() {
                 // An index out of range is an error of the data, which is zero here.
                 let _ = session.run();
             };
-            std::thread::Builder::new().stack_size(STACK).spawn_scoped(s, run).expect("a thread").join().expect("no panic");
+            std::thread::Builder::new()
+                .stack_size(STACK)
+                .spawn_scoped(s, run)
+                .expect("a thread")
+                .join()
+                .expect("no panic");
         });
     }
 }
