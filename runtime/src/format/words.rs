@@ -24,17 +24,15 @@ impl<'a> Words<'a> {
     }
 
     /// Word `i`, if it is there.
+    #[inline(always)]
     pub fn get(&self, i: usize) -> Option<u32> {
-        let at = i.checked_mul(4)?;
-        let b = self.0.get(at..at.checked_add(4)?)?;
-        Some(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        self.0.get(i.checked_mul(4)?..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
     }
 
     /// The words `start .. start + len`, if they are all there.
+    #[inline(always)]
     pub fn slice(&self, start: usize, len: usize) -> Option<Words<'a>> {
-        let from = start.checked_mul(4)?;
-        let to = start.checked_add(len)?.checked_mul(4)?;
-        self.0.get(from..to).map(Words)
+        self.0.get(start.checked_mul(4)?..)?.get(..len.checked_mul(4)?).map(Words)
     }
 }
 
@@ -54,6 +52,7 @@ macro_rules! number {
     ($($t:ty, $from:expr, $to:expr;)*) => {$(
         impl Record for $t {
             const WORDS: usize = 1;
+            #[inline(always)]
             fn read(words: &Words<'_>, at: usize) -> Option<Self> {
                 let from: fn(u32) -> Option<$t> = $from;
                 from(words.get(at)?)
@@ -76,6 +75,7 @@ number! {
 
 impl<T: Record + Default, const N: usize> Record for [T; N] {
     const WORDS: usize = N * T::WORDS;
+    #[inline(always)]
     fn read(words: &Words<'_>, at: usize) -> Option<Self> {
         let mut out = [T::default(); N];
         for (i, slot) in out.iter_mut().enumerate() {
@@ -99,7 +99,10 @@ macro_rules! record {
 
         impl $crate::format::words::Record for $name {
             const WORDS: usize = 0 $(+ <$t as $crate::format::words::Record>::WORDS)*;
-            fn read(words: &$crate::format::words::Words<'_>, mut at: usize) -> Option<Self> {
+            fn read(words: &$crate::format::words::Words<'_>, at: usize) -> Option<Self> {
+                // One check for all fields: a session reads records before every step.
+                let words = &words.slice(at, Self::WORDS)?;
+                let mut at = 0;
                 $(
                     let $field = <$t as $crate::format::words::Record>::read(words, at)?;
                     at += <$t as $crate::format::words::Record>::WORDS;
