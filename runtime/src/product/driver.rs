@@ -33,20 +33,18 @@ fn copies(p: &Conv, x: DType) -> bool {
     flips || !g.inside() || p.packing.run > 1
 }
 
-/// Whether the frames of a sequence are pixels side by side. A depthwise product of several taps at once takes these from
-/// several rows.
-fn along_time(p: &Conv, depthwise: bool) -> bool {
-    lines::along_time(&p.geometry) && (!depthwise || p.packing.run == 1)
-}
-
 /// Bytes of the parts of a step's scratch: sums, the residual under them, what a microkernel keeps between, copied rows.
 fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
     let (g, align) = (&p.geometry, |n: u64| n.next_multiple_of(ALIGN as u64));
     let sums = align((p.tile as usize * block(p) * 4) as u64);
     // Depthwise products over several taps at once: the taps of so many columns, side by side.
     let taps = if depthwise && p.packing.run > 1 {
-        let pixels = if g.pointwise() { p.tile } else { p.tile.min(g.output[1]) };
-        let columns = u64::from(pixels - 1) * u64::from(g.stride[1]) + g.span(1);
+        let (pixels, stride) = match (g.pointwise(), lines::along_time(g)) {
+            (true, _) => (p.tile, 1),
+            (false, true) => (p.tile, g.stride[0]),
+            (false, false) => (p.tile.min(g.output[1]), g.stride[1]),
+        };
+        let columns = u64::from(pixels - 1) * u64::from(stride) + g.span(1);
         // What is interleaved beyond the last column lies within a block.
         (columns + 1) * u64::from(g.kernel[0].next_multiple_of(p.packing.run)) * block(p) as u64
     } else {
@@ -58,7 +56,7 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
         0
     } else if g.pointwise() {
         at_once * channels + lines::SLACK as u64
-    } else if along_time(p, depthwise) {
+    } else if lines::along_time(g) {
         lines::reach_along_time(g, at_once.min(g.output[0].into())).saturating_mul(channels) + lines::SLACK as u64
     } else {
         lines::slots(g).saturating_mul(lines::row_len(g))
@@ -103,7 +101,7 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
             },
             weights: o.constant(WEIGHTS),
             scales: if K::SCALED { o.constant(MULTIPLIERS) } else { &[] },
-            along_time: false,
+            frames: Frames::No,
         },
         zeros: o.constant(ZEROS),
         finish: p.epilogue.of(e, o, g.output[2] as usize),
@@ -114,7 +112,7 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
     };
     if g.pointwise() {
         driver.pixels(&x, copied, tile.rows.clone());
-    } else if along_time(p, depthwise) {
+    } else if lines::along_time(g) {
         driver.frames(&x, copied, tile.rows.clone());
     } else {
         driver.rows(&x, copied, tile.rows.clone());
@@ -132,8 +130,19 @@ struct Product<'a, K: Microkernel> {
     signed: bool,
     weights: &'a [K::W],
     scales: &'a [f32],
-    /// The pixels of a line are frames: what are kernel rows otherwise are its taps.
-    along_time: bool,
+    frames: Frames,
+}
+
+/// Whether the pixels of a line are the frames of a sequence, and what the window over them is.
+#[derive(Clone, Copy, PartialEq)]
+enum Frames {
+    /// They are not.
+    No,
+    /// Its frames are taps of one row.
+    Taps,
+    /// Its frames are rows: the same line, each a frame further on. A depthwise product of several taps at once takes these
+    /// from several rows.
+    Rows,
 }
 
 /// A tile of the products: pixels of one line, blocks of channels of one group, kernel rows.
@@ -155,10 +164,11 @@ impl<'a, K: Microkernel> Product<'a, K> {
     fn inputs<R>(&self, t: &Part<'_, K::X>, with: impl FnOnce(&Inputs<'_, K::X>) -> R) -> R {
         let g = &self.p.geometry;
         let c = g.input[2] as usize;
-        let (step, taps, tap_step) = match self.along_time {
-            true => (g.stride[0], g.kernel[0], g.dilation[0]),
-            false if !self.depthwise && self.p.joined() => (g.stride[1], 1, 0),
-            false => (g.stride[1], g.kernel[1], g.dilation[1]),
+        let (step, taps, tap_step) = match self.frames {
+            Frames::Taps => (g.stride[0], g.kernel[0], g.dilation[0]),
+            Frames::Rows => (g.stride[0], 1, 0),
+            Frames::No if !self.depthwise && self.p.joined() => (g.stride[1], 1, 0),
+            Frames::No => (g.stride[1], g.kernel[1], g.dilation[1]),
         };
         let step = step as usize * c;
         let channel = if self.depthwise { t.channels.0 } else { t.group * (c / self.p.groups as usize) };
@@ -235,11 +245,12 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     fn frames(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
         let Product { k, p, .. } = self.product;
         let g = &p.geometry;
-        let (c, stride, frames) = (g.input[2] as usize, g.stride[0] as usize, g.input[0] as usize);
+        let (c, frames) = (g.input[2] as usize, g.input[0] as usize);
         let copies = copies(p, x.dtype);
         let at_once = lines::pixels_at_once(g) as usize;
-        self.product.along_time = true;
-        if self.product.depthwise {
+        let rows_of_frames = self.product.depthwise && p.packing.run != 1;
+        self.product.frames = if rows_of_frames { Frames::Rows } else { Frames::Taps };
+        if self.product.depthwise && !rows_of_frames {
             // Its taps are lines of one input each, which changes no weight's place.
             let e = &mut self.product.extents;
             (e.lines, e.length) = (e.length, 1);
@@ -259,8 +270,12 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             } else {
                 k.in_place(x, start + first as usize * c, reach).unwrap_or(&[])
             };
-            debug_assert!(n > 0 && stride > 0);
-            self.columns(|_| line, n, row);
+            if rows_of_frames {
+                let apart = g.dilation[0] as usize * c;
+                self.columns(|frame| line.get(frame * apart..).unwrap_or(&[]), n, row);
+            } else {
+                self.columns(|_| line, n, row);
+            }
             row += n;
         }
     }
@@ -297,8 +312,8 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     where
         K::X: 'r,
     {
-        let Product { p, extents, along_time, .. } = self.product;
-        let kernel_rows = if along_time { 1 } else { p.geometry.kernel[0] as usize };
+        let Product { p, extents, frames, .. } = self.product;
+        let kernel_rows = if frames == Frames::Taps { 1 } else { p.geometry.kernel[0] as usize };
         let load = |from: usize| {
             let row = |i: usize| if from + i < kernel_rows { row_of(from + i) } else { &[] };
             core::array::from_fn::<&[K::X], MOST_ROWS, _>(row)
