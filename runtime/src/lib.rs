@@ -37,6 +37,7 @@ pub mod quant;
 pub mod rows;
 pub mod session;
 pub mod target;
+mod tile;
 pub mod workers;
 
 pub use dtype::{DType, Element};

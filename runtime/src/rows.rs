@@ -3,7 +3,7 @@
 //! A tensor is a run of rows (the outermost axis that slides: image rows, time frames). Element `e` of the whole tensor
 //! lies at `e mod resident elements`; since only whole rows are resident, row `r` lies at `r mod capacity`. When all
 //! rows are resident the rule is plain indexing; when fewer are, the same rule makes the memory a ring. A row outside
-//! the tensor does not exist: [`Rows::row`] says so and the kernel takes its padding instead.
+//! the tensor does not exist, and the kernel takes its padding instead.
 //!
 //! [`Model::load`](crate::Model::load) has checked every operand, so the accesses here are in bounds; each is checked
 //! once more all the same (one comparison a row, not an element), and yields an empty slice if it were not.
@@ -12,6 +12,8 @@
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::Range;
+
+pub use crate::tile::{Tile, cut};
 
 use crate::faults::{DataFault, FaultWord};
 use crate::format::TensorRecord;
@@ -293,11 +295,6 @@ impl<'a> View<'a> {
             DType::I64 => widen!(i64),
         }
     }
-
-    /// The tensor as `rows` rows of `len` elements each.
-    pub fn rows(self, rows: usize, len: usize) -> Rows<'a> {
-        Rows { view: self, rows, len }
-    }
 }
 
 /// A tensor that a kernel writes.
@@ -459,47 +456,6 @@ impl PixelsMut<'_> {
     }
 }
 
-/// The part of a step that one worker computes: rows of the output by columns. Columns are blocks of output channels of a
-/// product; every other kind has one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tile {
-    /// Output rows.
-    pub rows: Range<usize>,
-    /// Blocks of output channels.
-    pub columns: Range<usize>,
-}
-
-impl Tile {
-    /// Part `index` of `rows · columns` parts of a step, as even as they can be.
-    pub fn of(size: [usize; 2], parts: [usize; 2], index: usize) -> Tile {
-        let columns = parts[1].max(1);
-        Tile { rows: cut(size[0], parts[0], index / columns), columns: cut(size[1], columns, index % columns) }
-    }
-}
-
-/// A tensor seen as rows.
-#[derive(Clone, Copy)]
-pub struct Rows<'a> {
-    view: View<'a>,
-    rows: usize,
-    len: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// Row `r`; `None` if the tensor has no such row and the kernel takes its padding.
-    #[inline(always)]
-    pub fn row<T: Element>(&self, r: isize) -> Option<&'a [T]> {
-        usize::try_from(r).ok().filter(|&r| r < self.rows).map(|r| self.view.slice(r * self.len, self.len))
-    }
-}
-
-/// Range `tile` of `tiles` nearly equal parts of `rows` rows.
-pub fn cut(rows: usize, tiles: usize, tile: usize) -> Range<usize> {
-    let tiles = tiles.max(1);
-    let at = |t: usize| (rows as u64 * t as u64 / tiles as u64) as usize;
-    at(tile)..at(tile + 1)
-}
-
 /// Calls `f(start, len)` for chunks of at most [`CHUNK`] elements that cover `range`.
 #[inline(always)]
 pub(crate) fn chunks(range: Range<usize>, mut f: impl FnMut(usize, usize)) {
@@ -518,12 +474,10 @@ mod tests {
     #[test]
     fn a_ring_holds_the_last_rows() {
         let ring = [30i32, 31, 40, 41, 20, 21];
-        let rows = View::of(&ring, DType::I32, 1.0, 0).rows(5, 2);
-        assert_eq!(rows.row::<i32>(2), Some(&[20, 21][..]));
-        assert_eq!(rows.row::<i32>(3), Some(&[30, 31][..]));
-        assert_eq!(rows.row::<i32>(4), Some(&[40, 41][..]));
-        assert_eq!(rows.row::<i32>(5), None);
-        assert_eq!(rows.row::<i32>(-1), None);
+        let view = View::of(&ring, DType::I32, 1.0, 0);
+        for (row, want) in [(2, [20, 21]), (3, [30, 31]), (4, [40, 41])] {
+            assert_eq!(view.slice::<i32>(2 * row, 2), want);
+        }
     }
 
     #[test]
@@ -544,20 +498,5 @@ mod tests {
         v.dtype = DType::I64;
         assert!(v.slice::<i64>(0, 1).is_empty(), "what the public fields say does not count");
         assert_eq!(View::of(&[1u16; 4], DType::U16, 1.0, 0).slice::<u8>(2, 2), [1, 0]);
-    }
-
-    #[test]
-    fn tiles_cover_all_rows_once() {
-        for rows in 0..20 {
-            for tiles in 1..7 {
-                let mut next = 0;
-                for t in 0..tiles {
-                    let r = cut(rows, tiles, t);
-                    assert_eq!(r.start, next);
-                    next = r.end;
-                }
-                assert_eq!(next, rows);
-            }
-        }
     }
 }

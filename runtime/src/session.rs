@@ -36,8 +36,7 @@ impl<const N: usize> Default for Arena<N> {
 /// [`Error::Kernels`] with the model's target if they do not.
 pub fn runs_on<K: Kernels + ?Sized>(model: &Model<'_>, kernels: &K) -> Result<(), Error> {
     for i in 0..model.step_count() {
-        let step = model.step(i);
-        if kernels::packing(&step).is_some_and(|p| !kernels.takes(&p)) {
+        if model.step(i).product().is_some_and(|(p, _)| !kernels.takes(&p.packing)) {
             return Err(Error::Kernels { target: model.target() });
         }
     }

@@ -93,8 +93,14 @@ impl Target {
 }
 
 impl TargetInfo {
-    /// How the weights of a product of bytes lie whose sums have `terms` products.
-    pub const fn bytes(&self, terms: usize) -> Packing {
-        if terms < self.long { self.short_bytes } else { self.long_bytes }
+    /// How the weights of a product lie, of bytes or of floats, whose sums have `terms` products.
+    pub const fn packing(&self, bytes: bool, depthwise: bool, terms: usize) -> Packing {
+        match (bytes, depthwise) {
+            (true, true) => self.depthwise_bytes,
+            (true, false) if terms < self.long => self.short_bytes,
+            (true, false) => self.long_bytes,
+            (false, true) => self.depthwise_floats,
+            (false, false) => self.floats,
+        }
     }
 }

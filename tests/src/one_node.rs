@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use kinglet::{DType, Inline, Model, Quiet, Target};
+use kinglet::{DType, Inline, Model, Quiet, StepKind, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::check::Recorder;
 use kinglet_compiler::graph::{Graph, Node, Op, Quant, Tensor, TensorId};
@@ -14,7 +14,7 @@ use kinglet_compiler::{Compiled, Options, compile, eval};
 use crate::{Aligned, Random, run, run_on, run_with};
 
 /// Kinds of steps that kernel sets may sum in another way than the reference.
-const SUMMING: [&str; 4] = ["ConvF32", "ConvW8", "DepthwiseF32", "DepthwiseW8"];
+pub const SUMMING: [StepKind; 4] = [StepKind::ConvF32, StepKind::ConvW8, StepKind::DepthwiseF32, StepKind::DepthwiseW8];
 
 /// How close to a tie a value must lie, in steps of its scale, to be allowed to round either way: a few rounding errors
 /// of f32 (6·10⁻⁸ each) at 255 steps.
@@ -319,7 +319,7 @@ pub fn alike(a: &Array, b: &Array) -> bool {
 
 /// Whether sets of kernels may differ in the last bits of a plan's floats: where these are multiplied with constant weights.
 pub fn sums_floats(compiled: &Compiled) -> bool {
-    compiled.report.float_steps.iter().any(|s| SUMMING.contains(&s.kind.as_str()))
+    compiled.report.float_steps.iter().any(|s| SUMMING.iter().any(|k| k.name() == s.kind))
 }
 
 /// Whether the two are the same, NaN being the same as itself.

@@ -127,7 +127,7 @@ pub(super) fn integers(v: [__m256i; 2]) -> [i32; 16] {
 #[target_feature(enable = "avx2")]
 pub(super) fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
     let from = x.slice::<u8>(start, to.len());
-    let turn = u8::from(x.dtype == kinglet::DType::I8 && sign == Sign::Unsigned) * 0x80;
+    let turn = if sign.moves(x.dtype) == 0 { 0 } else { 0x80 };
     to.iter_mut().zip(from).for_each(|(to, &v)| *to = v ^ turn);
 }
 

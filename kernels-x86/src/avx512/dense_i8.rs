@@ -133,7 +133,7 @@ impl Microkernel for DenseI8 {
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
     let from = x.slice::<u8>(start, to.len());
-    let turn = u8::from(x.dtype == kinglet::DType::I8 && sign == Sign::Unsigned) * 0x80;
+    let turn = if sign.moves(x.dtype) == 0 { 0 } else { 0x80 };
     to.iter_mut().zip(from).for_each(|(to, &v)| *to = v ^ turn);
 }
 

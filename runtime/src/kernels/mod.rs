@@ -229,16 +229,15 @@ kinds! {
     DepthwiseW8 = 24, depthwise_w8;
 }
 
-/// How the weights of a product lie; `None` for other kinds.
-pub(crate) fn packing(step: &crate::Step<'_>) -> Option<Packing> {
-    match step.kind()? {
-        StepKind::ConvF32
-        | StepKind::ConvI8
-        | StepKind::ConvW8
-        | StepKind::DepthwiseF32
-        | StepKind::DepthwiseI8
-        | StepKind::DepthwiseW8 => step.params::<Conv>().map(|p| p.packing),
-        _ => None,
+impl crate::Step<'_> {
+    /// The parameters of a product with constant weights, and whether it is a depthwise one; `None` for other kinds.
+    pub fn product(&self) -> Option<(Conv, bool)> {
+        let depthwise = match self.kind()? {
+            StepKind::ConvF32 | StepKind::ConvI8 | StepKind::ConvW8 => false,
+            StepKind::DepthwiseF32 | StepKind::DepthwiseI8 | StepKind::DepthwiseW8 => true,
+            _ => return None,
+        };
+        Some((self.params()?, depthwise))
     }
 }
 

@@ -21,16 +21,12 @@ pub(crate) const fn block(p: &Conv) -> usize {
     if p.packing.panel == 0 { BLOCK } else { p.packing.panel as usize }
 }
 
-/// Whether the inputs of type `x` must be copied before they are multiplied, by what the step says alone: a kernel set may
-/// have reasons of its own, and finds room for them.
-fn copies(p: &Conv, x: DType) -> bool {
-    let g = &p.geometry;
-    let flips = match p.packing.sign {
-        Sign::AsStored => false,
-        Sign::Unsigned => x == DType::I8,
-        Sign::Signed => x == DType::U8,
-    };
-    flips || !g.inside() || p.packing.run > 1
+/// Whether the inputs of type `x` must be copied before they are multiplied: because bytes are turned, because of padding, or
+/// because the lines of a dense product are filled up, so that more is read than they have.
+fn copies(p: &Conv, depthwise: bool, x: DType) -> bool {
+    let e = p.extents(depthwise);
+    let filled = !depthwise && p.packing.line(&e) != e.length;
+    p.packing.sign.moves(x) != 0 || !p.geometry.inside() || filled
 }
 
 /// Bytes of the parts of a step's scratch: sums, the residual under them, what a microkernel keeps between, copied rows.
@@ -52,7 +48,7 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
     };
     let channels = u64::from(g.input[2]);
     let at_once = lines::pixels_at_once(g);
-    let elements = if !copies(p, x) {
+    let elements = if !copies(p, depthwise, x) {
         0
     } else if g.pointwise() {
         at_once * channels + lines::SLACK as u64
@@ -218,10 +214,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     /// Each pixel by itself: all pixels of the rows are one line.
     #[inline(always)]
     fn pixels(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
-        let Product { k, p, .. } = self.product;
+        let Product { k, p, depthwise, .. } = self.product;
         let g = &p.geometry;
         let (c, width) = (g.input[2] as usize, g.output[1] as usize);
-        let copies = copies(p, x.dtype);
+        let copies = copies(p, depthwise, x.dtype);
         let at_once = lines::pixels_at_once(g) as usize;
         let (mut from, end) = (rows.start * width, rows.end * width);
         while from < end {
@@ -243,10 +239,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     /// Frame by frame along time, each under a window of frames: all frames of a sequence are one line.
     #[inline(always)]
     fn frames(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
-        let Product { k, p, .. } = self.product;
+        let Product { k, p, depthwise, .. } = self.product;
         let g = &p.geometry;
         let (c, frames) = (g.input[2] as usize, g.input[0] as usize);
-        let copies = copies(p, x.dtype);
+        let copies = copies(p, depthwise, x.dtype);
         let at_once = lines::pixels_at_once(g) as usize;
         let rows_of_frames = self.product.depthwise && p.packing.run != 1;
         self.product.frames = if rows_of_frames { Frames::Rows } else { Frames::Taps };
@@ -283,10 +279,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     /// Row by row, each pixel under a window.
     #[inline(always)]
     fn rows(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
-        let Product { k, p, .. } = self.product;
+        let Product { k, p, depthwise, .. } = self.product;
         let g = &p.geometry;
         let (width, row_len) = (g.output[1] as usize, g.row_len());
-        let copies = copies(p, x.dtype);
+        let copies = copies(p, depthwise, x.dtype);
         let left = (-(g.pad[1] as isize)).max(0) as usize * g.input[2] as usize;
         let mut ring = Ring::new(g, copied, k.padding(x, p.packing.sign));
         for row in rows {

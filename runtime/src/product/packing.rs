@@ -1,6 +1,7 @@
 //! Packing: in what order the weights of a product lie. It is data: the compiler writes by it, the reference reads by it, and
 //! a kernel set says which ones it takes.
 
+use crate::DType;
 use crate::error::Fault;
 use crate::format::verify::ensure;
 use crate::format::words::{code, record};
@@ -25,6 +26,19 @@ code! {
         Plain = 0,
         /// 0, 2, 1, 3: `sxtb16` takes bytes 0 and 2, and bytes 1 and 3.
         EvenOdd = 1,
+    }
+}
+
+impl Sign {
+    /// How much larger bytes of type `x` are as they are multiplied: 128 where signed ones become unsigned, −128 the other way
+    /// round, else 0. Where it is not 0 the byte is turned by `^ 0x80`.
+    #[inline(always)]
+    pub const fn moves(self, x: DType) -> i32 {
+        match (x, self) {
+            (DType::I8, Sign::Unsigned) => 128,
+            (DType::U8, Sign::Signed) => -128,
+            _ => 0,
+        }
     }
 }
 

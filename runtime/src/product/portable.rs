@@ -135,10 +135,7 @@ impl Arithmetic for Integers {
     }
     #[inline(always)]
     fn as_multiplied(v: u8, x: DType, sign: Sign) -> u8 {
-        match (x, sign) {
-            (DType::I8, Sign::Unsigned) | (DType::U8, Sign::Signed) => v ^ 0x80,
-            _ => v,
-        }
+        if sign.moves(x) == 0 { v } else { v ^ 0x80 }
     }
     fn zero(x: &View<'_>) -> u8 {
         x.zero_point as u8

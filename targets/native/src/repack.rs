@@ -13,7 +13,7 @@ use kinglet::format::{
     checksum,
 };
 use kinglet::kernels::Conv;
-use kinglet::product::{Extents, Packing, Sign};
+use kinglet::product::{Extents, Packing};
 use kinglet::{DType, Model, StepKind, Target};
 
 use crate::Error;
@@ -103,23 +103,13 @@ fn in_parallel<T: Sync, R: Send>(list: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<
 impl Job {
     fn of(model: &Model<'_>, i: usize, target: Target) -> Option<Job> {
         let (step, info) = (model.step(i), target.info());
-        let kind = step.kind()?;
-        let depthwise = matches!(kind, StepKind::DepthwiseF32 | StepKind::DepthwiseI8 | StepKind::DepthwiseW8);
-        let old: Conv = match kind {
-            StepKind::ConvF32 | StepKind::ConvI8 | StepKind::ConvW8 => step.params()?,
-            _ if depthwise => step.params()?,
-            _ => return None,
-        };
+        let (old, depthwise) = step.product()?;
         let e = old.extents(depthwise);
-        let packing = match kind {
-            StepKind::DepthwiseI8 => info.depthwise_bytes,
-            _ if depthwise => info.depthwise_floats,
-            StepKind::ConvI8 => info.bytes(e.lines * e.length),
-            _ => info.floats,
-        };
+        let bytes = matches!(step.kind(), Some(StepKind::ConvI8 | StepKind::DepthwiseI8));
+        let packing = info.packing(bytes, depthwise, e.lines * e.length);
         let x = model.tensor(step.input(0)?).dtype();
         let new = Conv { packing, tile: info.tile, ..old };
-        let moved = shift(x, packing.sign) - shift(x, old.packing.sign);
+        let moved = packing.sign.moves(x) - old.packing.sign.moves(x);
         // Few channels in many groups would be mostly filling: a file must not make its own weights a hundred times larger.
         let [before, after] = [old, new].map(|p| p.packing.len(&e).unwrap_or(u32::MAX));
         let fits = after <= before.saturating_mul(MOST_GROWTH).max(SMALL) && after < u32::MAX;
@@ -169,15 +159,6 @@ impl Job {
             *b = i32::from_le_bytes(*b).wrapping_sub(sum.wrapping_mul(self.moved)).to_le_bytes();
         }
         (weights, Some(bias))
-    }
-}
-
-/// How much larger inputs of type `x` are as they are multiplied.
-fn shift(x: DType, sign: Sign) -> i32 {
-    match (x, sign) {
-        (DType::I8, Sign::Unsigned) => 128,
-        (DType::U8, Sign::Signed) => -128,
-        _ => 0,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use kinglet::kernels::Conv;
 use kinglet::{DType, Error, Inline, Kernels, Model, Quiet, Reference, Session, StepKind, Workers};
 
 use super::{caught, plan};
+use crate::one_node::SUMMING;
 use crate::{Aligned, Random};
 
 /// Arenas above this are not allocated.
@@ -146,9 +146,7 @@ fn kernel_sets(model: &Model<'_>) -> Vec<(&'static str, &'static dyn Kernels)> {
 
 /// Whether sets of kernels may differ in the last bits: where floats are multiplied with constant weights.
 fn sums_floats(model: &Model<'_>) -> bool {
-    use StepKind::{ConvF32, ConvW8, DepthwiseF32, DepthwiseW8};
-    let kinds = [ConvF32, ConvW8, DepthwiseF32, DepthwiseW8];
-    (0..model.step_count()).any(|i| model.step(i).kind().is_some_and(|k| kinds.contains(&k)))
+    (0..model.step_count()).any(|i| model.step(i).kind().is_some_and(|k| SUMMING.contains(&k)))
 }
 
 /// Whether what fills up the lines and panels of packed weights is zero, as the format says. Nothing checks it on loading; where
@@ -157,9 +155,10 @@ fn filled_with_zeros(model: &Model<'_>) -> bool {
     use StepKind::{ConvI8, DepthwiseI8};
     (0..model.step_count()).all(|i| {
         let step = model.step(i);
-        let Some(kind) = step.kind().filter(|k| [ConvI8, DepthwiseI8].contains(k)) else { return true };
-        let (Some(p), Some(t)) = (step.params::<Conv>(), step.input(1).map(|t| model.tensor(t).0)) else { return true };
-        let e = p.extents(kind == DepthwiseI8);
+        let bytes = step.kind().is_some_and(|k| [ConvI8, DepthwiseI8].contains(&k));
+        let Some((p, depthwise)) = step.product().filter(|_| bytes) else { return true };
+        let Some(t) = step.input(1).map(|t| model.tensor(t).0) else { return true };
+        let e = p.extents(depthwise);
         let mut rest = model.weights()[t.offset as usize..][..t.bytes as usize].to_vec();
         for (group, channel) in (0..e.groups).flat_map(|g| (0..e.channels).map(move |c| (g, c))) {
             for (line, i) in (0..e.lines).flat_map(|l| (0..e.length).map(move |i| (l, i))) {

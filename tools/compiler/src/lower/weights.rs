@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use kinglet::DType;
-use kinglet::product::{Packing, Sign};
+use kinglet::product::Packing;
 
 use super::epilogue::{Ending, ending, rounding};
 use super::pack::pack;
@@ -58,8 +58,7 @@ impl Lowerer<'_> {
             return Err(no_kernel(reason, "quantise input and output, or neither"));
         }
         let d = p.dims();
-        let info = self.target.info();
-        let packing = if depthwise { info.depthwise_floats } else { info.floats };
+        let packing = self.target.info().packing(false, depthwise, d.taps() * d.group_in);
         // The largest tensor of a model is packed from its bytes: numbers of eight bytes would take more than the file.
         let bytes = self.value(p.weights).expect("checked").to_bytes();
         let floats = bytes.as_chunks().0;
@@ -78,8 +77,7 @@ impl Lowerer<'_> {
         let (d, out_c) = (p.dims(), p.output[2]);
         let w = &self.graph.tensors[p.weights];
         let quant = w.quant.as_ref().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
-        let info = self.target.info();
-        let packing = if depthwise { info.depthwise_floats } else { info.floats };
+        let packing = self.target.info().packing(false, depthwise, d.taps() * d.group_in);
         let of = |c: usize| if quant.scales.len() == 1 { 0 } else { c };
         let (bytes, signed) = (self.value(p.weights).expect("checked").to_bytes(), w.dtype == DType::I8);
         let int = |at: usize| if signed { i32::from(bytes[at] as i8) } else { i32::from(bytes[at]) };
@@ -145,8 +143,8 @@ impl Lowerer<'_> {
         (sx, zx): (f32, i32),
     ) -> Result<Constants> {
         let (d, out_c) = (p.dims(), p.output[2]);
-        let (info, taps) = (self.target.info(), d.taps());
-        let packing = if depthwise { info.depthwise_bytes } else { info.bytes(taps * d.group_in) };
+        let taps = d.taps();
+        let packing = self.target.info().packing(true, depthwise, taps * d.group_in);
         let w = &self.graph.tensors[p.weights];
         let quant = w.quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
         let zero = |c: usize| i64::from(quant.zero_points[if quant.zero_points.len() == 1 { 0 } else { c }]);
@@ -179,11 +177,7 @@ impl Lowerer<'_> {
         let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
         let given = given.unwrap_or_else(|| vec![0; out_c]);
         // Padding holds the input's zero point, so that its part of every sum is a constant; it moves with the inputs.
-        let moved = match (self.graph.tensors[p.x].dtype, packing.sign) {
-            (DType::I8, Sign::Unsigned) => 128,
-            (DType::U8, Sign::Signed) => -128,
-            _ => 0,
-        };
+        let moved = i64::from(packing.sign.moves(self.graph.tensors[p.x].dtype));
         let bias = |c: usize| given[c] - (i64::from(zx) + moved) * packed.sums[c];
         let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect::<Vec<_>>();
         let bias = self.constant(DType::I32, &[out_c], bias);
