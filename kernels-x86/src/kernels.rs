@@ -13,6 +13,7 @@ use crate::{Avx2, Avx512, avx2, avx512, by_channels, by_fours};
 macro_rules! kernels {
     ($set:ident, $portable:literal, $features:literal, $module:ident,
         products { $($product:ident($p_params:ident) $kernel:ident, $depthwise:literal, $own:expr;)* }
+        matrices { $($matrix:ident($m_params:ident) $m_kernel:ident, $m_own:expr;)* }
         portable { $($method:ident($params:ident) $kind:ident;)* }) => {
         // SAFETY: the methods run the runtime's own kernels, or its driver over microkernels that write only what they are given,
         // on the tiles they are given.
@@ -20,6 +21,7 @@ macro_rules! kernels {
             fn kernel_name(&self, kind: StepKind) -> &'static str {
                 match kind {
                     $(StepKind::$p_params => self.name(),)*
+                    $(StepKind::$m_params => self.name(),)*
                     $(StepKind::$kind => $portable,)*
                     _ => "reference",
                 }
@@ -47,6 +49,20 @@ macro_rules! kernels {
                 unsafe { portable(*self, params, operands, tile) }
             })*
 
+            $(fn $matrix(&self, params: &$m_params, operands: &Operands<'_>, tile: Tile) {
+                let own: fn(&Packing) -> bool = $m_own;
+                if params.0.tile > 0 && own(&params.0.packing) {
+                    product::run_matrices($module::$m_kernel(*self), *self, &params.0, operands, &tile);
+                    return;
+                }
+                #[target_feature(enable = $features)]
+                fn portable(set: $set, params: &$m_params, operands: &Operands<'_>, tile: Tile) {
+                    Params::run(params, set, operands, tile)
+                }
+                // SAFETY: as above.
+                unsafe { portable(*self, params, operands, tile) }
+            })*
+
             $(fn $method(&self, params: &$params, operands: &Operands<'_>, tile: Tile) {
                 #[target_feature(enable = $features)]
                 fn portable(set: $set, params: &$params, operands: &Operands<'_>, tile: Tile) {
@@ -70,9 +86,11 @@ macro_rules! sets {
                 depthwise_w8(DepthwiseW8) DepthwiseW8, true, |p| by_channels(p, 0);
                 depthwise_i8(DepthwiseI8) DepthwiseI8, true, |p| by_fours(p, 64);
             }
+            matrices {
+                matmul_f32(MatMulF32) DenseF32, |p| by_channels(p, 16);
+                matmul_i8(MatMulI8) DenseI8, |p| by_fours(p, 16);
+            }
             portable {
-                matmul_f32(MatMulF32) MatMulF32;
-                matmul_i8(MatMulI8) MatMulI8;
                 unary(Unary) Unary;
                 lut(Lut) Lut;
                 binary(Binary) Binary;

@@ -301,6 +301,11 @@ impl<'a> View<'a> {
 pub struct ViewMut<'a>(View<'a>);
 
 impl<'a> ViewMut<'a> {
+    /// The same view, while this one rests.
+    pub(crate) fn reborrow(&mut self) -> ViewMut<'_> {
+        ViewMut(self.0)
+    }
+
     /// Element type.
     pub fn dtype(&self) -> DType {
         self.0.dtype

@@ -30,6 +30,8 @@ pub struct TargetInfo {
     pub long: usize,
     /// Pixels times blocks of channels whose sums a product has scratch for.
     pub tile: u32,
+    /// Rows from which on a product of two computed tensors packs the right one as weights lie; 0 for never.
+    pub packed_rows: u32,
     /// How the weights of depthwise products of floats lie.
     pub depthwise_floats: Packing,
     /// How the weights of depthwise products of bytes lie.
@@ -45,6 +47,7 @@ const GENERIC: TargetInfo = TargetInfo {
     long_bytes: Packing { run: 0, ..Packing::by_channels(8) },
     long: 48,
     tile: 4,
+    packed_rows: 0,
     depthwise_floats: Packing::by_channels(0),
     depthwise_bytes: Packing::by_channels(0),
 };
@@ -60,6 +63,7 @@ const X86_64: TargetInfo = TargetInfo {
     long_bytes: BY_FOURS,
     long: 0,
     tile: 32,
+    packed_rows: 4,
     depthwise_floats: Packing::by_channels(0),
     depthwise_bytes: Packing { panel: 64, ..BY_FOURS },
 };
@@ -93,6 +97,13 @@ impl Target {
 }
 
 impl TargetInfo {
+    /// How the right one of two computed tensors lies while they are multiplied, and for how many sums there is scratch: 0 where
+    /// products of `rows` rows are computed from where both lie.
+    pub const fn matrices(&self, bytes: bool, rows: u32, terms: usize) -> (Packing, u32) {
+        let packs = self.packed_rows > 0 && rows >= self.packed_rows;
+        (self.packing(bytes, false, terms), if packs { self.tile } else { 0 })
+    }
+
     /// How the weights of a product lie, of bytes or of floats, whose sums have `terms` products.
     pub const fn packing(&self, bytes: bool, depthwise: bool, terms: usize) -> Packing {
         match (bytes, depthwise) {

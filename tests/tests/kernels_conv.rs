@@ -322,7 +322,7 @@ proptest! {
     fn products(
         seed: u64,
         lead in prop::collection::vec(1..4usize, 0..5),
-        m in 1..9usize,
+        m in prop::sample::select(&[1usize, 2, 4, 5, 8, 15, 33][..]),
         k in prop::sample::select(&CHANNELS[..]),
         n in prop::sample::select(&[1usize, 3, 8, 31, 32, 33, 65][..]),
         transpose_a: bool,
@@ -401,6 +401,32 @@ proptest! {
         let q = r.quant(ty, terms.sqrt() * 0.01);
         let op = Op::Conv { window: w, groups, layout, post: Post::default() };
         let y = c.node(op, &inputs, Like::quantized(ty, &layout.shape(1, outputs, &output), q));
+        c.output(y);
+        c.check(SUMS, TIE);
+    }
+}
+
+/// Right matrices that are packed in several goes, and met by several left ones.
+#[test]
+fn large_right_matrices() {
+    for (bytes, transposed) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (m, n, k) = (5, 70, if bytes { 9001 } else { 2500 });
+        let mut r = Random::new(7);
+        let mut c = Case::new();
+        let right = if transposed { [n, k] } else { [k, n] };
+        let side = |r: &mut Random, c: &mut Case, shape: &[usize]| {
+            if !bytes {
+                return c.input(r.array(DType::F32, shape), None);
+            }
+            let (dtype, zero) = (r.pick(&BYTES), r.below(100) as i32);
+            let x = c.input(r.array(dtype, shape), Some(Quant::per_tensor(0.004, zero)));
+            c.dequantize(x)
+        };
+        let a = side(&mut r, &mut c, &[3, m, k]);
+        let b = side(&mut r, &mut c, &right);
+        let op = Op::MatMul { transpose_a: false, transpose_b: transposed, post: Post::default() };
+        let sum = c.node(op, &[a, b], Like::f32(&[3, m, n]));
+        let y = if bytes { c.quantize(sum, DType::I8, Quant::per_tensor(2.0, 3)) } else { sum };
         c.output(y);
         c.check(SUMS, TIE);
     }

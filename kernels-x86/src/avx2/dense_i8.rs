@@ -4,7 +4,9 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights};
+use kinglet::product::{
+    Dense, Finish, Inputs, Integers, Matrix, Microkernel, Pack, Place, Rounding, Sign, Sums, Weights, pack_panels,
+};
 use kinglet::rows::{PixelsMut, View};
 
 use super::round::{Ends, constants};
@@ -89,13 +91,17 @@ impl Microkernel for DenseI8 {
         out: &mut PixelsMut<'_>,
     ) -> bool {
         let n = w.width();
-        if out.count() < x.pixels || out.run_len() < n {
+        let pixels = r.pixels.is_empty() || r.pixels.len() >= x.pixels;
+        if out.count() < x.pixels || out.run_len() < n || !pixels {
             return false;
         }
         // SAFETY: `self.0` is the proof of the feature.
         let ends = unsafe { Ends::of(r) };
         self.each(x, w, |pixel, channel, acc| {
-            let (bias, m) = constants(r, channel);
+            let (mut bias, m) = constants(r, channel);
+            if let Some(&pixel) = r.pixels.get(pixel) {
+                bias = bias.map(|b| b.wrapping_add(pixel));
+            }
             // SAFETY: as above.
             let bytes = unsafe { ends.bytes(plus(acc, &bias), &m) };
             let to = &mut out.run(pixel)[channel..n];
@@ -104,6 +110,18 @@ impl Microkernel for DenseI8 {
                 None => to.copy_from_slice(&bytes[..to.len()]),
             }
         })
+    }
+}
+
+impl Pack for DenseI8 {
+    fn pack(&self, b: &Matrix<'_, i8>, columns: Range<usize>, to: &mut [i8]) {
+        #[target_feature(enable = "avx2")]
+        fn pack(b: &Matrix<'_, i8>, columns: Range<usize>, to: &mut [i8]) {
+            let turn = if b.unsigned { -128 } else { 0 };
+            pack_panels::<i8, 16, 4>(b, columns, |v| v ^ turn, to);
+        }
+        // SAFETY: `self.0` is the proof of the features.
+        unsafe { pack(b, columns, to) }
     }
 }
 

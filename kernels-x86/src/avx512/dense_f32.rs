@@ -1,10 +1,11 @@
 //! Dense products of floats, with weights of floats or of bytes. Each sum runs over the inputs in order, by fused additions.
 
 use core::arch::x86_64::*;
+use core::ops::Range;
 
 use kinglet::Element;
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Finish, Inputs, Microkernel, Place, Sign, Sums, Weights};
+use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Sign, Sums, Weights, pack_panels};
 use kinglet::rows::View;
 
 use super::dense_i8::{sized, tile};
@@ -99,6 +100,17 @@ macro_rules! microkernel {
 
 microkernel!(DenseF32, f32, false);
 microkernel!(DenseW8, i8, true);
+
+impl Pack for DenseF32 {
+    fn pack(&self, b: &Matrix<'_, f32>, columns: Range<usize>, to: &mut [f32]) {
+        #[target_feature(enable = "avx512f")]
+        fn pack(b: &Matrix<'_, f32>, columns: Range<usize>, to: &mut [f32]) {
+            pack_panels::<f32, 16, 1>(b, columns, |v| v, to);
+        }
+        // SAFETY: `self.0` is the proof of the features.
+        unsafe { pack(b, columns, to) }
+    }
+}
 
 /// Whether the weights lie as these kernels read them, and all that a tile reads is there.
 fn fits<W>(x: &Inputs<'_, f32>, w: &Weights<'_, W>) -> bool {

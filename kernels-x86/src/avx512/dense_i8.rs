@@ -4,7 +4,9 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights};
+use kinglet::product::{
+    Dense, Finish, Inputs, Integers, Matrix, Microkernel, Pack, Place, Rounding, Sign, Sums, Weights, pack_panels,
+};
 use kinglet::rows::{PixelsMut, View};
 
 use super::round::Ends;
@@ -123,9 +125,25 @@ impl Microkernel for DenseI8 {
         out: &mut PixelsMut<'_>,
     ) -> bool {
         let n = w.width();
-        let ends = r.bias.len() >= n && r.multipliers.len() >= n && out.count() >= x.pixels && out.run_len() >= n;
+        let ends = r.bias.len() >= n
+            && r.multipliers.len() >= n
+            && (r.pixels.is_empty() || r.pixels.len() >= x.pixels)
+            && out.count() >= x.pixels
+            && out.run_len() >= n;
         // SAFETY: `self.0` is the proof of the features; what is read and written has just been checked.
         fits(x, w) && ends && unsafe { rounded(x, w, r, out) }
+    }
+}
+
+impl Pack for DenseI8 {
+    fn pack(&self, b: &Matrix<'_, i8>, columns: Range<usize>, to: &mut [i8]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+        fn pack(b: &Matrix<'_, i8>, columns: Range<usize>, to: &mut [i8]) {
+            let turn = if b.unsigned { -128 } else { 0 };
+            pack_panels::<i8, 16, 4>(b, columns, |v| v ^ turn, to);
+        }
+        // SAFETY: `self.0` is the proof of the features.
+        unsafe { pack(b, columns, to) }
     }
 }
 
@@ -233,8 +251,12 @@ unsafe fn rounded(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, r: &Rounding<'_>, out
             (0..B).for_each(|b| bias[b] = ints(&r.bias[..n], b));
             bias
         };
+        let mut first = [bias; R];
+        for (first, &pixel) in first.iter_mut().zip(r.pixels) {
+            *first = first.map(|b| _mm512_add_epi32(b, _mm512_set1_epi32(pixel)));
+        }
         // SAFETY: the caller's.
-        let acc = unsafe { sums(x, w, [bias; R]) };
+        let acc = unsafe { sums(x, w, first) };
         let m: [__m512; B] = {
             let mut m = [_mm512_setzero_ps(); B];
             (0..B).for_each(|b| m[b] = reals(&r.multipliers[..n], b));

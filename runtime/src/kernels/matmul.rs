@@ -1,4 +1,5 @@
-//! Matrix product of two computed tensors, batched.
+//! Matrix product of two computed tensors, batched. Sets of kernels that multiply packed weights pack the right matrices and
+//! multiply them likewise ([`crate::product::run_matrices`]); the reference computes from where both lie.
 
 use core::ops::Range;
 
@@ -6,8 +7,9 @@ use super::Params;
 use super::walk::elements;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure, product, work};
+use crate::format::verify::{Check, Verdict, ensure, product as sizes, work};
 use crate::format::words::{Record, Words, record};
+use crate::product::{self, Packing};
 use crate::rows::{Operands, Tile, View};
 use crate::{DType, quant};
 
@@ -20,7 +22,8 @@ record! {
     /// Parameters of a matrix product.
     ///
     /// Inputs: 0 `a [batch…, m, k]` (`[batch…, k, m]` if transposed), 1 `b [batch…, k, n]` (`[batch…, n, k]` if
-    /// transposed); both f32, or both i8/u8. Output: `[batch…, m, n]` f32, or i8/u8 for integers. Rows: `batch · m`.
+    /// transposed); both f32, or both i8/u8. Output: `[batch…, m, n]` f32, or i8/u8 for integers. Rows: `batch · m`. Columns:
+    /// panels of the right matrix, if it is packed.
     ///
     /// Integers: `acc = Σ (a − za)(b − zb)`, then `f32(acc) · multiplier`, rounded and offset by the output's zero point
     /// if the output is an integer.
@@ -47,10 +50,36 @@ record! {
         pub q_lo: i32,
         /// Upper bound of an integer result.
         pub q_hi: i32,
+        /// How the right matrix lies while it is multiplied, its columns being channels.
+        pub packing: Packing,
+        /// Sums there is scratch for: those of so many rows times panels. 0 if nothing is packed.
+        pub tile: u32,
     }
 }
 
 impl MatMul {
+    /// First element of left matrix number `batch`.
+    #[inline(always)]
+    pub(crate) fn left(&self, batch: usize) -> usize {
+        self.offset(&self.a_strides, batch)
+    }
+
+    /// First element of right matrix number `batch`.
+    #[inline(always)]
+    pub(crate) fn right(&self, batch: usize) -> usize {
+        self.offset(&self.b_strides, batch)
+    }
+
+    /// Columns of the step: panels of the right matrix.
+    pub fn columns(&self) -> usize {
+        if self.tile == 0 { 1 } else { self.n.div_ceil(self.packing.panel.max(1)) as usize }
+    }
+
+    /// Bytes of scratch that a worker needs for left matrices of type `x`.
+    pub fn scratch(&self, x: DType) -> u64 {
+        product::matrix_scratch(self, x)
+    }
+
     fn offset(&self, strides: &[u32; BATCH_DIMS], mut index: usize) -> usize {
         let mut at = 0;
         for d in (0..BATCH_DIMS).rev() {
@@ -106,12 +135,14 @@ impl MatMul {
         let fits = |d| if float { d == DType::F32 } else { byte(d) };
         ensure(fits(a.dtype) && fits(b.dtype), Fault::DType)?;
         ensure(y.dtype == DType::F32 || (!float && byte(y.dtype)), Fault::DType)?;
-        let batch = product(&self.batch)?;
+        self.packing.verify()?;
+        ensure(self.tile <= 64 && (self.tile == 0 || (self.packing.panel > 0 && self.packing.run > 0)), Fault::Params)?;
+        let batch = sizes(&self.batch)?;
         ensure(batch > 0 && self.m > 0 && self.n > 0 && self.k > 0, Fault::Shape)?;
         c.size(&y, &[batch as u32, self.m, self.n])?;
         for (t, strides, rows) in [(&a, &self.a_strides, self.m), (&b, &self.b_strides, self.n)] {
             let last: u64 = (0..BATCH_DIMS).map(|d| u64::from(self.batch[d] - 1) * u64::from(strides[d])).sum();
-            let one = product(&[rows, self.k])? as u64;
+            let one = sizes(&[rows, self.k])? as u64;
             ensure(last + one <= u64::from(t.bytes) / t.dtype.size() as u64, Fault::Shape)?;
             ensure(strides.iter().all(|&s| s == 0 || u64::from(s) >= one), Fault::Params)?;
         }
@@ -122,17 +153,22 @@ impl MatMul {
             ensure(lo <= self.q_lo && self.q_lo <= self.q_hi && self.q_hi <= hi, Fault::Params)?;
         }
         let columns = u64::from(self.n) + work(&[self.n.div_ceil(BLOCK as u32), 4]);
-        let all = work(&[batch as u32, self.m, self.k.saturating_add(8)]).saturating_mul(columns);
-        Ok(Verdict::new(product(&[batch as u32, self.m])?, all))
+        // What is packed counts as two rows more: each worker may pack all of it, with zeros beside.
+        let rows = if self.tile == 0 { self.m } else { self.m.saturating_add(2) };
+        let filled = u64::from(self.packing.panel.max(1)).saturating_mul(self.packing.run.max(1).into());
+        let packed = if self.tile == 0 { 0 } else { filled.saturating_mul(2 * batch as u64) };
+        let all = work(&[batch as u32, rows, self.k.saturating_add(8)]).saturating_mul(columns).saturating_add(packed);
+        let scratch = usize::try_from(self.scratch(a.dtype)).map_err(|_| Fault::Params)?;
+        Ok(Verdict::new(sizes(&[batch as u32, self.m])?, all).columns(self.columns()).scratch(scratch))
     }
 
     #[inline(always)]
-    fn floats(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn floats(&self, o: &Operands<'_>, tile: Tile) {
         let (a, b, mut out) = (o.input(0), o.input(1), o.output());
         let n = self.n as usize;
         drive(
             self,
-            rows,
+            tile,
             |place| {
                 let mut acc = [0f32; BLOCK];
                 sum_f32(self, &a, &b, place, &mut acc[..place.width]);
@@ -143,13 +179,13 @@ impl MatMul {
     }
 
     #[inline(always)]
-    fn integers(&self, o: &Operands<'_>, rows: Range<usize>) {
+    fn integers(&self, o: &Operands<'_>, tile: Tile) {
         let (a, b, mut out) = (o.input(0), o.input(1), o.output());
         let n = self.n as usize;
         let zero = out.zero_point();
         drive(
             self,
-            rows,
+            tile,
             |place| {
                 let mut acc = [0i32; BLOCK];
                 sum_int(self, &a, &b, place, &mut acc[..place.width]);
@@ -190,18 +226,24 @@ struct Place {
 #[inline(always)]
 fn drive<A: Copy>(
     p: &MatMul,
-    rows: Range<usize>,
+    tile: Tile,
     mut block: impl FnMut(Place) -> [A; BLOCK],
     mut store: impl FnMut(usize, usize, &[A]),
 ) {
     let (m, n, k) = (p.m as usize, p.n as usize, p.k as usize);
-    for row in rows {
+    let columns = if p.tile == 0 {
+        0..n
+    } else {
+        let panel = p.packing.panel as usize;
+        tile.columns.start * panel..(tile.columns.end * panel).min(n)
+    };
+    for row in tile.rows {
         let (batch, i) = (row / m, row % m);
         let (a_first, a_step) = if p.transpose_a { (i, m) } else { (i * k, 1) };
         let a_at = p.offset(&p.a_strides, batch) + a_first;
         let b_at = p.offset(&p.b_strides, batch);
-        for n0 in (0..n).step_by(BLOCK) {
-            let width = BLOCK.min(n - n0);
+        for n0 in columns.clone().step_by(BLOCK) {
+            let width = BLOCK.min(columns.end - n0);
             let acc = block(Place { a: a_at, a_step, b: b_at, first: n0, width });
             store(row, n0, &acc[..width]);
         }
@@ -211,7 +253,7 @@ fn drive<A: Copy>(
 #[inline(always)]
 fn sum_f32(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [f32]) {
     let (n, k) = (p.n as usize, p.k as usize);
-    let Place { a: a_at, a_step, b: b_at, first: n0, .. } = place;
+    let Place { a: a_at, a_step, b: b_at, first: n0, width } = place;
     let left = a.slice::<f32>(a_at, (k - 1) * a_step + 1);
     if p.transpose_b {
         for (j, acc) in acc.iter_mut().enumerate() {
@@ -238,7 +280,7 @@ fn sum_f32(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [f32]
     }
     for i in 0..k {
         let x = left[i * a_step];
-        for (acc, y) in acc.iter_mut().zip(b.slice::<f32>(b_at + i * n + n0, BLOCK.min(n - n0))) {
+        for (acc, y) in acc.iter_mut().zip(b.slice::<f32>(b_at + i * n + n0, width)) {
             *acc += x * y;
         }
     }
@@ -247,7 +289,7 @@ fn sum_f32(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [f32]
 #[inline(always)]
 fn sum_int(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [i32]) {
     let (n, k) = (p.n as usize, p.k as usize);
-    let Place { a: a_at, a_step, b: b_at, first: n0, .. } = place;
+    let Place { a: a_at, a_step, b: b_at, first: n0, width } = place;
     let (za, zb) = (a.zero_point as i16, b.zero_point as i16);
     // Both types through their bytes: i8 = (byte ^ 0x80) − 128, so one loop serves i8 and u8.
     let (flip_a, za) = if a.dtype == DType::I8 { (0x80u8, za + 128) } else { (0, za) };
@@ -264,7 +306,7 @@ fn sum_int(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [i32]
     }
     for i in 0..k {
         let x = i16::from(left[i * a_step] ^ flip_a) - za;
-        for (acc, y) in acc.iter_mut().zip(b.slice::<u8>(b_at + i * n + n0, BLOCK.min(n - n0))) {
+        for (acc, y) in acc.iter_mut().zip(b.slice::<u8>(b_at + i * n + n0, width)) {
             *acc = acc.wrapping_add(i32::from(x) * i32::from(i16::from(y ^ flip_b) - zb));
         }
     }
@@ -298,7 +340,7 @@ macro_rules! kind {
 
             #[inline(always)]
             fn run<E: Elementwise>(&self, _: E, o: &Operands<'_>, tile: Tile) {
-                self.0.$run(o, tile.rows);
+                self.0.$run(o, tile);
             }
         }
     };
@@ -328,7 +370,7 @@ mod tests {
         ) {
             let p = MatMul {
                 batch, a_strides: strides, b_strides: [0; 4], m: 1, n: 1, k: 1, transpose_a: false, transpose_b: false,
-                multiplier: 1.0, q_lo: 0, q_hi: 0,
+                multiplier: 1.0, q_lo: 0, q_hi: 0, packing: Packing::by_channels(8), tile: 0,
             };
             let all = batch.iter().product::<u32>() as usize;
             let range = from.min(all - 1)..(from + more).min(all);

@@ -99,6 +99,11 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
             scales: if K::SCALED { o.constant(MULTIPLIERS) } else { &[] },
             frames: Frames::No,
         },
+        from: 0,
+        to: 0,
+        turned: 0,
+        zero: 0,
+        added: &mut [],
         zeros: o.constant(ZEROS),
         finish: p.epilogue.of(e, o, g.output[2] as usize),
         columns: tile.columns.clone(),
@@ -117,21 +122,21 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
 
 /// What a microkernel multiplies.
 #[derive(Clone, Copy)]
-struct Product<'a, K: Microkernel> {
-    k: K,
-    p: &'a Conv,
-    depthwise: bool,
-    extents: Extents,
+pub(super) struct Product<'a, K: Microkernel> {
+    pub(super) k: K,
+    pub(super) p: &'a Conv,
+    pub(super) depthwise: bool,
+    pub(super) extents: Extents,
     /// Bytes are signed as they are multiplied.
-    signed: bool,
-    weights: &'a [K::W],
-    scales: &'a [f32],
-    frames: Frames,
+    pub(super) signed: bool,
+    pub(super) weights: &'a [K::W],
+    pub(super) scales: &'a [f32],
+    pub(super) frames: Frames,
 }
 
 /// Whether the pixels of a line are the frames of a sequence, and what the window over them is.
 #[derive(Clone, Copy, PartialEq)]
-enum Frames {
+pub(super) enum Frames {
     /// They are not.
     No,
     /// Its frames are taps of one row.
@@ -199,21 +204,31 @@ impl<'a, K: Microkernel> Product<'a, K> {
     }
 }
 
-struct Driver<'a, K: Microkernel, E> {
-    product: Product<'a, K>,
-    zeros: &'a [i16],
-    finish: Finish<'a, E>,
+pub(super) struct Driver<'a, K: Microkernel, E> {
+    pub(super) product: Product<'a, K>,
+    /// Element of the input that is the first of pixel 0.
+    pub(super) from: usize,
+    /// Element of the output that is the first channel of pixel 0.
+    pub(super) to: usize,
+    /// The pixels are the columns of a matrix of so many; 0 if they are rows.
+    pub(super) turned: usize,
+    /// Zero point of all weights, where `zeros` has none.
+    pub(super) zero: i16,
+    /// What it adds to the sums of each pixel of a line.
+    pub(super) added: &'a mut [i32],
+    pub(super) zeros: &'a [i16],
+    pub(super) finish: Finish<'a, E>,
     /// Blocks of channels, those of all groups counted one after the other.
-    columns: Range<usize>,
-    sums: &'a mut [K::Sum],
-    residual: &'a mut [f32],
-    taps: &'a mut [u8],
+    pub(super) columns: Range<usize>,
+    pub(super) sums: &'a mut [K::Sum],
+    pub(super) residual: &'a mut [f32],
+    pub(super) taps: &'a mut [u8],
 }
 
 impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     /// Each pixel by itself: all pixels of the rows are one line.
     #[inline(always)]
-    fn pixels(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
+    pub(super) fn pixels(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
         let Product { k, p, depthwise, .. } = self.product;
         let g = &p.geometry;
         let (c, width) = (g.input[2] as usize, g.output[1] as usize);
@@ -222,18 +237,40 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let (mut from, end) = (rows.start * width, rows.end * width);
         while from < end {
             let n = at_once.min(end - from);
-            let own = if copies { None } else { k.in_place(x, from * c, n * c) };
+            let own = if copies || self.turned > 0 { None } else { k.in_place(x, self.from + from * c, n * c) };
             let line: &[K::X] = match own {
                 Some(line) => line,
                 None => {
                     let Some(to) = copied.get_mut(..n * c) else { return };
-                    k.copy(x, from * c, p.packing.sign, to);
+                    if self.turned > 0 {
+                        lines::turn(&k, (x, p.packing.sign), self.from + from, (self.turned, c), to);
+                    } else {
+                        k.copy(x, self.from + from * c, p.packing.sign, to);
+                    }
                     copied
                 }
             };
+            self.add_zero(line, n);
             self.columns(|_| line, n, from);
             from += n;
         }
+    }
+
+    /// Says what the zero point of all weights adds to the sums of `n` pixels.
+    #[inline(always)]
+    fn add_zero(&mut self, line: &[K::X], n: usize) {
+        if self.zero == 0 {
+            return;
+        }
+        let (k, e, zero) = (self.product.k, self.product.extents, self.zero);
+        let part = Part { group: 0, channels: (0, e.channels), from: 0, pixels: n, first_row: 0, rows: &[line] };
+        let added = &mut *self.added;
+        self.product.inputs(&part, |x| {
+            for (pixel, added) in added.iter_mut().take(n).enumerate() {
+                let sum = k.centred(x, pixel, 0..e.length, bytemuck::Zeroable::zeroed(), zero);
+                *added = bytemuck::cast(sum);
+            }
+        });
     }
 
     /// Frame by frame along time, each under a window of frames: all frames of a sequence are one line.
@@ -330,8 +367,13 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                 if kernel_rows <= MOST_ROWS && self.rounded(&part, first + from) {
                     continue;
                 }
-                let sums = (channels.1 - channels.0) * part.pixels;
-                self.sums.get_mut(..sums).unwrap_or(&mut []).fill(bytemuck::Zeroable::zeroed());
+                let width = channels.1 - channels.0;
+                let sums = self.sums.get_mut(..width * part.pixels).unwrap_or(&mut []);
+                sums.fill(bytemuck::Zeroable::zeroed());
+                if self.zero != 0 {
+                    let added = self.added.get(from..).unwrap_or(&[]);
+                    sums.chunks_exact_mut(width).zip(added).for_each(|(s, &a)| s.fill(bytemuck::cast(a)));
+                }
                 self.multiply(&part);
                 for first_row in (MOST_ROWS..kernel_rows).step_by(MOST_ROWS) {
                     let more = load(first_row);
@@ -354,12 +396,16 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             return false;
         }
         let weights = self.product.weights(t);
-        let Some(rounding) = self.finish.rounding(channel, n) else { return false };
-        let Some(mut out) = self.finish.out.pixels(pixel * out_c + channel, n, out_c, t.pixels) else { return false };
+        let Some(mut rounding) = self.finish.rounding(channel, n) else { return false };
+        if self.zero != 0 {
+            rounding.pixels = self.added.get(t.from..t.from + t.pixels).unwrap_or(&[]);
+        }
+        let at = self.to + pixel * out_c + channel;
+        let Some(mut out) = self.finish.out.pixels(at, n, out_c, t.pixels) else { return false };
         let taps = &mut *self.taps;
         let done = self.product.inputs(t, |x| k.round(x, &weights, &rounding, taps, &mut out));
         if done && self.finish.table.is_some() {
-            (0..t.pixels).for_each(|i| self.finish.look_up((pixel + i) * out_c + channel, n));
+            (0..t.pixels).for_each(|i| self.finish.look_up(at + i * out_c, n));
         }
         done
     }
@@ -392,7 +438,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let (channel, width) = (t.group * extents.channels + t.channels.0, t.channels.1 - t.channels.0);
         let step = p.geometry.output[2] as usize;
         let Some(sums) = self.sums.get_mut(..width * t.pixels) else { return };
-        let to = Place { at: pixel * step + channel, channel, width, step };
+        let to = Place { at: self.to + pixel * step + channel, channel, width, step };
         k.finish(&mut self.finish, to, sums, self.residual);
     }
 }

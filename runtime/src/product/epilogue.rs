@@ -181,6 +181,32 @@ impl Epilogue {
     }
 }
 
+impl<'a, E: Elementwise> Finish<'a, E> {
+    /// The end `params` of products of two computed tensors: `v = f32(sum + bias)·m`, of floats `v = sum·m` by a stage.
+    #[inline(always)]
+    pub(super) fn of_matrices(
+        e: E,
+        params: &'a Epilogue,
+        bias: &'a [i32],
+        multipliers: &'a [f32],
+        out: ViewMut<'a>,
+    ) -> Self {
+        Finish {
+            e,
+            params,
+            stages: params.stages(),
+            channels: multipliers.len(),
+            bias_f32: &[],
+            bias_i32: bias,
+            multipliers,
+            residual: None,
+            table: None,
+            constants: multipliers,
+            out,
+        }
+    }
+}
+
 /// An epilogue with its operands.
 pub struct Finish<'a, E> {
     e: E,
@@ -256,6 +282,7 @@ impl<'a, E: Elementwise> Finish<'a, E> {
         Some(Rounding {
             bias: self.bias_i32.get(channel..channel + n)?,
             multipliers: self.multipliers.get(channel..channel + n)?,
+            pixels: &[],
             zero: p.mid_zero,
             lo: p.q_lo,
             hi: p.q_hi,

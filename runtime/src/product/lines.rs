@@ -2,7 +2,7 @@
 //! the padding around them.
 
 use super::{Geometry, Microkernel, Sign};
-use crate::rows::View;
+use crate::rows::{CHUNK, View};
 
 /// Elements that a microkernel may read beyond the last of a row.
 pub(super) const SLACK: usize = 64;
@@ -28,8 +28,12 @@ pub(super) fn along_time(g: &Geometry) -> bool {
 
 /// Pixels of a line that are multiplied with all weights at once.
 pub(super) fn pixels_at_once(g: &Geometry) -> u64 {
-    let all = g.rows() as u64 * u64::from(g.output[1]);
-    (AT_ONCE / u64::from(g.input[2])).clamp(32, 512).min(all)
+    rows_at_once(g.input[2].into(), g.rows() as u64 * u64::from(g.output[1]))
+}
+
+/// Pixels of so many channels that are multiplied at once, of `all`.
+pub(super) fn rows_at_once(channels: u64, all: u64) -> u64 {
+    (AT_ONCE / channels.max(1)).clamp(32, 512).min(all)
 }
 
 /// Elements that so many pixels of a line along time reach.
@@ -62,6 +66,28 @@ pub(super) fn copy_line<K: Microkernel>(
     for i in 0..there {
         if let Some(to) = to.get_mut((at + i * up) * channels..(at + i * up + 1) * channels) {
             k.copy(x, first + i * channels, sign, to);
+        }
+    }
+}
+
+/// Copies the columns of a matrix of so many `(columns, rows)` from element `start` of its first row on, each as a pixel.
+#[inline(always)]
+pub(super) fn turn<K: Microkernel>(
+    k: &K,
+    (x, sign): (&View<'_>, Sign),
+    start: usize,
+    (columns, rows): (usize, usize),
+    to: &mut [K::X],
+) {
+    let n = to.len() / rows.max(1);
+    let mut part: [K::X; CHUNK] = bytemuck::Zeroable::zeroed();
+    for i in 0..rows {
+        for first in (0..n).step_by(CHUNK) {
+            let part = &mut part[..CHUNK.min(n - first)];
+            k.copy(x, start + i * columns + first, sign, part);
+            for (to, &v) in to[first * rows..].chunks_exact_mut(rows).zip(&*part) {
+                to[i] = v;
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ mod driver;
 pub(crate) mod epilogue;
 pub(crate) mod geometry;
 mod lines;
+mod matrices;
 pub mod packing;
 mod portable;
 
@@ -26,6 +27,8 @@ pub use driver::{MOST_ROWS, run};
 pub(crate) use driver::{block, scratch};
 pub use epilogue::{Epilogue, Finish, STAGES, Stage};
 pub use geometry::Geometry;
+pub(crate) use matrices::scratch as matrix_scratch;
+pub use matrices::{Matrix, Pack, pack_panels, run_matrices};
 pub use packing::{Extents, Packing, Sign, WordOrder};
 pub use portable::{Arithmetic, Bytes, Dense, Depthwise, Floats, Integers};
 
@@ -89,13 +92,15 @@ impl<W> Weights<'_, W> {
     }
 }
 
-/// How sums become bytes: `clamp(round(f32(sum + bias) · m), lo − zero, hi − zero) + zero`.
+/// How sums become bytes: `clamp(round(f32(sum + bias + pixel) · m), lo − zero, hi − zero) + zero`.
 #[derive(Clone, Copy)]
 pub struct Rounding<'a> {
     /// Bias by channel, from the tile's first on.
     pub bias: &'a [i32],
     /// Multipliers by channel, likewise.
     pub multipliers: &'a [f32],
+    /// What is added to all sums of a pixel, by pixel of the tile; empty for nothing.
+    pub pixels: &'a [i32],
     /// Zero point.
     pub zero: i32,
     /// Smallest result.

@@ -12,7 +12,7 @@ use kinglet::format::{
     ALIGN, CHECKED_FROM, HEADER_BYTES, Region, SECTION_ENTRY_BYTES, Section, StepRecord, TensorRecord, VERSION,
     checksum,
 };
-use kinglet::kernels::Conv;
+use kinglet::kernels::{Conv, MatMul};
 use kinglet::product::{Extents, Packing};
 use kinglet::{DType, Model, StepKind, Target};
 
@@ -49,7 +49,9 @@ type Done = (Vec<u8>, Option<Vec<u8>>);
 /// [`Error::Memory`].
 pub(crate) fn repacked(bytes: &[u8], model: &Model<'_>, target: Target) -> Result<Option<Aligned>, Error> {
     let jobs: Vec<Job> = (0..model.step_count()).filter_map(|i| Job::of(model, i, target)).collect();
-    if jobs.is_empty() {
+    let matrices: Vec<(usize, MatMul)> =
+        (0..model.step_count()).filter_map(|i| Some((i, matrices(model, i, target)?))).collect();
+    if jobs.is_empty() && matrices.is_empty() {
         return Ok(None);
     }
     // Steps that share their weights (in the body of a loop that was written out, say) share them again.
@@ -76,7 +78,30 @@ pub(crate) fn repacked(bytes: &[u8], model: &Model<'_>, target: Target) -> Resul
     for (job, which) in jobs.iter().zip(which) {
         plan.change(model, job, places[which]);
     }
+    for (i, p) in &matrices {
+        let record = *model.step(*i).record();
+        let scratch = p.scratch(left_type(model, *i));
+        plan.step(*i, record, p, p.columns(), scratch);
+    }
     plan.finish(bytes, model, target).map(Some)
+}
+
+fn left_type(model: &Model<'_>, step: usize) -> DType {
+    model.step(step).input(0).map_or(DType::F32, |t| model.tensor(t).dtype())
+}
+
+/// The parameters of step `i` for `target`, if it is a product of two computed tensors and they change.
+fn matrices(model: &Model<'_>, i: usize, target: Target) -> Option<MatMul> {
+    let step = model.step(i);
+    let bytes = match step.kind()? {
+        StepKind::MatMulF32 => false,
+        StepKind::MatMulI8 => true,
+        _ => return None,
+    };
+    let old: MatMul = step.params()?;
+    let (packing, tile) = target.info().matrices(bytes, old.m, old.k as usize);
+    let new = MatMul { packing, tile, ..old };
+    (new != old).then_some(new)
 }
 
 /// The results of `f` on all of `list`, by as many threads as the machine has.
@@ -259,17 +284,18 @@ impl Plan {
         for i in 0..record.outputs as usize {
             self.operands.extend((step.output(i).unwrap_or(0) as u32).to_le_bytes());
         }
+        let scratch = job.new.scratch(job.depthwise, left_type(model, job.step));
+        let record = StepRecord { operands, ..record };
+        self.step(job.step, record, &job.new, job.new.columns(job.depthwise), scratch);
+    }
+
+    /// Gives step `i` a record with other parameters, columns and bytes of scratch.
+    fn step(&mut self, i: usize, record: StepRecord, p: &impl Record, columns: usize, scratch: u64) {
         let params = (self.params.len() / 4) as u32;
-        self.params.extend(words(&job.new));
-        let x = step.input(0).map_or(DType::F32, |t| model.tensor(t).dtype());
-        let record = StepRecord {
-            operands,
-            params,
-            columns: job.new.columns(job.depthwise) as u32,
-            scratch: u32::try_from(job.new.scratch(job.depthwise, x)).unwrap_or(u32::MAX),
-            ..record
-        };
-        let at = job.step * StepRecord::WORDS * 4;
+        self.params.extend(words(p));
+        let scratch = u32::try_from(scratch).unwrap_or(u32::MAX);
+        let record = StepRecord { params, columns: columns as u32, scratch, ..record };
+        let at = i * StepRecord::WORDS * 4;
         self.steps[at..at + StepRecord::WORDS * 4].copy_from_slice(&words(&record));
     }
 

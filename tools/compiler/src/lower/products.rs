@@ -230,6 +230,8 @@ impl Lowerer<'_> {
         };
         let out_dtype = self.graph.tensors[y].dtype;
         let (q_lo, q_hi) = out_dtype.quantized_range().unwrap_or((0, 0));
+        let x_type = self.graph.tensors[a].dtype;
+        let (packing, tile) = self.target.info().matrices(!float, m as u32, k);
         let params = MatMul {
             batch: four(lead, 1),
             a_strides: four(&strides(&sa), 0),
@@ -242,11 +244,18 @@ impl Lowerer<'_> {
             multiplier,
             q_lo,
             q_hi,
+            packing,
+            tile,
         };
         let batch: usize = lead.iter().product();
         let (pa, pb) = (self.operand(a), place.unwrap_or_else(|| self.operand(b)));
         let kind = if float { StepKind::MatMulF32 } else { StepKind::MatMulI8 };
-        let extra = Extra { macs: (batch * m * n * k) as u64, ..Extra::rows(batch * m) };
+        let extra = Extra {
+            macs: (batch * m * n * k) as u64,
+            columns: params.columns(),
+            scratch: params.scratch(x_type),
+            ..Extra::rows(batch * m)
+        };
         let Some(bias) = bias else {
             let py = self.buffer_tensor(y);
             self.emit(node, kind, params, vec![Some(pa), Some(pb)], py, extra);
