@@ -4,7 +4,7 @@
 //! number of kernels.
 
 use crate::kernels::{BinaryOp, Frame, UnaryOp};
-use crate::rows::{View, ViewMut};
+use crate::rows::{PixelsMut, View, ViewMut};
 
 /// What an instruction set does with chunks of elements. Results are those of [`Portable`]: the same bits.
 pub trait Elementwise: Copy {
@@ -22,6 +22,12 @@ pub trait Elementwise: Copy {
 
     /// `v[i] = table[v[i]]`
     fn lookup(self, table: &[u8], v: &mut [u8]);
+
+    /// As [`Elementwise::lookup`], for all runs.
+    #[inline(always)]
+    fn lookup_pixels(self, table: &[u8], pixels: &mut PixelsMut<'_, u8>) {
+        (0..pixels.count()).for_each(|i| self.lookup(table, pixels.run(i)));
+    }
 
     /// Advances a selective scan by a frame: [`Frame::advance`].
     fn scan(self, frame: Frame<'_>);

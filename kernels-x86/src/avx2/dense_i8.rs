@@ -59,7 +59,7 @@ impl Microkernel for DenseI8 {
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
-        let (sums, n) = (to.sums, w.width());
+        let ((sums, _), n) = (to.so_far(), w.width());
         let done = sums.len() >= x.pixels * n
             && self.each(x, w, |pixel, channel, acc| {
                 let sums = &mut sums[pixel * n..(pixel + 1) * n];
@@ -88,7 +88,7 @@ impl Microkernel for DenseI8 {
         w: &Weights<'_, i8>,
         r: &Rounding<'_>,
         _: &mut [u8],
-        out: &mut PixelsMut<'_>,
+        out: &mut PixelsMut<'_, u8>,
     ) -> bool {
         let n = w.width();
         let pixels = r.pixels.is_empty() || r.pixels.len() >= x.pixels;

@@ -50,9 +50,10 @@ impl Microkernel for DepthwiseI8 {
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
-        let (sums, n) = (to.sums, w.width());
+        let n = w.width();
+        let (sums, scratch) = to.so_far();
         let done = sums.len() >= x.pixels * n
-            && self.each(x, w, to.scratch, |pixel, channel, acc| {
+            && self.each(x, w, scratch, |pixel, channel, acc| {
                 let sums = &mut sums[pixel * n..(pixel + 1) * n];
                 sums[channel..].iter_mut().zip(integers(acc)).for_each(|(s, v)| *s = s.wrapping_add(v));
             });
@@ -79,7 +80,7 @@ impl Microkernel for DepthwiseI8 {
         w: &Weights<'_, i8>,
         r: &Rounding<'_>,
         scratch: &mut [u8],
-        out: &mut PixelsMut<'_>,
+        out: &mut PixelsMut<'_, u8>,
     ) -> bool {
         let n = w.width();
         if out.count() < x.pixels || out.run_len() < n {

@@ -9,6 +9,7 @@ use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Sign, S
 use kinglet::rows::View;
 
 use super::dense_i8::{sized, tile};
+use super::finish;
 use super::{lanes, reals};
 use crate::Avx512;
 use crate::by_channels;
@@ -81,18 +82,14 @@ macro_rules! microkernel {
             fn multiply(&self, x: &Inputs<'_, f32>, w: &Weights<'_, $w>, to: Sums<'_, f32>) {
                 let Avx512(()) = self.0;
                 // SAFETY: that is the proof of the features; `fits` has checked all that is read.
-                let done = fits(x, w) && to.sums.len() >= x.pixels * w.width() && unsafe { add(x, w, to.sums) };
+                let done = fits(x, w) && to.sums.len() >= x.pixels * w.width() && unsafe { add(x, w, to) };
                 debug_assert!(done, "a tile of {} pixels and {} channels", x.pixels, w.width());
             }
 
             #[inline(always)]
             fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [f32], other: &mut [f32]) {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-                fn finish<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [f32], other: &mut [f32]) {
-                    f.floats(to, sums, other);
-                }
                 // SAFETY: `self.0` is the proof of the features.
-                unsafe { finish(f, to, sums, other) }
+                unsafe { finish::floats(f, to, sums, other) }
             }
         }
     };
@@ -124,25 +121,27 @@ fn fits<W>(x: &Inputs<'_, f32>, w: &Weights<'_, W>) -> bool {
 
 /// # Safety
 /// [`fits`] holds, and there are as many sums as the tile has.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: &mut [f32]) -> bool {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: Sums<'_, f32>) -> bool {
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn sized_add<const R: usize, const B: usize>(
         x: &Inputs<'_, f32>,
         w: &Weights<'_, impl Stored>,
-        to: &mut [f32],
+        to: Sums<'_, f32>,
     ) {
-        let n = w.width();
+        let (n, fresh, to) = (w.width(), to.fresh, to.sums);
         let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
         let panels = n.div_ceil(16);
         let panel: [usize; B] = core::array::from_fn(|b| (w.channels.0 / 16 + b.min(panels - 1)) * 16 * depth);
         let mut scales = [_mm512_setzero_ps(); B];
         (0..B).for_each(|b| scales[b] = reals(w.scales, b));
         let mut acc = [[_mm512_setzero_ps(); B]; R];
-        for p in 0..R {
-            for b in 0..B {
-                acc[p][b] = reals(&to[p * n..(p + 1) * n], b);
+        if !fresh {
+            for p in 0..R {
+                for b in 0..B {
+                    acc[p][b] = reals(&to[p * n..(p + 1) * n], b);
+                }
             }
         }
         let step = x.step;

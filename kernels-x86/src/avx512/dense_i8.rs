@@ -9,6 +9,7 @@ use kinglet::product::{
 };
 use kinglet::rows::{PixelsMut, View};
 
+use super::finish;
 use super::round::Ends;
 use super::{ints, lanes, reals};
 use crate::Avx512;
@@ -98,18 +99,14 @@ impl Microkernel for DenseI8 {
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
         // SAFETY: `self.0` is the proof of the features; `fits` has checked all that is read, the sums' length is checked there.
-        let done = fits(x, w) && to.sums.len() >= x.pixels * w.width() && unsafe { add(x, w, to.sums) };
+        let done = fits(x, w) && to.sums.len() >= x.pixels * w.width() && unsafe { add(x, w, to) };
         debug_assert!(done, "a tile of {} pixels and {} channels", x.pixels, w.width());
     }
 
     #[inline(always)]
     fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        fn finish<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
-            f.integers(to, sums, other);
-        }
         // SAFETY: `self.0` is the proof of the features.
-        unsafe { finish(f, to, sums, other) }
+        unsafe { finish::integers(f, to, sums, other) }
     }
 
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {
@@ -122,7 +119,7 @@ impl Microkernel for DenseI8 {
         w: &Weights<'_, i8>,
         r: &Rounding<'_>,
         _: &mut [u8],
-        out: &mut PixelsMut<'_>,
+        out: &mut PixelsMut<'_, u8>,
     ) -> bool {
         let n = w.width();
         let ends = r.bias.len() >= n
@@ -170,7 +167,7 @@ fn fits(x: &Inputs<'_, u8>, w: &Weights<'_, i8>) -> bool {
 /// # Safety
 /// [`fits`] holds for a tile of `R` pixels and `B` panels or more.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn sums<const R: usize, const B: usize>(
     x: &Inputs<'_, u8>,
     w: &Weights<'_, i8>,
@@ -206,16 +203,18 @@ unsafe fn sums<const R: usize, const B: usize>(
 
 /// # Safety
 /// [`fits`] holds, and there are as many sums as the tile has.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn add(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: &mut [i32]) -> bool {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn add(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) -> bool {
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn sized_add<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: &mut [i32]) {
-        let n = w.width();
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn sized_add<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
+        let (n, fresh, to) = (w.width(), to.fresh, to.sums);
         let mut acc = [[_mm512_setzero_si512(); B]; R];
-        for p in 0..R {
-            for b in 0..B {
-                acc[p][b] = ints(&to[p * n..(p + 1) * n], b);
+        if !fresh {
+            for p in 0..R {
+                for b in 0..B {
+                    acc[p][b] = ints(&to[p * n..(p + 1) * n], b);
+                }
             }
         }
         // SAFETY: the caller's.
@@ -235,15 +234,15 @@ unsafe fn add(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: &mut [i32]) -> bool {
 
 /// # Safety
 /// [`fits`] holds; bias, multipliers and the runs of `out` are as long as the tile is wide, and there is a run for each pixel.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn rounded(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, r: &Rounding<'_>, out: &mut PixelsMut<'_>) -> bool {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn rounded(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, r: &Rounding<'_>, out: &mut PixelsMut<'_, u8>) -> bool {
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn sized_round<const R: usize, const B: usize>(
         x: &Inputs<'_, u8>,
         w: &Weights<'_, i8>,
         r: &Rounding<'_>,
-        out: &mut PixelsMut<'_>,
+        out: &mut PixelsMut<'_, u8>,
     ) {
         let n = w.width();
         let bias: [__m512i; B] = {
@@ -281,12 +280,16 @@ unsafe fn rounded(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, r: &Rounding<'_>, out
                         _mm256_storeu_si256(to.add(step).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
                     }
                 } else {
-                    let mut some = [0u8; 64];
-                    _mm512_storeu_si512(some.as_mut_ptr().cast(), bytes);
+                    let vectors = [
+                        _mm512_castsi512_si128(bytes),
+                        _mm512_extracti32x4_epi32::<1>(bytes),
+                        _mm512_extracti32x4_epi32::<2>(bytes),
+                        _mm512_extracti32x4_epi32::<3>(bytes),
+                    ];
                     for i in (0..4).filter(|i| first + i < R * B) {
-                        let ((pixel, block), there) = (of(i), n.saturating_sub(16 * of(i).1).min(16));
+                        let (pixel, block) = of(i);
                         let to = out.as_mut_ptr().add(pixel * step + 16 * block);
-                        core::ptr::copy_nonoverlapping(some.as_ptr().add(16 * i), to, there);
+                        _mm_mask_storeu_epi8(to.cast(), lanes(n, block), vectors[i]);
                     }
                 }
             }

@@ -6,6 +6,7 @@ use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Microkernel, Place, Sign, Sums, Weights};
 use kinglet::rows::View;
 
+use super::finish;
 use super::{lanes, reals};
 use crate::Avx512;
 use crate::by_channels;
@@ -81,18 +82,15 @@ macro_rules! microkernel {
             fn multiply(&self, x: &Inputs<'_, f32>, w: &Weights<'_, $w>, to: Sums<'_, f32>) {
                 let Avx512(()) = self.0;
                 // SAFETY: that is the proof of the features; `fits` has checked all that is read and written.
-                let done = fits(x, w, to.sums) && unsafe { add(x, w, to.sums) };
+                let (sums, _) = to.so_far();
+                let done = fits(x, w, sums) && unsafe { add(x, w, sums) };
                 debug_assert!(done, "a tile of {} pixels and {} channels", x.pixels, w.width());
             }
 
             #[inline(always)]
             fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [f32], other: &mut [f32]) {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-                fn finish<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [f32], other: &mut [f32]) {
-                    f.floats(to, sums, other);
-                }
                 // SAFETY: `self.0` is the proof of the features.
-                unsafe { finish(f, to, sums, other) }
+                unsafe { finish::floats(f, to, sums, other) }
             }
         }
     };

@@ -70,7 +70,7 @@ pub(super) unsafe fn rounded(
     w: &Weights<'_, i8>,
     r: &Rounding<'_>,
     scratch: &mut [u8],
-    out: &mut PixelsMut<'_>,
+    out: &mut PixelsMut<'_, u8>,
 ) {
     let (n, groups, line) = (w.width(), x.rows.len().div_ceil(4), w.packing.line(&w.extents));
     let (positions, of_group) = (positions(x, n), of_group(x, n));

@@ -11,6 +11,7 @@ use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, 
 use kinglet::rows::{PixelsMut, View};
 
 use super::dense_i8::copy;
+use super::finish;
 use super::round::Ends;
 use super::{depthwise_flat, ints, lanes, reals};
 use crate::Avx512;
@@ -51,9 +52,10 @@ impl Microkernel for DepthwiseI8 {
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
-        let (sums, n) = (to.sums, w.width());
+        let n = w.width();
+        let (sums, scratch) = to.so_far();
         let done = sums.len() >= x.pixels * n
-            && self.each(x, w, to.scratch, |pixel, acc| {
+            && self.each(x, w, scratch, |pixel, acc| {
                 for (v, acc) in acc.into_iter().enumerate() {
                     let Some(to) = sums[pixel * n..(pixel + 1) * n].get_mut(16 * v..) else { break };
                     // SAFETY: the mask has no more lanes than there are elements.
@@ -69,12 +71,8 @@ impl Microkernel for DepthwiseI8 {
 
     #[inline(always)]
     fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        fn finish<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
-            f.integers(to, sums, other);
-        }
         // SAFETY: `self.0` is the proof of the features.
-        unsafe { finish(f, to, sums, other) }
+        unsafe { finish::integers(f, to, sums, other) }
     }
 
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {
@@ -87,7 +85,7 @@ impl Microkernel for DepthwiseI8 {
         w: &Weights<'_, i8>,
         r: &Rounding<'_>,
         scratch: &mut [u8],
-        out: &mut PixelsMut<'_>,
+        out: &mut PixelsMut<'_, u8>,
     ) -> bool {
         // SAFETY: `self.0` is the proof of the features.
         unsafe { rounded(*self, x, w, r, scratch, out) }
@@ -103,7 +101,7 @@ unsafe fn rounded(
     w: &Weights<'_, i8>,
     r: &Rounding<'_>,
     scratch: &mut [u8],
-    out: &mut PixelsMut<'_>,
+    out: &mut PixelsMut<'_, u8>,
 ) -> bool {
     let n = w.width();
     if r.bias.len() < n || r.multipliers.len() < n || out.count() < x.pixels || out.run_len() < n {

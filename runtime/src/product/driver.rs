@@ -367,18 +367,18 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                 if kernel_rows <= MOST_ROWS && self.rounded(&part, first + from) {
                     continue;
                 }
-                let width = channels.1 - channels.0;
-                let sums = self.sums.get_mut(..width * part.pixels).unwrap_or(&mut []);
-                sums.fill(bytemuck::Zeroable::zeroed());
-                if self.zero != 0 {
+                let fresh = self.zero == 0;
+                if !fresh {
+                    let width = channels.1 - channels.0;
+                    let sums = self.sums.get_mut(..width * part.pixels).unwrap_or(&mut []);
                     let added = self.added.get(from..).unwrap_or(&[]);
                     sums.chunks_exact_mut(width).zip(added).for_each(|(s, &a)| s.fill(bytemuck::cast(a)));
                 }
-                self.multiply(&part);
+                self.multiply(&part, fresh);
                 for first_row in (MOST_ROWS..kernel_rows).step_by(MOST_ROWS) {
                     let more = load(first_row);
                     let rows = &more[..MOST_ROWS.min(kernel_rows - first_row)];
-                    self.multiply(&Part { first_row, rows, ..part });
+                    self.multiply(&Part { first_row, rows, ..part }, false);
                 }
                 self.store(&part, first + from);
             }
@@ -404,20 +404,20 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let Some(mut out) = self.finish.out.pixels(at, n, out_c, t.pixels) else { return false };
         let taps = &mut *self.taps;
         let done = self.product.inputs(t, |x| k.round(x, &weights, &rounding, taps, &mut out));
-        if done && self.finish.table.is_some() {
-            (0..t.pixels).for_each(|i| self.finish.look_up(at + i * out_c, n));
+        if let Some(table) = self.finish.table.filter(|_| done) {
+            self.finish.e.lookup_pixels(table, &mut out);
         }
         done
     }
 
     #[inline(always)]
-    fn multiply(&mut self, t: &Part<'_, K::X>) {
+    fn multiply(&mut self, t: &Part<'_, K::X>, fresh: bool) {
         let Product { k, extents, depthwise, .. } = self.product;
         let (weights, n) = (self.product.weights(t), t.channels.1 - t.channels.0);
         let Some(sums) = self.sums.get_mut(..n * t.pixels) else { return };
         let (taps, zeros) = (&mut *self.taps, self.zeros);
         self.product.inputs(t, |x| {
-            k.multiply(x, &weights, Sums { sums: &mut *sums, scratch: taps });
+            k.multiply(x, &weights, Sums { sums: &mut *sums, fresh, scratch: taps });
             if zeros.is_empty() {
                 return;
             }

@@ -209,20 +209,35 @@ impl<'a, E: Elementwise> Finish<'a, E> {
 
 /// An epilogue with its operands.
 pub struct Finish<'a, E> {
-    e: E,
-    params: &'a Epilogue,
+    /// The elementwise layer of the instruction set.
+    pub e: E,
+    /// What happens.
+    pub params: &'a Epilogue,
     stages: &'a [Stage],
-    channels: usize,
-    bias_f32: &'a [f32],
-    bias_i32: &'a [i32],
-    multipliers: &'a [f32],
-    residual: Option<View<'a>>,
-    pub(super) table: Option<&'a [u8]>,
-    constants: &'a [f32],
-    pub(super) out: ViewMut<'a>,
+    /// Channels of the output.
+    pub channels: usize,
+    /// Bias `[channels]` of sums of floats; none is 0.
+    pub bias_f32: &'a [f32],
+    /// Bias `[channels]` of sums of integers.
+    pub bias_i32: &'a [i32],
+    /// Multipliers `[channels]` of sums of integers.
+    pub multipliers: &'a [f32],
+    /// The residual, of the output's shape.
+    pub residual: Option<View<'a>>,
+    /// Where rounded bytes are looked up.
+    pub table: Option<&'a [u8]>,
+    /// A row `[channels]` for each stage that takes one.
+    pub constants: &'a [f32],
+    /// The output.
+    pub out: ViewMut<'a>,
 }
 
 impl<'a, E: Elementwise> Finish<'a, E> {
+    /// The stages, in order.
+    pub fn stages(&self) -> &'a [Stage] {
+        self.stages
+    }
+
     /// Finishes the float sums of a tile, `[pixel][channel]`, and stores them. `other` has room for as many, if a stage reads a
     /// residual.
     #[inline(always)]

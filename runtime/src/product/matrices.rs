@@ -246,9 +246,8 @@ fn column_sums<'w, K: Microkernel>(
     for from in (0..n).step_by(width) {
         let channels = (from, (from + width).min(n));
         let sums = &mut to[channels.0..channels.1];
-        sums.fill(0);
         if let Ok(sums) = bytemuck::try_cast_slice_mut(sums) {
-            k.multiply(&inputs, &weights(channels), Sums { sums, scratch: &mut [] });
+            k.multiply(&inputs, &weights(channels), Sums { sums, fresh: true, scratch: &mut [] });
         }
     }
 }

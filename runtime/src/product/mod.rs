@@ -159,7 +159,7 @@ pub trait Microkernel: Copy {
         w: &Weights<'_, Self::W>,
         rounding: &Rounding<'_>,
         scratch: &mut [u8],
-        out: &mut PixelsMut<'_>,
+        out: &mut PixelsMut<'_, u8>,
     ) -> bool {
         let _ = (x, w, rounding, scratch, out);
         false
@@ -179,10 +179,23 @@ pub struct Place {
     pub step: usize,
 }
 
+impl<'a, S: Element> Sums<'a, S> {
+    /// The sums so far, for kernels that add to memory, and the scratch.
+    #[inline(always)]
+    pub fn so_far(self) -> (&'a mut [S], &'a mut [u8]) {
+        if self.fresh {
+            self.sums.fill(bytemuck::Zeroable::zeroed());
+        }
+        (self.sums, self.scratch)
+    }
+}
+
 /// Where the sums of a tile go.
 pub struct Sums<'a, S> {
-    /// `[pixel][channel]`, 0 at first.
+    /// `[pixel][channel]`
     pub sums: &'a mut [S],
+    /// They begin from 0, whatever lies there.
+    pub fresh: bool,
     /// Memory for what the kernel keeps between.
     pub scratch: &'a mut [u8],
 }

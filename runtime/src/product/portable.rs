@@ -212,7 +212,8 @@ impl<A: Arithmetic> Microkernel for Dense<A> {
     #[inline(always)]
     fn multiply(&self, x: &Inputs<'_, A::X>, w: &Weights<'_, A::W>, to: Sums<'_, A::Sum>) {
         // Known to the loops, so that they vectorise.
-        if x.signed { dense::<A, true>(x, w, to.sums) } else { dense::<A, false>(x, w, to.sums) }
+        let (sums, _) = to.so_far();
+        if x.signed { dense::<A, true>(x, w, sums) } else { dense::<A, false>(x, w, sums) }
     }
 }
 
@@ -368,7 +369,8 @@ impl<A: Arithmetic> Microkernel for Depthwise<A> {
 
     #[inline(always)]
     fn multiply(&self, x: &Inputs<'_, A::X>, w: &Weights<'_, A::W>, to: Sums<'_, A::Sum>) {
-        if x.signed { depthwise::<A, true>(x, w, to.sums) } else { depthwise::<A, false>(x, w, to.sums) }
+        let (sums, _) = to.so_far();
+        if x.signed { depthwise::<A, true>(x, w, sums) } else { depthwise::<A, false>(x, w, sums) }
     }
 }
 

@@ -1,0 +1,293 @@
+//! The ends of products in vectors: sums to results in one pass over a tile, in several where functions stand between that are
+//! no few instructions. The bits are those of [`Finish::integers`] and [`Finish::floats`], which do what is rare.
+
+use core::arch::x86_64::*;
+
+use kinglet::DType;
+use kinglet::elementwise::Elementwise;
+use kinglet::kernels::{BinaryOp, UnaryOp};
+use kinglet::product::{Finish, Place, STAGES, Stage};
+use kinglet::rows::View;
+
+use super::{ints, lanes, reals};
+
+/// Takes the integer sums of a tile to results.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn integers<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
+    let rounds = f.params.rounds;
+    let channels = to.channel..to.channel + to.width;
+    let (bias, multipliers) = (f.bias_i32.get(channels.clone()), f.multipliers.get(channels));
+    let (Some(bias), Some(multipliers)) = (bias, multipliers) else { return };
+    let start = Start::Integers { bias, multipliers, rounds };
+    if (rounds && f.stages().is_empty()) || !ends(f, to, as_reals(sums), start) {
+        f.integers(to, sums, other);
+    }
+}
+
+/// Takes the float sums of a tile to results.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn floats<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [f32], other: &mut [f32]) {
+    let start = Start::Floats { bias: f.bias_f32.get(to.channel..).unwrap_or(&[]) };
+    if !ends(f, to, sums, start) {
+        f.floats(to, sums, other);
+    }
+}
+
+/// The memory of integer sums, where their reals take their places.
+fn as_reals(sums: &mut [i32]) -> &mut [f32] {
+    // SAFETY: as long and as aligned, and any bits are a float.
+    unsafe { core::slice::from_raw_parts_mut(sums.as_mut_ptr().cast(), sums.len()) }
+}
+
+/// What lies in the memory of the sums before a pass.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    /// Integer sums; [`Finish`] says what `rounds` does to them.
+    Integers { bias: &'a [i32], multipliers: &'a [f32], rounds: bool },
+    /// Float sums without their bias.
+    Floats { bias: &'a [f32] },
+    /// What the stages before have left.
+    Reals,
+}
+
+/// Elements under a tile: those of pixel `p` from `first + p · step` on.
+#[derive(Clone, Copy)]
+struct Elements {
+    first: *mut u8,
+    step: usize,
+    dtype: DType,
+    scale: f32,
+    zero: i32,
+}
+
+/// Whether elements of this type are read and written here.
+fn known(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::I8 | DType::U8)
+}
+
+/// Where the residual under a tile lies.
+fn residual(r: &View<'_>, to: Place, pixels: usize) -> Option<Elements> {
+    let first = if r.dtype == DType::F32 {
+        r.pixels::<f32>(to.at, to.width, to.step, pixels)?.cast()
+    } else {
+        r.pixels::<u8>(to.at, to.width, to.step, pixels)?
+    };
+    let elements =
+        Elements { first: first.cast_mut(), step: to.step, dtype: r.dtype, scale: r.scale, zero: r.zero_point };
+    known(r.dtype).then_some(elements)
+}
+
+/// Where the results of a tile go.
+fn results<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, pixels: usize) -> Option<Elements> {
+    let (dtype, scale, zero) = (f.out.dtype(), f.out.scale(), f.out.zero_point());
+    let first = if dtype == DType::F32 {
+        f.out.pixels::<f32>(to.at, to.width, to.step, pixels)?.as_mut_ptr().cast()
+    } else {
+        f.out.pixels::<u8>(to.at, to.width, to.step, pixels)?.as_mut_ptr()
+    };
+    known(dtype).then_some(Elements { first, step: to.step, dtype, scale, zero })
+}
+
+/// Whether a stage is a few instructions in a pass.
+fn is_short(stage: &Stage) -> bool {
+    match *stage {
+        Stage::Channels(op) | Stage::Residual(op) => matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul),
+        Stage::Function { op, alpha, beta } => match op {
+            UnaryOp::Relu | UnaryOp::Affine => true,
+            UnaryOp::Clip => alpha <= beta,
+            UnaryOp::Pow => alpha == 2.0,
+            _ => false,
+        },
+        Stage::Nothing => true,
+    }
+}
+
+/// All that happens to the sums; `false` if something is not known here, with nothing done.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn ends<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [f32], mut start: Start<'_>) -> bool {
+    let stages = f.stages();
+    let pixels = sums.len() / to.width.max(1);
+    let function = |s: &Stage| matches!(s, Stage::Function { .. });
+    if pixels == 0 || !stages.iter().all(|s| is_short(s) || function(s)) {
+        return false;
+    }
+    let Some(out) = results(f, to, pixels) else { return false };
+    let other = match f.residual.map(|r| residual(&r, to, pixels)) {
+        Some(None) => return false,
+        Some(there) => there,
+        None => None,
+    };
+    let (mut done, mut row) = (0, to.channel);
+    loop {
+        let some = stages[done..].iter().take_while(|s| is_short(s)).count();
+        let now = &stages[done..done + some];
+        let mut constants: [&[f32]; STAGES] = [&[]; STAGES];
+        for (stage, constants) in now.iter().zip(&mut constants) {
+            if let Stage::Channels(_) = stage {
+                *constants = f.constants.get(row..row + to.width).unwrap_or(&[]);
+                row += f.channels;
+            }
+        }
+        done += some;
+        let last = done == stages.len();
+        // SAFETY: `results` and `residual` have checked the elements under the tile; there is a sum for each of them.
+        unsafe { pass(f, start, now, &constants, (to.width, pixels), sums, other, last.then_some(out)) };
+        let Some(&Stage::Function { op, alpha, beta }) = stages.get(done) else { return true };
+        f.e.unary(op, [alpha, beta], sums);
+        (start, done) = (Start::Reals, done + 1);
+    }
+}
+
+/// One pass over the sums `[pixel][channel]` of a tile: to `out`, or back to their places.
+///
+/// # Safety
+/// `other` and `out` have as many elements as there are sums.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[expect(clippy::too_many_arguments)]
+unsafe fn pass<E: Elementwise>(
+    f: &Finish<'_, E>,
+    start: Start<'_>,
+    stages: &[Stage],
+    constants: &[&[f32]; STAGES],
+    (width, pixels): (usize, usize),
+    sums: &mut [f32],
+    other: Option<Elements>,
+    out: Option<Elements>,
+) {
+    let p = f.params;
+    let zero = p.mid_zero;
+    let [lo, hi] = [p.q_lo - zero, p.q_hi - zero].map(|v| _mm512_set1_ps(v as f32));
+    let mid_scale = _mm512_set1_ps(p.mid_scale);
+    for block in 0..width.div_ceil(16) {
+        let mask = lanes(width, block);
+        let mut of_channels = [_mm512_setzero_ps(); STAGES];
+        for (v, constants) in of_channels.iter_mut().zip(constants) {
+            *v = reals(constants, block);
+        }
+        let (bias, bias_f32, m) = match start {
+            Start::Integers { bias, multipliers, .. } => {
+                (ints(bias, block), _mm512_setzero_ps(), reals(multipliers, block))
+            }
+            Start::Floats { bias } => (_mm512_setzero_si512(), reals(bias, block), _mm512_setzero_ps()),
+            Start::Reals => (_mm512_setzero_si512(), _mm512_setzero_ps(), _mm512_setzero_ps()),
+        };
+        for pixel in 0..pixels {
+            let Some(sums) = sums.get_mut(pixel * width + 16 * block..) else { return };
+            // SAFETY: the lanes of the mask are channels of the tile, of which there is a sum for each pixel.
+            let v = unsafe { _mm512_maskz_loadu_ps(mask, sums.as_ptr()) };
+            let mut v = match start {
+                Start::Integers { rounds, .. } => {
+                    let sum = _mm512_add_epi32(_mm512_castps_si512(v), bias);
+                    let v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), m);
+                    if rounds {
+                        // Of NaN and a number the second is taken.
+                        let v = _mm512_min_ps(_mm512_max_ps(v, lo), hi);
+                        let v = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
+                        // An integer has no −0.
+                        let v = _mm512_cvtepi32_ps(_mm512_cvttps_epi32(v));
+                        _mm512_mul_ps(v, mid_scale)
+                    } else {
+                        v
+                    }
+                }
+                Start::Floats { .. } => _mm512_add_ps(v, bias_f32),
+                Start::Reals => v,
+            };
+            for (stage, &c) in stages.iter().zip(&of_channels) {
+                v = match *stage {
+                    Stage::Channels(op) => binary(op, v, c),
+                    Stage::Residual(op) => match other {
+                        // SAFETY: the caller's.
+                        Some(r) => binary(op, v, unsafe { r.load(pixel, block, mask) }),
+                        None => v,
+                    },
+                    Stage::Function { op, alpha, beta } => function(op, alpha, beta, v),
+                    Stage::Nothing => v,
+                };
+            }
+            // SAFETY: the caller's; as above.
+            unsafe {
+                match out {
+                    Some(out) => out.store(pixel, block, mask, v),
+                    None => _mm512_mask_storeu_ps(sums.as_mut_ptr(), mask, v),
+                }
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn binary(op: BinaryOp, a: __m512, b: __m512) -> __m512 {
+    match op {
+        BinaryOp::Add => _mm512_add_ps(a, b),
+        BinaryOp::Sub => _mm512_sub_ps(a, b),
+        _ => _mm512_mul_ps(a, b),
+    }
+}
+
+/// The functions of [`is_short`]. NaN goes through all of them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn function(op: UnaryOp, alpha: f32, beta: f32, v: __m512) -> __m512 {
+    let (a, b) = (_mm512_set1_ps(alpha), _mm512_set1_ps(beta));
+    match op {
+        UnaryOp::Relu => {
+            let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(v, _mm512_setzero_ps());
+            _mm512_mask_mov_ps(v, below, _mm512_setzero_ps())
+        }
+        UnaryOp::Affine => _mm512_add_ps(_mm512_mul_ps(a, v), b),
+        UnaryOp::Clip => {
+            let (below, above) = (_mm512_cmp_ps_mask::<_CMP_LT_OQ>(v, a), _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, b));
+            _mm512_mask_mov_ps(_mm512_mask_mov_ps(v, above, b), below, a)
+        }
+        _ => _mm512_mul_ps(v, v),
+    }
+}
+
+impl Elements {
+    /// Dequantised.
+    ///
+    /// # Safety
+    /// The lanes of the mask are there.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load(self, pixel: usize, block: usize, mask: __mmask16) -> __m512 {
+        let at = pixel * self.step + 16 * block;
+        // SAFETY: the caller's.
+        let bytes = unsafe {
+            match self.dtype {
+                DType::F32 => return _mm512_maskz_loadu_ps(mask, self.first.cast::<f32>().add(at)),
+                _ => _mm_maskz_loadu_epi8(mask, self.first.add(at).cast()),
+            }
+        };
+        let wide = if self.dtype == DType::I8 { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
+        let wide = _mm512_sub_epi32(wide, _mm512_set1_epi32(self.zero));
+        _mm512_mul_ps(_mm512_cvtepi32_ps(wide), _mm512_set1_ps(self.scale))
+    }
+
+    /// Quantised.
+    ///
+    /// # Safety
+    /// The lanes of the mask are there, to be written.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn store(self, pixel: usize, block: usize, mask: __mmask16, v: __m512) {
+        let at = pixel * self.step + 16 * block;
+        let (lo, hi) = match self.dtype {
+            DType::F32 => {
+                // SAFETY: the caller's.
+                unsafe { _mm512_mask_storeu_ps(self.first.cast::<f32>().add(at), mask, v) };
+                return;
+            }
+            DType::I8 => (-128 - self.zero, 127 - self.zero),
+            _ => (-self.zero, 255 - self.zero),
+        };
+        // Of NaN and a number the second is taken; NaN and what is below the range of i32 become its least.
+        let v = _mm512_min_ps(_mm512_set1_ps(hi as f32), _mm512_div_ps(v, _mm512_set1_ps(self.scale)));
+        let q = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
+        let q = _mm512_add_epi32(_mm512_max_epi32(q, _mm512_set1_epi32(lo)), _mm512_set1_epi32(self.zero));
+        // SAFETY: the caller's.
+        unsafe { _mm_mask_storeu_epi8(self.first.add(at).cast(), mask, _mm512_cvtepi32_epi8(q)) };
+    }
+}
