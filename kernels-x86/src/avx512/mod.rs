@@ -7,9 +7,9 @@ pub(crate) mod bytes;
 mod dense_f32;
 mod dense_i8;
 mod depthwise_f32;
-mod depthwise_flat;
 mod depthwise_i8;
 mod finish;
+mod fours;
 mod round;
 
 pub(crate) use dense_f32::{DenseF32, DenseW8};
