@@ -148,8 +148,16 @@ impl Pack for DenseI8 {
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
     let from = x.slice::<u8>(start, to.len());
-    let turn = if sign.moves(x.dtype) == 0 { 0 } else { 0x80 };
-    to.iter_mut().zip(from).for_each(|(to, &v)| *to = v ^ turn);
+    let turn = _mm512_set1_epi8(if sign.moves(x.dtype) == 0 { 0 } else { i8::MIN });
+    // What is copied is soon read by vectors as wide as these.
+    for (to, from) in to.chunks_mut(64).zip(from.chunks(64)) {
+        let there = u64::MAX >> (64 - to.len().min(from.len()));
+        // SAFETY: the mask has no more lanes than there are bytes on either side.
+        unsafe {
+            let bytes = _mm512_maskz_loadu_epi8(there, from.as_ptr().cast());
+            _mm512_mask_storeu_epi8(to.as_mut_ptr().cast(), there, _mm512_xor_si512(bytes, turn));
+        }
+    }
 }
 
 /// Whether the weights lie as these kernels read them, and all that a tile reads is there.

@@ -172,7 +172,11 @@ impl<'a, K: Microkernel> Product<'a, K> {
             Frames::No => (g.stride[1], g.kernel[1], g.dilation[1]),
         };
         let step = step as usize * c;
-        let channel = if self.depthwise { t.channels.0 } else { t.group * (c / self.p.groups as usize) };
+        let channel = match t.group {
+            _ if self.depthwise => t.channels.0,
+            0 => 0,
+            group => group * (c / self.p.groups as usize),
+        };
         let mut rows: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
         for (to, row) in rows.iter_mut().zip(t.rows) {
             *to = row.get(t.from * step + channel..).unwrap_or(&[]);
@@ -191,10 +195,15 @@ impl<'a, K: Microkernel> Product<'a, K> {
     #[inline(always)]
     fn weights(&self, t: &Part<'_, K::X>) -> Weights<'a, K::W> {
         let (e, packing) = (&self.extents, &self.p.packing);
-        let group = packing.panels(e) * packing.panel(e) * packing.depth(e);
         let channel = t.group * e.channels + t.channels.0;
+        let data = if e.groups == 1 {
+            self.weights
+        } else {
+            let group = packing.panels(e) * packing.panel(e) * packing.depth(e);
+            self.weights.get(t.group * group..(t.group + 1) * group).unwrap_or(&[])
+        };
         Weights {
-            data: self.weights.get(t.group * group..(t.group + 1) * group).unwrap_or(&[]),
+            data,
             packing: *packing,
             extents: *e,
             first_row: t.first_row,
@@ -347,18 +356,20 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     {
         let Product { p, extents, frames, .. } = self.product;
         let kernel_rows = if frames == Frames::Taps { 1 } else { p.geometry.kernel[0] as usize };
-        let load = |from: usize| {
-            let row = |i: usize| if from + i < kernel_rows { row_of(from + i) } else { &[] };
-            core::array::from_fn::<&[K::X], MOST_ROWS, _>(row)
+        let load = |rows: &mut [&'r [K::X]; MOST_ROWS], from: usize| {
+            let there = kernel_rows.saturating_sub(from);
+            rows.iter_mut().take(there).enumerate().for_each(|(i, row)| *row = row_of(from + i));
         };
-        let all = load(0);
+        let mut all: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
+        load(&mut all, 0);
+        // Of small pictures a row takes little longer than a few divisions: there are none where there is nothing to divide.
         let (most, blocks_at_once) = K::tile(n, p.tile as usize);
-        let pixels = n.div_ceil(n.div_ceil(most.max(1)).max(1)).max(1);
+        let pixels = if n <= most { n.max(1) } else { n.div_ceil(n.div_ceil(most.max(1))) };
         let block = block(p);
-        let per_group = extents.channels.div_ceil(block);
+        let per_group = if extents.channels <= block { 1 } else { extents.channels.div_ceil(block) };
         let mut at = self.columns.start;
         while at < self.columns.end {
-            let (group, b) = (at / per_group, at % per_group);
+            let (group, b) = if at < per_group { (0, at) } else { (at / per_group, at % per_group) };
             let blocks = blocks_at_once.min(per_group - b).min(self.columns.end - at).max(1);
             let channels = (b * block, ((b + blocks) * block).min(extents.channels));
             for from in (0..n).step_by(pixels) {
@@ -376,7 +387,8 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                 }
                 self.multiply(&part, fresh);
                 for first_row in (MOST_ROWS..kernel_rows).step_by(MOST_ROWS) {
-                    let more = load(first_row);
+                    let mut more: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
+                    load(&mut more, first_row);
                     let rows = &more[..MOST_ROWS.min(kernel_rows - first_row)];
                     self.multiply(&Part { first_row, rows, ..part }, false);
                 }

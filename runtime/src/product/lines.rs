@@ -51,18 +51,21 @@ pub(super) fn copy_line<K: Microkernel>(
     (from, up): (isize, usize),
     to: &mut [K::X],
 ) {
+    if up == 1 {
+        let column = from.max(0) as usize;
+        let at = (column as isize - from) as usize * channels;
+        if let Some(to) = to.get_mut(at..) {
+            let there = to.len().min(n.saturating_sub(column) * channels);
+            k.copy(x, start + column * channels, sign, &mut to[..there]);
+        }
+        return;
+    }
     let width = to.len() / channels.max(1);
     // The first column there is, and its position in `to`.
     let column = (from.max(0) as usize).div_ceil(up);
     let at = ((column * up) as isize - from) as usize;
     let there = if at < width { (width - at).div_ceil(up).min(n.saturating_sub(column)) } else { 0 };
     let first = start + column * channels;
-    if up == 1 {
-        if let Some(to) = to.get_mut(at * channels..(at + there) * channels) {
-            k.copy(x, first, sign, to);
-        }
-        return;
-    }
     for i in 0..there {
         if let Some(to) = to.get_mut((at + i * up) * channels..(at + i * up + 1) * channels) {
             k.copy(x, first + i * channels, sign, to);
