@@ -2,7 +2,7 @@
 
 use kinglet::DType;
 use kinglet_compiler::array::Array;
-use kinglet_compiler::graph::{Layout, NormKind, Op, PoolKind, ReduceOp, TensorId, Window};
+use kinglet_compiler::graph::{Layout, NormKind, Op, PoolKind, Quant, ReduceOp, TensorId, Window};
 use kinglet_compiler::{Options, compile, eval};
 use kinglet_tests::one_node::{Bound, Case, LOOSE_TIE, Like, SUMS, TIE, cases};
 use kinglet_tests::{Random, run};
@@ -127,7 +127,7 @@ proptest! {
         let mut shape = r.shape(1..=4, 9);
         let axis = r.below(shape.len());
         if r.once_in(3) {
-            shape[axis] = r.pick(&[64, 129, 300]);
+            shape[axis] = r.pick(&[64, 129, 300, 600, 1100]);
         }
         let mut c = Case::new();
         let x = real(&mut r, &mut c, &shape, quant & 1 == 1);
@@ -144,7 +144,7 @@ proptest! {
         let first = r.below(shape.len());
         let last = r.between(first, shape.len() - 1);
         if r.once_in(3) {
-            shape[first] = r.pick(&[64, 129, 300]);
+            shape[first] = r.pick(&[64, 129, 300, 1100]);
         }
         let mut c = Case::new();
         let mut inputs = vec![Some(real(&mut r, &mut c, &shape, quant & 1 == 1)), None, None];
@@ -191,6 +191,34 @@ proptest! {
             let y = run(&compile(graph, &Options::default()).expect("compiles").kgl, &inputs);
             prop_assert_eq!(&*y["y0"].reals(), &*want.reals());
             prop_assert!(y["y1"].reals().iter().all(|&m| m == f64::from(base)));
+        }
+    }
+
+    /// Of bytes that are equal or hardly differ, far from their zero point: the sums are exact, and equal bytes leave the bias.
+    #[test]
+    fn norms_and_means_of_nearly_equal_bytes(seed: u64, axis in 0..2usize, rms: bool, spread in 0..3usize, signed: bool) {
+        let mut r = Random::new(seed);
+        let mut shape = [r.between(1, 3), r.between(1, 3)];
+        shape[axis] = r.pick(&[2, 15, 100, 129, 1100, 20_000]);
+        let (dtype, base, zero_point) = if signed { (DType::I8, -120, 127) } else { (DType::U8, 250, 3) };
+        let n = shape.iter().product();
+        let x: Vec<i64> = (0..n).map(|_| base + i64::from(spread > 0 && r.once_in(spread * spread * 10))).collect();
+        let mut c = Case::new();
+        let x = c.input(Array::int(dtype, &shape, x), Some(Quant::per_tensor(0.37, zero_point)));
+        let x = c.dequantize(x);
+        let bias = c.constant(r.array(DType::F32, &shape[1..]), None);
+        let kind = if rms { NormKind::Rms } else { NormKind::Layer };
+        let op = Op::Norm { kind, axes: vec![axis], epsilon: 1e-12 };
+        let y = c.node_with(op, vec![Some(x), None, Some(bias)], Like::f32(&shape));
+        c.output(y);
+        let mean = c.node(Op::Reduce { op: ReduceOp::Mean, axes: vec![axis], keep: true }, &[x], Like::f32(&reduced(&shape, &[axis], true)));
+        c.output(mean);
+        c.check(Bound::OfLargest(2e-6), TIE);
+        if spread == 0 && !rms {
+            let (graph, inputs) = c.parts();
+            let bias = graph.value(bias).expect("a constant").reals().into_owned();
+            let y = run(&compile(graph, &Options::default()).expect("compiles").kgl, &inputs);
+            prop_assert!(y["y0"].reals().chunks(shape[1]).all(|row| row == bias));
         }
     }
 
@@ -256,13 +284,13 @@ fn softmaxes_of_extreme_elements() {
         [INF, 0.0, 1.0, 2.0],
         [88.0, -104.0, -103.0, 200.0],
     ];
-    for (log, axis) in [(false, 1), (true, 1), (false, 0), (true, 0)] {
-        for row in rows {
-            let shape = if axis == 1 { [1, 4] } else { [4, 1] };
+    // As they are, and so often that vectors are full.
+    for (log, axis, times) in [(false, 1, 1), (false, 1, 9), (true, 1, 1), (true, 1, 9), (false, 0, 1), (true, 0, 1)] {
+        for row in rows.map(|row| row.repeat(times)) {
             // Two columns, so that there is more than one where the axis is the outer one.
             let (shape, data) = match axis {
-                1 => (shape, row.to_vec()),
-                _ => ([4, 2], row.iter().flat_map(|&v| [v, 0.5]).collect()),
+                1 => ([1, row.len()], row.clone()),
+                _ => ([row.len(), 2], row.iter().flat_map(|&v| [v, 0.5]).collect()),
             };
             let mut c = Case::new();
             let x = c.input(Array::f32(&shape, data), None);

@@ -6,6 +6,7 @@
 
 mod argmax;
 mod binary;
+mod bytes;
 mod conv;
 mod convert;
 mod copy;

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::bytes::{self, Sums, are_bytes};
 use super::sum::sum;
 use super::walk::{columns, elements};
 use crate::DType;
@@ -10,7 +11,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, Tile, chunks};
+use crate::rows::{CHUNK, Operands, Tile, View, chunks};
 
 /// Positions whose sums are taken before they join the total (columns form).
 const RUN: usize = 64;
@@ -68,57 +69,46 @@ impl Params for Norm {
         let (x, mut out) = (o.input(0), o.output());
         let (scale, bias) = (o.constant::<f32>(1), o.constant::<f32>(2));
         let (n, inner) = (self.n as usize, self.inner as usize);
+        // Bytes are normalised as the integers that they are, whose sums are exact; the scale goes into the factor.
+        let exact = are_bytes(x.dtype);
+        let (x, unit) = if exact { x.unscaled() } else { (x, 1.0) };
         for row in rows {
             let start = row * n * inner;
             if inner == 1 {
-                let mut v = [0f32; CHUNK];
-                let mut mean = 0f32;
-                // Totals over chunks are f64: few additions, and long rows lose nothing.
-                if self.kind == NormKind::Layer {
-                    let mut total = 0f64;
-                    chunks(0..n, |at, n| total += f64::from(sum(e.reals(&x, start + at, &mut v[..n]), |v| v)));
-                    mean = (total / n as f64) as f32;
+                let moments =
+                    if exact { self.of_bytes(bytes::sums(&x, start, n), unit) } else { self.of_row(e, &x, start) };
+                if self.period == 1 && bytes::worth_a_table(&x, &out, n) {
+                    let table = bytes::table(&x, &out, |v| {
+                        v.iter_mut().for_each(|v| *v = moments.apply(*v));
+                        self.affine(scale, bias, 0, v);
+                    });
+                    bytes::look_up(e, &table, &x, &mut out, start, n);
+                    continue;
                 }
-                let (mut total, mut squares) = (0f64, 0f64);
-                chunks(0..n, |at, n| {
-                    let v = e.reals(&x, start + at, &mut v[..n]);
-                    total += f64::from(sum(v, |v| v - mean));
-                    squares += f64::from(sum(v, |v| (v - mean) * (v - mean)));
-                });
-                let moments = self.moments(mean, total, squares);
-                chunks(0..n, |at, n| {
-                    e.load(&x, start + at, &mut v[..n]);
-                    v[..n].iter_mut().for_each(|v| *v = moments.apply(*v));
-                    self.affine(scale, bias, start + at, &mut v[..n]);
-                    e.store(&mut out, start + at, &v[..n]);
+                let mut v = [0f32; CHUNK];
+                chunks(start..start + n, |at, n| {
+                    let v = &mut v[..n];
+                    e.load(&x, at, v);
+                    v.iter_mut().for_each(|v| *v = moments.apply(*v));
+                    self.affine(scale, bias, at, v);
+                    e.store(&mut out, at, v);
                 });
                 continue;
             }
             chunks(0..inner, |column, width| {
                 let at = |i: usize| start + i * inner + column;
-                let (mut mean, mut rest, mut factor) = ([0f32; CHUNK], [0f32; CHUNK], [0f32; CHUNK]);
+                let mut columns = Columns::default();
+                if exact {
+                    bytes::column_sums(&x, at(0), inner, n, width, |k, s| columns.set(k, self.of_bytes(s, unit)));
+                } else {
+                    self.of_columns(e, &x, at(0), width, &mut columns);
+                }
                 let mut v = [0f32; CHUNK];
                 let v = &mut v[..width];
-                if self.kind == NormKind::Layer {
-                    let [total] = totals(n, |i, [part]| {
-                        part.iter_mut().zip(e.reals(&x, at(i), v)).for_each(|(p, &v)| *p += v);
-                    });
-                    mean.iter_mut().zip(&total).for_each(|(m, &t)| *m = (t / n as f64) as f32);
-                }
-                let [total, squares] = totals(n, |i, [part, squares]| {
-                    for (((p, s), &v), &m) in part.iter_mut().zip(squares).zip(e.reals(&x, at(i), v)).zip(&mean) {
-                        let d = v - m;
-                        *p += d;
-                        *s += d * d;
-                    }
-                });
-                for k in 0..width {
-                    let m = self.moments(mean[k], total[k], squares[k]);
-                    (rest[k], factor[k]) = (m.rest, m.factor);
-                }
                 for i in 0..n {
                     e.load(&x, at(i), v);
-                    for (((v, &mean), &rest), &factor) in v.iter_mut().zip(&mean).zip(&rest).zip(&factor) {
+                    let Columns { mean, rest, factor } = &columns;
+                    for (((v, &mean), &rest), &factor) in v.iter_mut().zip(mean).zip(rest).zip(factor) {
                         *v = Moments { mean, rest, factor }.apply(*v);
                     }
                     self.affine(scale, bias, at(i), v);
@@ -150,6 +140,27 @@ impl Moments {
     }
 }
 
+/// The moments of neighbouring columns.
+struct Columns {
+    mean: [f32; CHUNK],
+    rest: [f32; CHUNK],
+    factor: [f32; CHUNK],
+}
+
+impl Default for Columns {
+    #[inline(always)]
+    fn default() -> Self {
+        Columns { mean: [0.0; CHUNK], rest: [0.0; CHUNK], factor: [0.0; CHUNK] }
+    }
+}
+
+impl Columns {
+    #[inline(always)]
+    fn set(&mut self, k: usize, moments: Moments) {
+        Moments { mean: self.mean[k], rest: self.rest[k], factor: self.factor[k] } = moments;
+    }
+}
+
 /// `K` sums over `n` positions for each column: `add` adds position `i` to those of a run, which join the totals in f64.
 #[inline(always)]
 fn totals<const K: usize>(n: usize, mut add: impl FnMut(usize, &mut [[f32; CHUNK]; K])) -> [[f64; CHUNK]; K] {
@@ -167,32 +178,103 @@ fn totals<const K: usize>(n: usize, mut add: impl FnMut(usize, &mut [[f32; CHUNK
 }
 
 impl Norm {
+    /// The moments of bytes that stand for `unit` times the integers whose sums are given.
+    #[inline(always)]
+    fn of_bytes(&self, sums: Sums, unit: f32) -> Moments {
+        let n = f64::from(self.n);
+        let (sum, squares) = (sums.sum as f64, sums.squares as f64);
+        let unit_squared = f64::from(unit) * f64::from(unit);
+        if self.kind == NormKind::Rms {
+            return Moments { mean: 0.0, rest: 0.0, factor: self.factor(unit, unit_squared * (squares / n)) };
+        }
+        let mean = (sum / n) as f32;
+        let rest = (sum / n - f64::from(mean)) as f32;
+        // Each product is exact up to 2¹⁸ elements, and never are two that should be equal not so.
+        let variance = (n * squares - sum * sum) / (n * n);
+        Moments { mean, rest, factor: self.factor(unit, unit_squared * variance) }
+    }
+
+    /// The moments of the `n` neighbouring elements at `start`.
+    #[inline(always)]
+    fn of_row<E: Elementwise>(&self, e: E, x: &View<'_>, start: usize) -> Moments {
+        let end = start + self.n as usize;
+        let mut v = [0f32; CHUNK];
+        let mut mean = 0f32;
+        // Totals over chunks are f64: few additions, and long rows lose nothing.
+        if self.kind == NormKind::Layer {
+            let mut total = 0f64;
+            chunks(start..end, |at, n| total += f64::from(sum(e.reals(x, at, &mut v[..n]), |v| v)));
+            mean = (total / f64::from(self.n)) as f32;
+        }
+        let (mut total, mut squares) = (0f64, 0f64);
+        chunks(start..end, |at, n| {
+            let v = e.reals(x, at, &mut v[..n]);
+            total += f64::from(sum(v, |v| v - mean));
+            squares += f64::from(sum(v, |v| (v - mean) * (v - mean)));
+        });
+        self.moments(mean, total, squares)
+    }
+
+    /// The moments of `width` neighbouring columns, the first of which begins at `start`.
+    #[inline(always)]
+    fn of_columns<E: Elementwise>(&self, e: E, x: &View<'_>, start: usize, width: usize, columns: &mut Columns) {
+        let (n, inner) = (self.n as usize, self.inner as usize);
+        let mean = &mut columns.mean;
+        let mut v = [0f32; CHUNK];
+        let v = &mut v[..width];
+        if self.kind == NormKind::Layer {
+            let [total] = totals(n, |i, [part]| {
+                part.iter_mut().zip(e.reals(x, start + i * inner, v)).for_each(|(p, &v)| *p += v);
+            });
+            mean.iter_mut().zip(&total).for_each(|(m, &t)| *m = (t / n as f64) as f32);
+        }
+        let [total, squares] = totals(n, |i, [part, squares]| {
+            for (((p, s), &v), &m) in part.iter_mut().zip(squares).zip(e.reals(x, start + i * inner, v)).zip(&*mean) {
+                let d = v - m;
+                *p += d;
+                *s += d * d;
+            }
+        });
+        for k in 0..width {
+            columns.set(k, self.moments(columns.mean[k], total[k], squares[k]));
+        }
+    }
+
     /// The moments, given the rounded mean and the sums of the differences from it and of their squares.
     #[inline(always)]
     fn moments(&self, mean: f32, total: f64, squares: f64) -> Moments {
         let n = f64::from(self.n);
         let rest = if self.kind == NormKind::Layer { total / n } else { 0.0 };
-        let variance = squares / n - rest * rest;
-        // Rounding may take it below 0; NaN stays NaN.
-        let variance = if variance < 0.0 { 0.0 } else { variance };
-        let factor = 1.0 / libm::sqrtf((variance + f64::from(self.epsilon)) as f32);
-        Moments { mean, rest: rest as f32, factor }
+        Moments { mean, rest: rest as f32, factor: self.factor(1.0, squares / n - rest * rest) }
     }
 
+    /// `unit / √(variance + ε)`
+    #[inline(always)]
+    fn factor(&self, unit: f32, variance: f64) -> f32 {
+        // Rounding may take it below 0; NaN stays NaN.
+        let variance = if variance < 0.0 { 0.0 } else { variance };
+        unit / libm::sqrtf((variance + f64::from(self.epsilon)) as f32)
+    }
+
+    /// Multiplies by the scale and adds the bias, if there are such; the first of `v` is element `at` of the tensor.
     #[inline(always)]
     fn affine(&self, scale: &[f32], bias: &[f32], at: usize, v: &mut [f32]) {
+        self.repeat(scale, at, v, |v, s| v * s);
+        self.repeat(bias, at, v, |v, b| v + b);
+    }
+
+    /// Joins elements with those of `by`, which repeats; none if it is empty.
+    #[inline(always)]
+    fn repeat(&self, by: &[f32], at: usize, v: &mut [f32], join: impl Fn(f32, f32) -> f32) {
         let period = self.period as usize;
-        for (by, add) in [(scale, false), (bias, true)] {
-            if by.is_empty() {
-                continue;
-            }
+        if let [by] = by {
+            v.iter_mut().for_each(|v| *v = join(*v, *by));
+        } else if !by.is_empty() {
             let mut done = 0;
             while done < v.len() {
                 let first = (at + done) % period;
                 let n = (period - first).min(v.len() - done);
-                for (v, &b) in v[done..done + n].iter_mut().zip(&by[first..]) {
-                    *v = if add { *v + b } else { *v * b };
-                }
+                v[done..done + n].iter_mut().zip(&by[first..]).for_each(|(v, &b)| *v = join(*v, b));
                 done += n;
             }
         }

@@ -3,7 +3,8 @@
 use core::ops::Range;
 
 use super::Params;
-use super::sum::sum;
+use super::bytes::{self, are_bytes};
+use super::sum::{in_lanes, larger, smaller, sum};
 use super::walk::{columns, elements};
 use crate::DType;
 use crate::elementwise::Elementwise;
@@ -113,23 +114,16 @@ impl Reduce {
     #[inline(always)]
     fn join(&self, a: f32, b: f32) -> f32 {
         match self.op {
-            ReduceOp::Max => {
-                if b > a || b.is_nan() {
-                    b
-                } else {
-                    a
-                }
-            }
-            ReduceOp::Min => {
-                if b < a || b.is_nan() {
-                    b
-                } else {
-                    a
-                }
-            }
+            ReduceOp::Max => larger(a, b),
+            ReduceOp::Min => smaller(a, b),
             ReduceOp::Prod => a * b,
             _ => a + b,
         }
+    }
+
+    /// Whether elements are bytes that are added up: their sum is exact.
+    fn adds_bytes(&self, x: &View<'_>) -> bool {
+        matches!(self.op, ReduceOp::Sum | ReduceOp::Mean) && are_bytes(x.dtype)
     }
 
     fn finish(&self, total: f32, scale: f32) -> f32 {
@@ -150,15 +144,19 @@ impl Reduce {
     #[inline(always)]
     fn row<E: Elementwise>(&self, e: E, x: &View<'_>, start: usize, n: usize) -> f32 {
         let (view, scale) = scaled(x, self.is_linear());
+        if self.adds_bytes(x) {
+            return self.finish(bytes::sums(x, start, n).sum as f32, scale);
+        }
         let of = |shift: f32| {
             let mut total = self.start();
             chunks(0..n, |at, n| {
                 let mut v = [0f32; CHUNK];
                 let v = e.reals(&view, start + at, &mut v[..n]);
                 let part = match self.op {
-                    ReduceOp::Max | ReduceOp::Min | ReduceOp::Prod => {
-                        v.iter().fold(self.start(), |part, &v| self.join(part, v))
+                    ReduceOp::Max | ReduceOp::Min => {
+                        in_lanes(v, self.start(), |a, b| self.join(a, b), |a, b| self.join(a, b))
                     }
+                    ReduceOp::Prod => v.iter().product(),
                     ReduceOp::SumSquare | ReduceOp::L2 => sum(v, |v| v * v),
                     ReduceOp::L1 => sum(v, libm::fabsf),
                     ReduceOp::Sum | ReduceOp::Mean => sum(v, |v| v - shift),
@@ -206,6 +204,10 @@ impl Reduce {
     fn columns<E: Elementwise>(&self, e: E, x: &View<'_>, start: usize, total: &mut [f32]) {
         let (view, scale) = scaled(x, self.is_linear());
         let (n, inner, width) = (self.n as usize, self.inner as usize, total.len());
+        if self.adds_bytes(x) {
+            bytes::column_sums(x, start, inner, n, width, |k, s| total[k] = self.finish(s.sum as f32, scale));
+            return;
+        }
         let of = |shift: &[f32; CHUNK], total: &mut [f32]| {
             total.fill(self.start());
             for run in (0..n).step_by(RUN) {

@@ -3,13 +3,18 @@
 use core::ops::Range;
 
 use super::Params;
+use super::bytes::{self, are_bytes};
+use super::sum::{self, larger};
 use super::walk::{columns, elements};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
 use crate::math;
-use crate::rows::{CHUNK, Operands, Tile, chunks};
+use crate::rows::{CHUNK, Operands, Tile, View, ViewMut, chunks};
+
+/// Elements of a row whose exponentials are kept from their sum to their division.
+const KEPT: usize = 4 * CHUNK;
 
 record! {
     /// Parameters of a softmax step. Input: 0 `x [outer, n, inner]` of any type; output: the same shape. Rows: `outer`.
@@ -42,65 +47,86 @@ impl Params for Softmax {
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let (n, inner) = (self.n as usize, self.inner as usize);
+        let mut kept = [0f32; KEPT];
         for row in rows {
             let start = row * n * inner;
-            // With inner = 1 a chunk runs along the axis and is folded; otherwise it is a set of columns.
             if inner == 1 {
-                let mut largest = f32::NEG_INFINITY;
-                let mut sum = 0.0f32;
-                let mut v = [0f32; CHUNK];
-                chunks(0..n, |at, n| {
-                    e.load(&x, start + at, &mut v[..n]);
-                    largest = v[..n].iter().fold(largest, |m, &v| larger(m, v));
-                });
-                chunks(0..n, |at, n| {
-                    e.load(&x, start + at, &mut v[..n]);
-                    v[..n].iter_mut().for_each(|v| *v = math::exp(*v - largest));
-                    sum += v[..n].iter().sum::<f32>();
-                });
-                let log_sum = libm::logf(sum);
-                chunks(0..n, |at, n| {
-                    e.load(&x, start + at, &mut v[..n]);
-                    v[..n].iter_mut().for_each(|v| *v = self.value(*v - largest, sum, log_sum));
-                    e.store(&mut out, start + at, &v[..n]);
-                });
-                continue;
+                self.row(e, &x, &mut out, start, &mut kept);
+            } else {
+                chunks(0..inner, |column, width| self.columns(e, &x, &mut out, start + column, width));
             }
-            chunks(0..inner, |column, width| {
-                let (mut largest, mut sum) = ([f32::NEG_INFINITY; CHUNK], [0f32; CHUNK]);
-                let mut v = [0f32; CHUNK];
-                for i in 0..n {
-                    e.load(&x, start + i * inner + column, &mut v[..width]);
-                    for (m, &v) in largest.iter_mut().zip(&v[..width]) {
-                        *m = larger(*m, v);
-                    }
-                }
-                for i in 0..n {
-                    e.load(&x, start + i * inner + column, &mut v[..width]);
-                    for ((s, &m), &v) in sum.iter_mut().zip(&largest).zip(&v[..width]) {
-                        *s += math::exp(v - m);
-                    }
-                }
-                for i in 0..n {
-                    e.load(&x, start + i * inner + column, &mut v[..width]);
-                    for ((v, &m), &s) in v[..width].iter_mut().zip(&largest).zip(&sum) {
-                        *v = self.value(*v - m, s, if self.log { libm::logf(s) } else { 0.0 });
-                    }
-                    e.store(&mut out, start + i * inner + column, &v[..width]);
-                }
-            });
         }
     }
 }
 
 impl Softmax {
+    /// The `n` neighbouring elements at `start`.
     #[inline(always)]
-    fn value(&self, shifted: f32, sum: f32, log_sum: f32) -> f32 {
-        if self.log { shifted - log_sum } else { math::exp(shifted) / sum }
+    fn row<E: Elementwise>(&self, e: E, x: &View<'_>, out: &mut ViewMut<'_>, start: usize, kept: &mut [f32; KEPT]) {
+        let n = self.n as usize;
+        let mut largest = f32::NEG_INFINITY;
+        if are_bytes(x.dtype) {
+            largest = bytes::largest(x, start, n);
+        } else {
+            chunks(0..n, |at, n| largest = sum::largest(e.reals(x, start + at, &mut kept[..n]), largest));
+        }
+        let keep = n <= KEPT;
+        let mut total = 0f32;
+        chunks(0..n, |at, n| {
+            let v = &mut kept[if keep { at } else { 0 }..][..n];
+            e.load(x, start + at, v);
+            v.iter_mut().for_each(|v| *v = math::exp(*v - largest));
+            total += sum::sum(v, |v| v);
+        });
+        let divisor = self.divisor(total);
+        if bytes::worth_a_table(x, out, n) {
+            let table = bytes::table(x, out, |v| v.iter_mut().for_each(|v| *v = self.value(*v - largest, divisor)));
+            bytes::look_up(e, &table, x, out, start, n);
+            return;
+        }
+        chunks(0..n, |at, n| {
+            let v = &mut kept[if keep { at } else { 0 }..][..n];
+            if keep && !self.log {
+                v.iter_mut().for_each(|v| *v /= divisor);
+            } else {
+                e.load(x, start + at, v);
+                v.iter_mut().for_each(|v| *v = self.value(*v - largest, divisor));
+            }
+            e.store(out, start + at, v);
+        });
     }
-}
 
-#[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
-    if b > a || b.is_nan() { b } else { a }
+    /// `width` neighbouring columns, the first of which begins at `start`.
+    #[inline(always)]
+    fn columns<E: Elementwise>(&self, e: E, x: &View<'_>, out: &mut ViewMut<'_>, start: usize, width: usize) {
+        let (n, inner) = (self.n as usize, self.inner as usize);
+        let (mut largest, mut total) = ([f32::NEG_INFINITY; CHUNK], [0f32; CHUNK]);
+        let mut v = [0f32; CHUNK];
+        let v = &mut v[..width];
+        for i in 0..n {
+            let v = e.reals(x, start + i * inner, v);
+            largest.iter_mut().zip(v).for_each(|(m, &v)| *m = larger(*m, v));
+        }
+        for i in 0..n {
+            let v = e.reals(x, start + i * inner, v);
+            total.iter_mut().zip(&largest).zip(v).for_each(|((t, &m), &v)| *t += math::exp(v - m));
+        }
+        total.iter_mut().for_each(|t| *t = self.divisor(*t));
+        for i in 0..n {
+            e.load(x, start + i * inner, v);
+            v.iter_mut().zip(&largest).zip(&total).for_each(|((v, &m), &t)| *v = self.value(*v - m, t));
+            e.store(out, start + i * inner, v);
+        }
+    }
+
+    /// What [`value`](Softmax::value) divides by, or takes away in the logarithm.
+    #[inline(always)]
+    fn divisor(&self, total: f32) -> f32 {
+        if self.log { libm::logf(total) } else { total }
+    }
+
+    #[inline(always)]
+    fn value(&self, shifted: f32, divisor: f32) -> f32 {
+        if self.log { shifted - divisor } else { math::exp(shifted) / divisor }
+    }
 }
