@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::bytes::{self, are_bytes};
 use super::walk::elements;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -12,6 +13,9 @@ use crate::product::Geometry;
 use crate::product::geometry::source;
 use crate::rows::{CHUNK, Operands, Tile, View, ViewMut, chunks};
 use crate::{DType, Element};
+
+/// Sums of columns that are kept from one window to the next.
+const COLUMNS: usize = 8;
 
 code! {
     /// What a pooling step makes of a window.
@@ -70,15 +74,18 @@ impl Params for Pool {
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let g = &self.geometry;
-        let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
         let whole = g.kernel == g.input[..2] && g.output[..2] == [1, 1];
-        // The largest byte stands for the largest real.
-        let same = (x.dtype, x.scale, x.zero_point) == (out.dtype(), out.scale(), out.zero_point());
-        match x.dtype {
-            DType::I8 if same && self.kind == PoolKind::Max => return self.largest::<i8>(&x, &mut out, rows, i8::MIN),
-            DType::U8 if same && self.kind == PoolKind::Max => return self.largest::<u8>(&x, &mut out, rows, u8::MIN),
-            _ => {}
+        if self.kind != PoolKind::Max && !whole {
+            return self.averages(e, &x, &mut out, rows);
         }
+        // The largest byte stands for the largest real.
+        if self.kind == PoolKind::Max && are_bytes(x.dtype) && are_bytes(out.dtype()) {
+            return match x.dtype {
+                DType::U8 => self.largest::<E, u8>(e, &x, &mut out, rows, u8::MIN),
+                _ => self.largest::<E, i8>(e, &x, &mut out, rows, i8::MIN),
+            };
+        }
+        let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
         for row in rows {
             let (picture, row_in_picture) = (row / g.output[0] as usize, row % g.output[0] as usize);
             for column in 0..out_w {
@@ -86,35 +93,13 @@ impl Params for Pool {
                     let place = Place { picture, row: row_in_picture, column, c0, n };
                     let mut window = Window { pool: self, x: &x, place, inside: 0, positions: 0 };
                     let mut acc = [if self.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }; CHUNK];
-                    let [kernel_h, kernel_w] = g.kernel;
-                    if whole || self.kind == PoolKind::Max {
-                        for ky in 0..kernel_h {
-                            for kx in 0..kernel_w {
-                                window.add(e, ky, kx, &mut acc);
-                            }
-                        }
-                    } else {
-                        for kx in 0..kernel_w {
-                            let mut sum = [0f32; CHUNK];
-                            for ky in 0..kernel_h {
-                                window.add(e, ky, kx, &mut sum);
-                            }
-                            for (a, s) in acc[..n].iter_mut().zip(&sum) {
-                                *a += s;
-                            }
+                    for ky in 0..g.kernel[0] {
+                        for kx in 0..g.kernel[1] {
+                            window.add(e, ky, kx, &mut acc);
                         }
                     }
-                    let count = match self.kind {
-                        PoolKind::Max => 1,
-                        PoolKind::Average => window.inside,
-                        PoolKind::AverageWithPadding => window.positions,
-                    };
                     let acc = &mut acc[..n];
-                    if window.inside == 0 {
-                        acc.fill(0.0);
-                    } else if count != 1 {
-                        acc.iter_mut().for_each(|a| *a /= count as f32);
-                    }
+                    self.divide(acc, window.inside, window.positions);
                     e.store(&mut out, (row * out_w + column) * c + c0, acc);
                 });
             }
@@ -165,15 +150,96 @@ impl Window<'_> {
 }
 
 impl Pool {
-    /// The largest of bytes, which need not become reals for it.
+    /// Averages whose windows are smaller than the input. The sum of a window's column is that of its neighbours' too: it is
+    /// formed once, if all that a window needs can be kept.
     #[inline(always)]
-    fn largest<T: Element + Ord>(&self, x: &View<'_>, out: &mut ViewMut<'_>, rows: Range<usize>, least: T) {
+    fn averages<E: Elementwise>(&self, e: E, x: &View<'_>, out: &mut ViewMut<'_>, rows: Range<usize>) {
         let g = &self.geometry;
         let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
+        let shared = g.dilation[1] == 1 && g.kernel[1] as usize <= COLUMNS;
+        for row in rows {
+            let (picture, place) = (row / g.output[0] as usize, row % g.output[0] as usize);
+            let taps = |axis: usize, at: usize| (0..g.kernel[axis]).map(move |tap| self.coordinate(axis, at, tap));
+            let inside = |axis: usize, at: usize| taps(axis, at).filter(|&y| self.is_inside(axis, y)).count() as u32;
+            let padded =
+                |axis: usize, at: usize| taps(axis, at).filter(|&y| self.within_padding(axis, y)).count() as u32;
+            let (inside_rows, padded_rows) = (inside(0, place), padded(0, place));
+            chunks(0..c, |c0, n| {
+                let mut columns = [[0f32; CHUNK]; COLUMNS];
+                // The first column whose sum is not there.
+                let mut next = isize::MIN;
+                for column in 0..out_w {
+                    let mut acc = [0f32; CHUNK];
+                    let acc = &mut acc[..n];
+                    for w in taps(1, column) {
+                        let sum = &mut columns[if shared { w as usize % COLUMNS } else { 0 }][..n];
+                        if !shared || w >= next {
+                            self.sum_column(e, x, (picture, w), taps(0, place), c0, sum);
+                            next = w + 1;
+                        }
+                        acc.iter_mut().zip(&*sum).for_each(|(a, s)| *a += s);
+                    }
+                    self.divide(acc, inside_rows * inside(1, column), padded_rows * padded(1, column));
+                    e.store(out, (row * out_w + column) * c + c0, acc);
+                }
+            });
+        }
+    }
+
+    /// The sums over the rows `taps` of column `w` of a picture, for the channels from `c0` on.
+    #[inline(always)]
+    fn sum_column<E: Elementwise>(
+        &self,
+        e: E,
+        x: &View<'_>,
+        (picture, w): (usize, isize),
+        taps: impl Iterator<Item = isize>,
+        c0: usize,
+        sum: &mut [f32],
+    ) {
+        let mut v = [0f32; CHUNK];
+        sum.fill(0.0);
+        for at in taps.filter_map(|y| self.element(picture, y, w)) {
+            let v = e.reals(x, at + c0, &mut v[..sum.len()]);
+            sum.iter_mut().zip(v).for_each(|(s, v)| *s += v);
+        }
+    }
+
+    /// Makes sums averages, given the window's elements inside the input and its positions inside the padded input. A window
+    /// without any of the first gives 0.
+    #[inline(always)]
+    fn divide(&self, acc: &mut [f32], inside: u32, positions: u32) {
+        let count = match self.kind {
+            PoolKind::Max => 1,
+            PoolKind::Average => inside,
+            PoolKind::AverageWithPadding => positions,
+        };
+        if inside == 0 {
+            acc.fill(0.0);
+        } else if count != 1 {
+            acc.iter_mut().for_each(|a| *a /= count as f32);
+        }
+    }
+
+    /// The largest of bytes, which need not become reals for it.
+    #[inline(always)]
+    fn largest<E: Elementwise, T: Element + Ord>(
+        &self,
+        e: E,
+        x: &View<'_>,
+        out: &mut ViewMut<'_>,
+        rows: Range<usize>,
+        least: T,
+    ) {
+        let g = &self.geometry;
+        let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
+        let same = (x.dtype, x.scale, x.zero_point) == (out.dtype(), out.scale(), out.zero_point());
+        let table = (!same).then(|| bytes::table(x, out, |_| {}));
         for row in rows {
             let (picture, place) = (row / g.output[0] as usize, row % g.output[0] as usize);
             for column in 0..out_w {
-                let acc = out.slice::<T>((row * out_w + column) * c, c);
+                let to = (row * out_w + column) * c;
+                let acc = out.slice::<T>(to, c);
                 acc.fill(least);
                 let mut inside = false;
                 for (ky, kx) in (0..g.kernel[0]).flat_map(|ky| (0..g.kernel[1]).map(move |kx| (ky, kx))) {
@@ -186,6 +252,9 @@ impl Pool {
                     // Such a window gives the real 0.
                     let zero = [x.zero_point as u8];
                     acc.fill(*bytemuck::from_bytes(&zero));
+                }
+                if let Some(table) = &table {
+                    e.lookup(table, out.slice::<u8>(to, c));
                 }
             }
         }
@@ -203,6 +272,11 @@ impl Pool {
     fn coordinate(&self, axis: usize, at: usize, tap: u32) -> isize {
         let g = &self.geometry;
         (at * g.stride[axis] as usize + (tap * g.dilation[axis]) as usize) as isize - g.pad[axis] as isize
+    }
+
+    #[inline(always)]
+    fn is_inside(&self, axis: usize, at: isize) -> bool {
+        source(at, 1, self.geometry.input[axis]).is_some()
     }
 
     #[inline(always)]
