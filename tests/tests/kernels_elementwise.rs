@@ -240,6 +240,36 @@ proptest! {
         c.check(ELEMENTS, TIE);
     }
 
+    /// Rows of many pixels: chunks of several short runs, of parts of long ones, with operands that all or none of them share.
+    #[test]
+    fn binary_functions_of_pixels(seed: u64, which in 0..=BinaryOp::PRelu as usize, direct: bool, long: bool) {
+        let mut r = Random::new(seed);
+        let op = BinaryOp::ALL[which];
+        let mut c = Case::new();
+        let channels = if long { r.between(65, 300) } else { r.between(1, 64) };
+        let shape = [1, r.between(1, 3), r.between(1, if long { 4 } else { 90 }), channels];
+        let (a, b) = pair(&mut r, &shape);
+        let a = real(&mut r, &mut c, &a, op, direct);
+        let b = real(&mut r, &mut c, &b, op, direct);
+        let y = quantized_result(&mut r, &mut c, Op::Binary(op), &[a, b], &shape, direct);
+        c.output(y);
+        c.check(ELEMENTS, TIE);
+    }
+
+    #[test]
+    fn scales_and_shifts_of_pixels(seed: u64, direct: bool, long: bool) {
+        let mut r = Random::new(seed);
+        let mut c = Case::new();
+        let channels = if long { r.between(65, 300) } else { r.between(1, 64) };
+        let shape = [1, r.between(1, 3), r.between(1, if long { 4 } else { 90 }), channels];
+        let x = real(&mut r, &mut c, &shape, BinaryOp::Mul, direct);
+        let (b, d) = (r.broadcasting_to(&shape), r.broadcasting_to(&shape));
+        let (b, d) = (c.constant(r.array(DType::F32, &b), None), c.constant(r.array(DType::F32, &d), None));
+        let y = quantized_result(&mut r, &mut c, Op::ScaleShift, &[x, b, d], &shape, direct);
+        c.output(y);
+        c.check(ELEMENTS, TIE);
+    }
+
     /// Comparisons of quantised operands of one scale, so that equal means equal.
     #[test]
     fn comparisons_of_quantised(seed: u64, which in BinaryOp::Equal as usize..BinaryOp::ALL.len()) {

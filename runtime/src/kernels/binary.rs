@@ -3,7 +3,8 @@
 use core::ops::Range;
 
 use super::Params;
-use super::walk::{DIMS, contiguous, reached, reaches_only, walk, walked};
+use super::broadcast::Operand;
+use super::walk::{DIMS, contiguous, reached, reaches_only, walk, walk_chunks, walked};
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -71,7 +72,7 @@ record! {
     }
 }
 
-/// Whether an operand's innermost stride is one that [`load`] takes.
+/// Whether an operand's innermost stride is one that they take.
 pub(super) fn inner_stride_is_simple(strides: &[i32; DIMS]) -> bool {
     matches!(strides[DIMS - 1], 0 | 1)
 }
@@ -108,29 +109,33 @@ impl Params for Binary {
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (a, b, mut out) = (o.input(0), o.input(1), o.output());
         let to = contiguous(&self.dims);
-        let (sa, sb) = (self.a_strides[DIMS - 1] as usize, self.b_strides[DIMS - 1] as usize);
-        walk(&self.dims, [0; 3], [&to, &self.a_strides, &self.b_strides], rows, |at, n| {
-            chunks(0..n, |start, n| {
-                let [y, pa, pb] = at.map(|p| p as usize);
-                if self.integer {
+        let strides = [&to, &self.a_strides, &self.b_strides];
+        if self.integer {
+            walk(&self.dims, [0; 3], strides, rows, |at, n| {
+                let within = strides.map(|s| s[DIMS - 1] as usize);
+                chunks(0..n, |start, n| {
+                    let from = |k: usize| at[k] as usize + start * within[k];
                     let (mut va, mut vb) = ([0i64; CHUNK], [0i64; CHUNK]);
-                    load_int(&a, pa + start * sa, sa, &mut va[..n]);
-                    load_int(&b, pb + start * sb, sb, &mut vb[..n]);
+                    load_int(&a, from(1), within[1], &mut va[..n]);
+                    load_int(&b, from(2), within[2], &mut vb[..n]);
                     if self.divides_by_zero(&va[..n], &vb) {
                         o.note(DataFault::Division);
                     }
                     for (x, &b) in va[..n].iter_mut().zip(&vb) {
                         *x = int(self.op, *x, b);
                     }
-                    out.store_int(y + start, &va[..n]);
-                } else {
-                    let (mut va, mut vb) = ([0f32; CHUNK], [0f32; CHUNK]);
-                    load(e, &a, pa + start * sa, sa, &mut va[..n]);
-                    load(e, &b, pb + start * sb, sb, &mut vb[..n]);
-                    e.binary(self.op, &mut va[..n], &vb[..n]);
-                    e.store(&mut out, y + start, &va[..n]);
-                }
+                    out.store_int(from(0), &va[..n]);
+                });
             });
+            return;
+        }
+        let (mut a, mut b) = (Operand::new(a, &self.a_strides), Operand::new(b, &self.b_strides));
+        let mut v = [0f32; CHUNK];
+        walk_chunks(&self.dims, strides, rows, |[y, pa, pb], runs, n| {
+            let v = &mut v[..runs * n];
+            a.copy_to(e, pa, runs, n, v);
+            e.binary(self.op, v, b.reals(e, pb, runs, n));
+            e.store(&mut out, y, v);
         });
     }
 }
@@ -147,19 +152,7 @@ impl Binary {
     }
 }
 
-/// Loads `out.len()` elements from `start` on, one apart or the same one repeated.
-#[inline(always)]
-pub(super) fn load<E: Elementwise>(e: E, v: &View<'_>, start: usize, stride: usize, out: &mut [f32]) {
-    if stride == 1 {
-        e.load(v, start, out);
-    } else {
-        let mut one = [0f32];
-        e.load(v, start, &mut one);
-        out.fill(one[0]);
-    }
-}
-
-/// As [`load`], of stored integers.
+/// Loads `out.len()` stored integers from element `start` on, one apart or the same one repeated.
 #[inline(always)]
 pub(super) fn load_int(v: &View<'_>, start: usize, stride: usize, out: &mut [i64]) {
     if stride == 1 {

@@ -6,6 +6,7 @@
 
 mod argmax;
 mod binary;
+mod broadcast;
 mod bytes;
 mod conv;
 mod convert;

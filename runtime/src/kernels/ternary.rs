@@ -3,14 +3,15 @@
 use core::ops::Range;
 
 use super::Params;
-use super::binary::{in_place, inner_stride_is_simple, load, load_int};
-use super::walk::{DIMS, contiguous, reached, reaches_only, walk, walked};
+use super::binary::{in_place, inner_stride_is_simple, load_int};
+use super::broadcast::Operand;
+use super::walk::{DIMS, contiguous, reached, reaches_only, walk, walk_chunks, walked};
 use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, Tile, chunks};
+use crate::rows::{CHUNK, Operands, Tile, View, chunks};
 
 code! {
     /// Functions of three reals.
@@ -66,44 +67,43 @@ impl Params for Ternary {
         let (a, b, c, mut out) = (o.input(0), o.input(1), o.input(2), o.output());
         let to = contiguous(&self.dims);
         let strides = [&to, &self.a_strides, &self.b_strides, &self.c_strides];
-        let inner = strides.map(|s| s[DIMS - 1] as usize);
-        let stored = self.op == TernaryOp::Where
-            && out.dtype() != DType::F32
-            && [&b, &c]
-                .iter()
-                .all(|v| (v.dtype, v.scale, v.zero_point) == (out.dtype(), out.scale(), out.zero_point()));
-        walk(&self.dims, [0; 4], strides, rows, |at, n| {
-            chunks(0..n, |start, n| {
-                let from = |k: usize| at[k] as usize + start * inner[k];
-                let mut va = [0f32; CHUNK];
-                load(e, &a, from(1), inner[1], &mut va[..n]);
-                if stored {
+        let alike = |v: &View<'_>| (v.dtype, v.scale, v.zero_point) == (out.dtype(), out.scale(), out.zero_point());
+        let (alike, mut a) = (alike(&b) && alike(&c), Operand::new(a, &self.a_strides));
+        if self.op == TernaryOp::Where && alike && out.dtype() != DType::F32 {
+            let within = strides.map(|s| s[DIMS - 1] as usize);
+            walk(&self.dims, [0; 4], strides, rows, |at, n| {
+                chunks(0..n, |start, n| {
+                    let from = |k: usize| at[k] as usize + start * within[k];
                     let (mut vb, mut vc) = ([0i64; CHUNK], [0i64; CHUNK]);
-                    load_int(&b, from(2), inner[2], &mut vb[..n]);
-                    load_int(&c, from(3), inner[3], &mut vc[..n]);
-                    for ((a, b), &c) in va[..n].iter().zip(&mut vb).zip(&vc) {
+                    load_int(&b, from(2), within[2], &mut vb[..n]);
+                    load_int(&c, from(3), within[3], &mut vc[..n]);
+                    for ((a, b), &c) in a.reals(e, from(1), 1, n).iter().zip(&mut vb).zip(&vc) {
                         *b = if *a != 0.0 { *b } else { c };
                     }
                     out.store_int(from(0), &vb[..n]);
-                    return;
-                }
-                let (mut vb, mut vc) = ([0f32; CHUNK], [0f32; CHUNK]);
-                load(e, &b, from(2), inner[2], &mut vb[..n]);
-                load(e, &c, from(3), inner[3], &mut vc[..n]);
-                for ((a, &b), &c) in va[..n].iter_mut().zip(&vb).zip(&vc) {
-                    *a = match self.op {
-                        TernaryOp::Where => {
-                            if *a != 0.0 {
-                                b
-                            } else {
-                                c
-                            }
-                        }
-                        TernaryOp::ScaleShift => *a * b + c,
-                    };
-                }
-                e.store(&mut out, from(0), &va[..n]);
+                });
             });
+            return;
+        }
+        let (mut b, mut c) = (Operand::new(b, &self.b_strides), Operand::new(c, &self.c_strides));
+        let mut v = [0f32; CHUNK];
+        walk_chunks(&self.dims, strides, rows, |[y, pa, pb, pc], runs, n| {
+            let v = &mut v[..runs * n];
+            a.copy_to(e, pa, runs, n, v);
+            self.op.apply(v, b.reals(e, pb, runs, n), c.reals(e, pc, runs, n));
+            e.store(&mut out, y, v);
         });
+    }
+}
+
+impl TernaryOp {
+    /// `a[i] = op(a[i], b[i], c[i])`
+    #[inline(always)]
+    pub fn apply(self, a: &mut [f32], b: &[f32], c: &[f32]) {
+        let all = a.iter_mut().zip(b).zip(c);
+        match self {
+            TernaryOp::Where => all.for_each(|((a, &b), &c)| *a = if *a != 0.0 { b } else { c }),
+            TernaryOp::ScaleShift => all.for_each(|((a, &b), &c)| *a = *a * b + c),
+        }
     }
 }

@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::error::Fault;
 use crate::format::TensorRecord;
 use crate::format::verify::{ensure, product, work};
-use crate::rows::CHUNK;
+use crate::rows::{CHUNK, chunks};
 
 /// Dimensions of the output that elementwise and copying steps distinguish: rows first, the innermost last. The compiler
 /// merges neighbouring dimensions until they fit.
@@ -51,6 +51,32 @@ pub fn walk<const N: usize>(
             }
         }
     }
+}
+
+/// As [`walk`] from the first elements on, but calls `f(starts, runs, n)` for chunks: a part of an innermost run (`runs` is 1), or
+/// as many neighbours of one row as fit, `n` elements each and `strides[k][DIMS - 2]` apart. Innermost strides are 0 or 1.
+#[inline(always)]
+pub(super) fn walk_chunks<const N: usize>(
+    dims: &[u32; DIMS],
+    strides: [&[i32; DIMS]; N],
+    rows: Range<usize>,
+    mut f: impl FnMut([usize; N], usize, usize),
+) {
+    let mut outer = *dims;
+    outer[DIMS - 2] = 1;
+    let runs = dims[DIMS - 2] as usize;
+    let most = (CHUNK / dims[DIMS - 1].max(1) as usize).max(1);
+    walk(&outer, [0; N], strides, rows, |at, n| {
+        for first in (0..runs).step_by(most) {
+            chunks(0..n, |start, n| {
+                let from = |k: usize| {
+                    let [between, within] = [strides[k][DIMS - 2], strides[k][DIMS - 1]].map(|s| s as isize);
+                    (at[k] + first as isize * between) as usize + start * within as usize
+                };
+                f(core::array::from_fn(from), most.min(runs - first), n);
+            });
+        }
+    });
 }
 
 /// The elements that [`walk`] reaches in one operand: the first and the one after the last.

@@ -1,0 +1,82 @@
+//! Operands of elementwise kernels, read as reals over the shape of an output that may be larger than they are.
+
+use super::walk::DIMS;
+use crate::DType;
+use crate::elementwise::Elementwise;
+use crate::rows::{CHUNK, View};
+
+/// An operand, and a chunk of it as reals: `runs` runs of `n` elements, as [`walk_chunks`](super::walk::walk_chunks) has them.
+pub(super) struct Operand<'a> {
+    view: View<'a>,
+    /// Elements from a run to its neighbour.
+    between: isize,
+    /// Elements from one of a run to the next: 0 or 1.
+    within: usize,
+    buffer: [f32; CHUNK],
+    /// The chunk in the buffer: its first element, runs, and elements of a run. An operand that is repeated is found there.
+    held: (usize, usize, usize),
+}
+
+impl<'a> Operand<'a> {
+    /// The operand with these strides.
+    #[inline(always)]
+    pub fn new(view: View<'a>, strides: &[i32; DIMS]) -> Self {
+        let (between, within) = (strides[DIMS - 2] as isize, strides[DIMS - 1] as usize);
+        Operand { view, between, within, buffer: [0.0; CHUNK], held: (0, 0, 0) }
+    }
+
+    /// Whether a chunk lies in one piece.
+    #[inline(always)]
+    fn in_one_piece(&self, runs: usize, n: usize) -> bool {
+        self.within == 1 && (runs == 1 || self.between == n as isize)
+    }
+
+    /// The chunk from element `start` on, where it lies if that is possible: not to be held while it is written in place.
+    #[inline(always)]
+    pub fn reals<E: Elementwise>(&mut self, e: E, start: usize, runs: usize, n: usize) -> &[f32] {
+        if self.in_one_piece(runs, n) && self.view.dtype == DType::F32 {
+            return self.view.slice(start, runs * n);
+        }
+        let (first, most, length) = self.held;
+        if first != start || most < runs || length != n {
+            self.fill(e, start, runs, n);
+            self.held = (start, runs, n);
+        }
+        &self.buffer[..runs * n]
+    }
+
+    /// Copies the chunk from element `start` on to `out`.
+    #[inline(always)]
+    pub fn copy_to<E: Elementwise>(&mut self, e: E, start: usize, runs: usize, n: usize, out: &mut [f32]) {
+        if self.in_one_piece(runs, n) {
+            e.load(&self.view, start, out);
+        } else {
+            out.copy_from_slice(self.reals(e, start, runs, n));
+        }
+    }
+
+    /// Loads a chunk into the buffer.
+    #[inline(always)]
+    fn fill<E: Elementwise>(&mut self, e: E, start: usize, runs: usize, n: usize) {
+        let whole = &mut self.buffer[..runs * n];
+        if self.within == 1 && (runs == 1 || self.between == n as isize) {
+            e.load(&self.view, start, whole);
+            return;
+        }
+        for (i, run) in whole.chunks_exact_mut(n).enumerate() {
+            load(e, &self.view, start.wrapping_add_signed(self.between * i as isize), self.within, run);
+        }
+    }
+}
+
+/// Loads `out.len()` elements from `start` on, one apart or the same one repeated.
+#[inline(always)]
+fn load<E: Elementwise>(e: E, v: &View<'_>, start: usize, within: usize, out: &mut [f32]) {
+    if within == 1 {
+        e.load(v, start, out);
+    } else {
+        let mut one = [0f32];
+        e.load(v, start, &mut one);
+        out.fill(one[0]);
+    }
+}
