@@ -77,29 +77,35 @@ impl Params for Pad {
 
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
-        let per_row: usize = self.output[2..].iter().map(|&n| n as usize).product();
-        let inner_in = self.input[DIMS - 1] as usize;
-        let inner_out = self.output[DIMS - 1] as usize;
-        let before = self.before[DIMS - 1] as usize;
-        let mut v = [0f32; CHUNK];
+        let last = self.last();
+        let size_of = |dims: &[u32]| dims.iter().map(|&n| n as usize).product::<usize>();
+        // What one coordinate of the last padded dimension stands for, and the lines of a row along it.
+        let (each, lines) = (size_of(&self.output[last + 1..]), size_of(&self.output[2..last]));
+        let (before, inside, all) = (self.before[last] as usize, self.input[last] as usize, self.output[last] as usize);
+        let constant = [self.value; CHUNK];
         let size = x.dtype.size();
-        let mut put = |from: Option<usize>, to: usize, n: usize| match from {
-            Some(from) => out.slice::<u8>(to * size, n * size).copy_from_slice(x.slice(from * size, n * size)),
-            None => chunks(0..n, |at, n| {
-                v[..n].fill(self.value);
-                e.store(&mut out, to + at, &v[..n]);
-            }),
+        let mut put = |from: Option<usize>, to: usize, count: usize| {
+            let (to, n) = (to * each, count * each);
+            match from.map(|from| from * each) {
+                Some(from) => out.slice::<u8>(to * size, n * size).copy_from_slice(x.slice(from * size, n * size)),
+                None => chunks(0..n, |at, n| e.store(&mut out, to + at, &constant[..n])),
+            }
         };
-        for line in rows.start * per_row / inner_out..rows.end * per_row / inner_out {
-            let to = line * inner_out;
-            let Some(from) = self.line(line) else {
-                put(None, to, inner_out);
+        for line in rows.start * lines..rows.end * lines {
+            let to = line * all;
+            let Some(from) = self.line(last, line).map(|from| from * inside) else {
+                put(None, to, all);
                 continue;
             };
-            let from = from * inner_in;
-            put(Some(from), to + before, inner_in);
-            for i in (0..before).chain(before + inner_in..inner_out) {
-                put(self.source(DIMS - 1, i).map(|s| from + s), to + i, 1);
+            put(Some(from), to + before, inside);
+            for border in [0..before, before + inside..all] {
+                if self.mode == PadMode::Constant {
+                    put(None, to + border.start, border.len());
+                    continue;
+                }
+                for i in border {
+                    put(self.source(last, i).map(|s| from + s), to + i, 1);
+                }
             }
         }
     }
@@ -133,10 +139,15 @@ impl Pad {
         sources.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
     }
 
-    /// Which line (innermost run) of the input stands at output line `at`.
-    fn line(&self, mut at: usize) -> Option<usize> {
+    /// The last padded dimension, of those within a row. All behind it is moved as one.
+    fn last(&self) -> usize {
+        (2..DIMS).rev().find(|&d| self.input[d] != self.output[d]).unwrap_or(2)
+    }
+
+    /// Which line (a run along dimension `last`) of the input stands at output line `at`.
+    fn line(&self, last: usize, mut at: usize) -> Option<usize> {
         let (mut from, mut stride) = (0, 1);
-        for d in (0..DIMS - 1).rev() {
+        for d in (0..last).rev() {
             let n = self.output[d] as usize;
             from += self.source(d, at % n)? * stride;
             stride *= self.input[d] as usize;
