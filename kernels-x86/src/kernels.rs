@@ -1,8 +1,8 @@
 //! Which kernel runs what.
 
 use kinglet::kernels::{
-    ArgMax, Binary, ConvF32, ConvI8, ConvW8, Convert, CumSum, DepthwiseF32, DepthwiseI8, DepthwiseW8, LegendreMemory,
-    Lut, MatMulF32, MatMulI8, Norm, Pad, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary,
+    ArgMax, Binary, ConvF32, ConvI8, ConvW8, Convert, Copy, CumSum, DepthwiseF32, DepthwiseI8, DepthwiseW8,
+    LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Pad, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary,
 };
 use kinglet::product::{self, Packing};
 use kinglet::rows::{Operands, Tile};
@@ -99,6 +99,7 @@ macro_rules! sets {
                 reduce(Reduce) Reduce;
                 softmax(Softmax) Softmax;
                 norm(Norm) Norm;
+                copy(Copy) Copy;
                 pad(Pad) Pad;
                 argmax(ArgMax) ArgMax;
                 cumsum(CumSum) CumSum;

@@ -49,6 +49,19 @@ proptest! {
         check(c, Op::Transpose { perm }, &[x], Like { dtype, shape, quant });
     }
 
+    /// Matrices with more elements along a side than a kernel takes at once, in an order of the axes that changes the last one.
+    #[test]
+    fn transposes_of_matrices(seed: u64, first: bool) {
+        let mut r = Random::new(seed);
+        let mut c = Case::new();
+        let side = |r: &mut Random| if r.once_in(2) { r.between(1, 20) } else { r.between(60, 150) };
+        let shape = [r.between(1, 3), side(&mut r), side(&mut r)];
+        let perm = if first { vec![2, 0, 1] } else { vec![0, 2, 1] };
+        let (x, dtype, quant) = input(&mut r, &mut c, &shape);
+        let shape = perm.iter().map(|&d| shape[d]).collect();
+        check(c, Op::Transpose { perm }, &[x], Like { dtype, shape, quant });
+    }
+
     #[test]
     fn slices(seed: u64) {
         let mut r = Random::new(seed);

@@ -52,30 +52,140 @@ impl Params for Copy {
         reached(&self.dims, self.from, &self.from_strides, rows).filter(|_| input == 0)
     }
 
+    #[inline(always)]
     fn run<E: Elementwise>(&self, _: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         match x.dtype.size() {
-            1 => copy::<u8>(self, &x, &mut out, rows),
-            2 => copy::<u16>(self, &x, &mut out, rows),
-            4 => copy::<i32>(self, &x, &mut out, rows),
-            _ => copy::<i64>(self, &x, &mut out, rows),
+            1 => copy::<u8>(self, &x, &mut out, rows, transpose_bytes),
+            2 => copy::<u16>(self, &x, &mut out, rows, transpose),
+            4 => copy::<i32>(self, &x, &mut out, rows, transpose),
+            _ => copy::<i64>(self, &x, &mut out, rows, transpose),
+        }
+    }
+}
+
+/// A square block of elements.
+type Block<T> = [[T; SIDE]; SIDE];
+
+/// Elements along a side of a [`Block`].
+const SIDE: usize = 8;
+
+/// Elements of input lines that are taken one block after the other: of bytes a cache line.
+const STRIP: usize = 64;
+
+#[inline(always)]
+fn copy<T: Element>(
+    p: &Copy,
+    x: &View<'_>,
+    out: &mut ViewMut<'_>,
+    rows: Range<usize>,
+    transpose: impl Fn(Block<T>) -> Block<T>,
+) {
+    let (from, to) = (p.from_strides[DIMS - 1] as isize, p.to_strides[DIMS - 1] as isize);
+    let strides = [&p.from_strides, &p.to_strides];
+    if let Some((across, m)) = p.across(rows.clone()).filter(|_| to == 1 && from != 1) {
+        let (first, rows) = if across == 0 { (rows.start, 0..1) } else { (0, rows) };
+        let offsets = [p.from, p.to].map(|start| start as isize);
+        let [a, b] = core::array::from_fn(|k| offsets[k] + first as isize * strides[k][across] as isize);
+        let plane = Plane { m, n: p.dims[DIMS - 1] as usize, from, to: p.to_strides[across] as isize };
+        let mut outer = p.dims;
+        (outer[across], outer[DIMS - 1]) = (1, 1);
+        walk(&outer, [0; 2], strides, rows, |at, _| plane.copy(x, a + at[0], out, b + at[1], &transpose));
+        return;
+    }
+    walk(&p.dims, [p.from, p.to], strides, rows, |[a, b], n| run::<T>(x, (a, from), out, (b, to), n));
+}
+
+/// Copies `n` elements: the first one read and written, and how far apart they are.
+#[inline(always)]
+fn run<T: Element>(x: &View<'_>, (a, from): (isize, isize), out: &mut ViewMut<'_>, (b, to): (isize, isize), n: usize) {
+    if from == 1 && to == 1 {
+        out.slice::<T>(b as usize, n).copy_from_slice(x.slice(a as usize, n));
+        return;
+    }
+    for i in 0..n as isize {
+        if let (&[v], [slot]) = (x.slice::<T>((a + i * from) as usize, 1), out.slice::<T>((b + i * to) as usize, 1)) {
+            *slot = v;
+        }
+    }
+}
+
+impl Copy {
+    /// The dimension other than the innermost along which elements are neighbours in the input, and its extent in these rows, if
+    /// it is worth to go along it.
+    fn across(&self, rows: Range<usize>) -> Option<(usize, usize)> {
+        let extent = |d: usize| if d == 0 { rows.len() } else { self.dims[d] as usize };
+        let across = (0..DIMS - 1).find(|&d| self.from_strides[d] == 1 && self.dims[d] > 1)?;
+        Some((across, extent(across))).filter(|&(_, m)| m >= SIDE)
+    }
+}
+
+/// A matrix to be transposed: `m` columns of the input, whose elements are neighbours along a line, become `m` lines of the
+/// output, `n` elements each.
+struct Plane {
+    m: usize,
+    n: usize,
+    /// Elements from line to line of the input.
+    from: isize,
+    /// Elements from line to line of the output.
+    to: isize,
+}
+
+impl Plane {
+    /// Copies the matrix that begins at element `a` of the input to what begins at element `b` of the output.
+    #[inline(always)]
+    fn copy<T: Element>(
+        &self,
+        x: &View<'_>,
+        a: isize,
+        out: &mut ViewMut<'_>,
+        b: isize,
+        transpose: &impl Fn(Block<T>) -> Block<T>,
+    ) {
+        let whole = self.m / SIDE * SIDE;
+        for strip in (0..whole).step_by(STRIP) {
+            let width = STRIP.min(whole - strip);
+            for j in (0..self.n).step_by(SIDE) {
+                let lines: [&[T]; SIDE] = core::array::from_fn(|k| {
+                    let line = (j + k).min(self.n - 1) as isize;
+                    x.slice((a + strip as isize + line * self.from) as usize, width)
+                });
+                let n = SIDE.min(self.n - j);
+                for i in (0..width).step_by(SIDE) {
+                    let block =
+                        lines.map(|line| *line.get(i..).and_then(|l| l.first_chunk()).unwrap_or(&[T::zeroed(); SIDE]));
+                    for (k, line) in transpose(block).iter().enumerate() {
+                        let start = b + (strip + i + k) as isize * self.to + j as isize;
+                        if n == SIDE {
+                            out.slice::<T>(start as usize, SIDE).copy_from_slice(line);
+                        } else {
+                            out.slice::<T>(start as usize, n).copy_from_slice(&line[..n]);
+                        }
+                    }
+                }
+            }
+        }
+        for i in whole as isize..self.m as isize {
+            run::<T>(x, (a + i, self.from), out, (b + i * self.to, 1), self.n);
         }
     }
 }
 
 #[inline(always)]
-fn copy<T: Element>(p: &Copy, x: &View<'_>, out: &mut ViewMut<'_>, rows: Range<usize>) {
-    let (from, to) = (p.from_strides[DIMS - 1] as isize, p.to_strides[DIMS - 1] as isize);
-    walk(&p.dims, [p.from, p.to], [&p.from_strides, &p.to_strides], rows, |[a, b], n| {
-        if from == 1 && to == 1 {
-            out.slice::<T>(b as usize, n).copy_from_slice(x.slice(a as usize, n));
-            return;
+fn transpose<T: Element>(block: Block<T>) -> Block<T> {
+    core::array::from_fn(|i| core::array::from_fn(|j| block[j][i]))
+}
+
+/// Two by two blocks of one byte, then of two, then of four change places, all of a line at once.
+#[inline(always)]
+fn transpose_bytes(block: Block<u8>) -> Block<u8> {
+    let mut lines = block.map(u64::from_le_bytes);
+    for (side, mask) in [(4, 0xffff_ffff), (2, 0xffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)] {
+        for i in (0..SIDE).filter(|i| i & side == 0) {
+            let moved = (lines[i] >> (8 * side) ^ lines[i + side]) & mask;
+            lines[i + side] ^= moved;
+            lines[i] ^= moved << (8 * side);
         }
-        for i in 0..n as isize {
-            if let (&[v], [slot]) = (x.slice::<T>((a + i * from) as usize, 1), out.slice::<T>((b + i * to) as usize, 1))
-            {
-                *slot = v;
-            }
-        }
-    });
+    }
+    lines.map(u64::to_le_bytes)
 }
