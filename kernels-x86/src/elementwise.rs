@@ -1,14 +1,14 @@
 //! The elementwise layer: the portable functions, compiled once for each instruction set.
 
-use kinglet::elementwise::Elementwise;
-use kinglet::kernels::{BinaryOp, Frame, UnaryOp};
+use kinglet::elementwise::{Chunk, Elementwise, Function};
+use kinglet::kernels::{BinaryOp, Frame, UnaryOp, look_up};
 use kinglet::rows::{View, ViewMut};
 
 use crate::avx512::bytes;
 use crate::{Avx2, Avx512};
 
 macro_rules! compiled_for {
-    ($set:ident, $features:literal, $load:path, $store:path) => {
+    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $look_up:path) => {
         impl Elementwise for $set {
             #[inline]
             fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
@@ -65,8 +65,18 @@ macro_rules! compiled_for {
             }
 
             #[inline]
+            fn combine(self, f: Function, x: &[Chunk<'_>], out: (&mut ViewMut<'_>, usize), n: usize) -> bool {
+                #[target_feature(enable = $features)]
+                fn combine(f: Function, x: &[Chunk<'_>], out: (&mut ViewMut<'_>, usize), n: usize) -> bool {
+                    $combine(f, x, out, n)
+                }
+                // SAFETY: as above.
+                unsafe { combine(f, x, out, n) }
+            }
+
+            #[inline]
             fn lookup(self, table: &[u8], v: &mut [u8]) {
-                kinglet::kernels::look_up(table, v);
+                $look_up(self, table, v);
             }
         }
     };
@@ -84,5 +94,27 @@ fn no_store(_: &mut ViewMut<'_>, _: usize, _: &[f32]) -> bool {
     false
 }
 
-compiled_for!(Avx2, "avx2", no_load, no_store);
-compiled_for!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl", bytes::load, bytes::store);
+/// No better way than to load, to compute and to store.
+#[inline(always)]
+fn no_combine(_: Function, _: &[Chunk<'_>], _: (&mut ViewMut<'_>, usize), _: usize) -> bool {
+    false
+}
+
+/// No better way than the portable one.
+#[inline(always)]
+fn look_up_avx2(_: Avx2, table: &[u8], v: &mut [u8]) {
+    look_up(table, v);
+}
+
+/// In vectors where the CPU has VBMI, too.
+#[inline(always)]
+fn look_up_avx512(_: Avx512, table: &[u8], v: &mut [u8]) {
+    match table.try_into() {
+        // SAFETY: the CPU has VBMI, and beside it the features that the set stands for.
+        Ok(table) if std::arch::is_x86_feature_detected!("avx512vbmi") => unsafe { bytes::look_up(table, v) },
+        _ => look_up(table, v),
+    }
+}
+
+compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, look_up_avx2);
+compiled_for!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl", bytes::load, bytes::store, bytes::combine, look_up_avx512);

@@ -3,8 +3,26 @@
 //! Every kernel goes through it, so that an instruction set that does it better needs one copy of each function, whatever the
 //! number of kernels.
 
-use crate::kernels::{BinaryOp, Frame, UnaryOp};
+use crate::kernels::{BinaryOp, Frame, TernaryOp, UnaryOp};
 use crate::rows::{PixelsMut, View, ViewMut};
+
+/// A chunk of an operand.
+#[derive(Clone, Copy)]
+pub enum Chunk<'a> {
+    /// Reals that were loaded.
+    Reals(&'a [f32]),
+    /// Elements of a tensor, from this one on. They may be overwritten in place.
+    Elements(View<'a>, usize),
+}
+
+/// A function of several reals.
+#[derive(Clone, Copy, Debug)]
+pub enum Function {
+    /// Of two.
+    Binary(BinaryOp),
+    /// Of three.
+    Ternary(TernaryOp),
+}
 
 /// What an instruction set does with chunks of elements. Results are those of [`Portable`]: the same bits.
 pub trait Elementwise: Copy {
@@ -19,6 +37,13 @@ pub trait Elementwise: Copy {
 
     /// `a[i] = op(a[i], b[i])`
     fn binary(self, op: BinaryOp, a: &mut [f32], b: &[f32]);
+
+    /// Elements `to .. to + n` of `out` become the function of the operands' chunks, which are as long: loads, computes and stores
+    /// in one go, where the instruction set has a way that is faster than one after the other; else does nothing and says `false`.
+    fn combine(self, function: Function, operands: &[Chunk<'_>], out: (&mut ViewMut<'_>, usize), n: usize) -> bool {
+        let _ = (function, operands, out, n);
+        false
+    }
 
     /// `v[i] = table[v[i]]`
     fn lookup(self, table: &[u8], v: &mut [u8]);

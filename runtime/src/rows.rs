@@ -307,16 +307,19 @@ impl<'a> ViewMut<'a> {
     }
 
     /// Element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.0.dtype
     }
 
     /// Scale, 1 if not quantised.
+    #[inline]
     pub fn scale(&self) -> f32 {
         self.0.scale
     }
 
     /// Zero point, 0 if not quantised.
+    #[inline]
     pub fn zero_point(&self) -> i32 {
         self.0.zero_point
     }

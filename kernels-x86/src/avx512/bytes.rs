@@ -1,31 +1,121 @@
-//! Bytes to reals and back, in vectors: what [`View::load`] and [`ViewMut::store`] do, to the bit.
+//! Bytes to reals and back, in vectors: what [`View::load`] and [`ViewMut::store`] do, to the bit; functions in between without
+//! leaving the registers; tables of bytes.
 
 use core::arch::x86_64::*;
 
 use kinglet::DType;
+use kinglet::elementwise::{Chunk, Function};
+use kinglet::kernels::{BinaryOp, TernaryOp};
 use kinglet::rows::{View, ViewMut};
 
-use super::lanes;
+/// Elements that are computed with at once, where there are as many: four vectors of reals, one of bytes.
+const BLOCK: usize = 64;
+
+/// Elements of a vector of reals.
+const VECTOR: usize = 16;
+
+/// The lanes of vector `v` that are among the first `n` elements.
+#[inline(always)]
+fn lanes(n: usize, v: usize) -> __mmask16 {
+    let all = if n >= BLOCK { u64::MAX } else { (1 << n) - 1 };
+    (all >> (VECTOR * v)) as __mmask16
+}
+
+/// How bytes stand for reals.
+#[derive(Clone, Copy)]
+struct Grid {
+    signed: bool,
+    scale: __m512,
+    zero: __m512i,
+}
+
+impl Grid {
+    /// That of a tensor; `None` if it is not one of quantised bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn of(dtype: DType, scale: f32, zero_point: i32) -> Option<Grid> {
+        let signed = dtype == DType::I8;
+        let grid = Grid { signed, scale: _mm512_set1_ps(scale), zero: _mm512_set1_epi32(zero_point) };
+        (signed || dtype == DType::U8).then_some(grid)
+    }
+
+    /// The reals of up to `V` vectors of bytes; 0 where there are less.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn dequantize<const V: usize>(&self, bytes: &[u8]) -> [__m512; V] {
+        let mut reals = [_mm512_setzero_ps(); V];
+        for (v, reals) in reals.iter_mut().enumerate() {
+            // SAFETY: the mask has no more lanes than there are bytes; masked ones are not read.
+            let bytes =
+                unsafe { _mm_maskz_loadu_epi8(lanes(bytes.len(), v), bytes.as_ptr().wrapping_add(VECTOR * v).cast()) };
+            let wide = if self.signed { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
+            *reals = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide, self.zero)), self.scale);
+        }
+        reals
+    }
+
+    /// Quantises up to `V` vectors of reals to as many bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn quantize<const V: usize>(&self, reals: &[__m512; V], bytes: &mut [u8]) {
+        let (lo, hi) = if self.signed { (-128, 127) } else { (0, 255) };
+        let lo = _mm512_sub_epi32(_mm512_set1_epi32(lo), self.zero);
+        let hi = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_set1_epi32(hi), self.zero));
+        for (v, &reals) in reals.iter().enumerate() {
+            // Of NaN and a number the second is taken; NaN and what is below the range of i32 become its least.
+            let q = _mm512_min_ps(hi, _mm512_div_ps(reals, self.scale));
+            let q = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(q);
+            let q = _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_max_epi32(q, lo), self.zero));
+            let (lanes, to) = (lanes(bytes.len(), v), bytes.as_mut_ptr().wrapping_add(VECTOR * v));
+            // SAFETY: 16 bytes are there, or the mask has no more lanes than there are bytes.
+            unsafe {
+                if lanes == 0xffff {
+                    _mm_storeu_si128(to.cast(), q);
+                } else {
+                    _mm_mask_storeu_epi8(to.cast(), lanes, q);
+                }
+            }
+        }
+    }
+}
+
+/// Up to `V` vectors of floats; 0 where there are less.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn floats<const V: usize>(from: &[f32]) -> [__m512; V] {
+    let mut reals = [_mm512_setzero_ps(); V];
+    for (v, reals) in reals.iter_mut().enumerate() {
+        // SAFETY: the mask has no more lanes than there are elements; masked ones are not read.
+        *reals = unsafe { _mm512_maskz_loadu_ps(lanes(from.len(), v), from.as_ptr().wrapping_add(VECTOR * v)) };
+    }
+    reals
+}
+
+/// Stores up to `V` vectors of floats.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_floats<const V: usize>(reals: &[__m512; V], to: &mut [f32]) {
+    for (v, &reals) in reals.iter().enumerate() {
+        let (lanes, to) = (lanes(to.len(), v), to.as_mut_ptr().wrapping_add(VECTOR * v));
+        // SAFETY: 16 elements are there, or the mask has no more lanes than there are elements.
+        unsafe {
+            if lanes == 0xffff {
+                _mm512_storeu_ps(to, reals);
+            } else {
+                _mm512_mask_storeu_ps(to, lanes, reals);
+            }
+        }
+    }
+}
 
 /// Dequantises bytes; `false` if the tensor is not one of bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(crate) fn load(x: &View<'_>, start: usize, out: &mut [f32]) -> bool {
-    let signed = x.dtype == DType::I8;
-    if !signed && x.dtype != DType::U8 {
-        return false;
-    }
+    let Some(grid) = Grid::of(x.dtype, x.scale, x.zero_point) else { return false };
     let from = x.slice::<u8>(start, out.len());
-    let (scale, zero) = (_mm512_set1_ps(x.scale), _mm512_set1_epi32(x.zero_point));
-    for (to, from) in out.chunks_mut(16).zip(from.chunks(16)) {
-        let mask = lanes(to.len().min(from.len()), 0);
-        // SAFETY: the mask has no more lanes than there are elements on either side.
-        unsafe {
-            let bytes = _mm_maskz_loadu_epi8(mask, from.as_ptr().cast());
-            let wide = if signed { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
-            let v = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide, zero)), scale);
-            _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, v);
-        }
+    for (to, from) in out.chunks_mut(BLOCK).zip(from.chunks(BLOCK)) {
+        store_floats::<4>(&grid.dequantize(from), to);
     }
     true
 }
@@ -34,20 +124,159 @@ pub(crate) fn load(x: &View<'_>, start: usize, out: &mut [f32]) -> bool {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(crate) fn store(out: &mut ViewMut<'_>, start: usize, v: &[f32]) -> bool {
-    let Some((lo, hi)) = out.dtype().quantized_range().filter(|_| out.dtype().size() == 1) else { return false };
-    let (scale, zero) = (out.scale(), out.zero_point());
-    let (scale, zero_lanes) = (_mm512_set1_ps(scale), _mm512_set1_epi32(zero));
-    let (lo, hi) = (_mm512_set1_epi32(lo - zero), _mm512_set1_ps((hi - zero) as f32));
-    for (to, from) in out.slice::<u8>(start, v.len()).chunks_mut(16).zip(v.chunks(16)) {
-        let mask = lanes(to.len().min(from.len()), 0);
-        // SAFETY: the mask has no more lanes than there are elements on either side.
-        unsafe {
-            // Of NaN and a number the second is taken; NaN and what is below the range of i32 become its least.
-            let v = _mm512_min_ps(hi, _mm512_div_ps(_mm512_maskz_loadu_ps(mask, from.as_ptr()), scale));
-            let q = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
-            let q = _mm512_add_epi32(_mm512_max_epi32(q, lo), zero_lanes);
-            _mm_mask_storeu_epi8(to.as_mut_ptr().cast(), mask, _mm512_cvtepi32_epi8(q));
+    let Some(grid) = Grid::of(out.dtype(), out.scale(), out.zero_point()) else { return false };
+    for (to, from) in out.slice::<u8>(start, v.len()).chunks_mut(BLOCK).zip(v.chunks(BLOCK)) {
+        grid.quantize::<4>(&floats(from), to);
+    }
+    true
+}
+
+/// [`Elementwise::combine`](kinglet::elementwise::Elementwise::combine), for the functions that quantised models are full of.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(crate) fn combine(function: Function, x: &[Chunk<'_>], out: (&mut ViewMut<'_>, usize), n: usize) -> bool {
+    match (function, x) {
+        (Function::Binary(BinaryOp::Add), &[a, b]) => blocks([a, b], out, n, |[a, b]| _mm512_add_ps(a, b)),
+        (Function::Binary(BinaryOp::Sub), &[a, b]) => blocks([a, b], out, n, |[a, b]| _mm512_sub_ps(a, b)),
+        (Function::Binary(BinaryOp::Mul), &[a, b]) => blocks([a, b], out, n, |[a, b]| _mm512_mul_ps(a, b)),
+        (Function::Ternary(TernaryOp::ScaleShift), &[a, b, c]) => {
+            blocks([a, b, c], out, n, |[a, b, c]| _mm512_add_ps(_mm512_mul_ps(a, b), c))
+        }
+        _ => false,
+    }
+}
+
+/// Where a block is loaded from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Reals(&'a [f32]),
+    Floats(View<'a>, usize),
+    Bytes(Grid, View<'a>, usize),
+}
+
+impl<'a> Source<'a> {
+    /// That of a chunk; `None` if its elements are neither floats nor bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn of(chunk: Chunk<'a>) -> Option<Self> {
+        match chunk {
+            Chunk::Reals(v) => Some(Source::Reals(v)),
+            Chunk::Elements(x, start) if x.dtype == DType::F32 => Some(Source::Floats(x, start)),
+            Chunk::Elements(x, start) => {
+                Grid::of(x.dtype, x.scale, x.zero_point).map(|grid| Source::Bytes(grid, x, start))
+            }
+        }
+    }
+
+    /// Elements `at .. at + n` of the chunk.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn load<const V: usize>(&self, at: usize, n: usize) -> [__m512; V] {
+        match self {
+            Source::Reals(v) => floats(v.get(at..at + n).unwrap_or(&[])),
+            Source::Floats(x, start) => floats(x.slice(start + at, n)),
+            Source::Bytes(grid, x, start) => grid.dequantize(x.slice(start + at, n)),
+        }
+    }
+}
+
+/// Computes a chunk block by block; the last may be half a block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn blocks<const N: usize>(
+    x: [Chunk<'_>; N],
+    (out, to): (&mut ViewMut<'_>, usize),
+    n: usize,
+    f: impl Fn([__m512; N]) -> __m512,
+) -> bool {
+    let grid = Grid::of(out.dtype(), out.scale(), out.zero_point());
+    let mut sources = [Source::Reals(&[]); N];
+    for (source, x) in sources.iter_mut().zip(x) {
+        let Some(own) = Source::of(x) else { return false };
+        *source = own;
+    }
+    if grid.is_none() && out.dtype() != DType::F32 {
+        return false;
+    }
+    for at in (0..n).step_by(BLOCK) {
+        let n = BLOCK.min(n - at);
+        if n > 2 * VECTOR {
+            block::<N, 4>(&sources, at, &grid, (out, to), n, &f);
+        } else {
+            block::<N, 2>(&sources, at, &grid, (out, to), n, &f);
         }
     }
     true
+}
+
+/// Computes elements `at .. at + n` of a chunk, up to `V` vectors. All are loaded before any is stored, maybe in the place of an
+/// operand.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn block<const N: usize, const V: usize>(
+    sources: &[Source<'_>; N],
+    at: usize,
+    grid: &Option<Grid>,
+    (out, to): (&mut ViewMut<'_>, usize),
+    n: usize,
+    f: &impl Fn([__m512; N]) -> __m512,
+) {
+    let mut loaded = [[_mm512_setzero_ps(); V]; N];
+    for (vectors, source) in loaded.iter_mut().zip(sources) {
+        *vectors = source.load(at, n);
+    }
+    let mut reals = [_mm512_setzero_ps(); V];
+    for (v, real) in reals.iter_mut().enumerate() {
+        let mut x = [_mm512_setzero_ps(); N];
+        for (x, vectors) in x.iter_mut().zip(&loaded) {
+            *x = vectors[v];
+        }
+        *real = f(x);
+    }
+    match grid {
+        Some(grid) => grid.quantize(&reals, out.slice(to + at, n)),
+        None => store_floats(&reals, out.slice(to + at, n)),
+    }
+}
+
+/// Replaces each byte by its entry in a table of 256: two permutations of 128 entries each, by the low seven bits, and of these the
+/// one that the high bit says.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(crate) fn look_up(table: &[u8; 256], bytes: &mut [u8]) {
+    // SAFETY: the table has four times 64 bytes.
+    let part = |i: usize| unsafe { _mm512_loadu_si512(table.as_ptr().add(64 * i).cast()) };
+    let table = [part(0), part(1), part(2), part(3)];
+    for part in bytes.chunks_mut(BLOCK) {
+        let there: __mmask64 = if part.len() == BLOCK { u64::MAX } else { (1 << part.len()) - 1 };
+        // SAFETY: the mask has no more lanes than there are bytes; masked ones are neither read nor written.
+        unsafe {
+            let i = _mm512_maskz_loadu_epi8(there, part.as_ptr().cast());
+            let low = _mm512_permutex2var_epi8(table[0], i, table[1]);
+            let high = _mm512_permutex2var_epi8(table[2], i, table[3]);
+            let v = _mm512_mask_blend_epi8(_mm512_movepi8_mask(i), low, high);
+            _mm512_mask_storeu_epi8(part.as_mut_ptr().cast(), there, v);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Every byte, in slices of every length up to a few vectors.
+    #[test]
+    fn tables_are_those_of_the_portable_loop() {
+        if !std::arch::is_x86_feature_detected!("avx512vbmi") || crate::Avx512::new().is_none() {
+            println!("this CPU has no AVX-512 VBMI");
+            return;
+        }
+        let table: [u8; 256] = core::array::from_fn(|i| (i * 167 + 13) as u8);
+        for n in 0..300 {
+            let mut bytes: Vec<u8> = (0..n).map(|i| (i * 91 + n) as u8).collect();
+            let mut want = bytes.clone();
+            kinglet::kernels::look_up(&table, &mut want);
+            // SAFETY: the CPU has the instructions, as asked above.
+            unsafe { super::look_up(&table, &mut bytes) };
+            assert_eq!(bytes, want);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::Params;
 use super::broadcast::Operand;
 use super::walk::{DIMS, contiguous, reached, reaches_only, walk, walk_chunks, walked};
 use crate::DType;
-use crate::elementwise::Elementwise;
+use crate::elementwise::{Elementwise, Function};
 use crate::error::Fault;
 use crate::faults::DataFault;
 use crate::format::TensorRecord;
@@ -132,6 +132,10 @@ impl Params for Binary {
         let (mut a, mut b) = (Operand::new(a, &self.a_strides), Operand::new(b, &self.b_strides));
         let mut v = [0f32; CHUNK];
         walk_chunks(&self.dims, strides, rows, |[y, pa, pb], runs, n| {
+            let operands = [a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n)];
+            if e.combine(Function::Binary(self.op), &operands, (&mut out, y), runs * n) {
+                return;
+            }
             let v = &mut v[..runs * n];
             a.copy_to(e, pa, runs, n, v);
             e.binary(self.op, v, b.reals(e, pb, runs, n));

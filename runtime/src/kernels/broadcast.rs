@@ -2,7 +2,7 @@
 
 use super::walk::DIMS;
 use crate::DType;
-use crate::elementwise::Elementwise;
+use crate::elementwise::{Chunk, Elementwise};
 use crate::rows::{CHUNK, View};
 
 /// An operand, and a chunk of it as reals: `runs` runs of `n` elements, as [`walk_chunks`](super::walk::walk_chunks) has them.
@@ -45,6 +45,15 @@ impl<'a> Operand<'a> {
         &self.buffer[..runs * n]
     }
 
+    /// The chunk from element `start` on: elements of the tensor if it lies in one piece, else loaded.
+    #[inline(always)]
+    pub fn chunk<E: Elementwise>(&mut self, e: E, start: usize, runs: usize, n: usize) -> Chunk<'_> {
+        if self.in_one_piece(runs, n) {
+            return Chunk::Elements(self.view, start);
+        }
+        Chunk::Reals(self.reals(e, start, runs, n))
+    }
+
     /// Copies the chunk from element `start` on to `out`.
     #[inline(always)]
     pub fn copy_to<E: Elementwise>(&mut self, e: E, start: usize, runs: usize, n: usize, out: &mut [f32]) {
@@ -58,8 +67,8 @@ impl<'a> Operand<'a> {
     /// Loads a chunk into the buffer.
     #[inline(always)]
     fn fill<E: Elementwise>(&mut self, e: E, start: usize, runs: usize, n: usize) {
-        let whole = &mut self.buffer[..runs * n];
-        if self.within == 1 && (runs == 1 || self.between == n as isize) {
+        let (in_one_piece, whole) = (self.in_one_piece(runs, n), &mut self.buffer[..runs * n]);
+        if in_one_piece {
             e.load(&self.view, start, whole);
             return;
         }

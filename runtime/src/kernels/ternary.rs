@@ -7,7 +7,7 @@ use super::binary::{in_place, inner_stride_is_simple, load_int};
 use super::broadcast::Operand;
 use super::walk::{DIMS, contiguous, reached, reaches_only, walk, walk_chunks, walked};
 use crate::DType;
-use crate::elementwise::Elementwise;
+use crate::elementwise::{Elementwise, Function};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
@@ -88,6 +88,10 @@ impl Params for Ternary {
         let (mut b, mut c) = (Operand::new(b, &self.b_strides), Operand::new(c, &self.c_strides));
         let mut v = [0f32; CHUNK];
         walk_chunks(&self.dims, strides, rows, |[y, pa, pb, pc], runs, n| {
+            let operands = [a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n), c.chunk(e, pc, runs, n)];
+            if e.combine(Function::Ternary(self.op), &operands, (&mut out, y), runs * n) {
+                return;
+            }
             let v = &mut v[..runs * n];
             a.copy_to(e, pa, runs, n, v);
             self.op.apply(v, b.reals(e, pb, runs, n), c.reals(e, pc, runs, n));
