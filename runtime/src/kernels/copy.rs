@@ -116,7 +116,9 @@ impl Copy {
     fn across(&self, rows: Range<usize>) -> Option<(usize, usize)> {
         let extent = |d: usize| if d == 0 { rows.len() } else { self.dims[d] as usize };
         let across = (0..DIMS - 1).find(|&d| self.from_strides[d] == 1 && self.dims[d] > 1)?;
-        Some((across, extent(across))).filter(|&(_, m)| m >= SIDE)
+        let n = self.dims[DIMS - 1] as usize;
+        let worth = n >= SIDE || self.to_strides[across] as usize == n;
+        Some((across, extent(across))).filter(|&(_, m)| m >= SIDE && worth)
     }
 }
 
@@ -142,6 +144,10 @@ impl Plane {
         b: isize,
         transpose: &impl Fn(Block<T>) -> Block<T>,
     ) {
+        if self.n < SIDE && self.to == self.n as isize {
+            self.interleave::<T>(x, a, out, b);
+            return;
+        }
         let whole = self.m / SIDE * SIDE;
         for strip in (0..whole).step_by(STRIP) {
             let width = STRIP.min(whole - strip);
@@ -167,6 +173,21 @@ impl Plane {
         }
         for i in whole as isize..self.m as isize {
             run::<T>(x, (a + i, self.from), out, (b + i * self.to, 1), self.n);
+        }
+    }
+
+    /// As [`Plane::copy`], where the lines of the output are short and follow each other: the pixels of an image, say.
+    #[inline(always)]
+    fn interleave<T: Element>(&self, x: &View<'_>, a: isize, out: &mut ViewMut<'_>, b: isize) {
+        for strip in (0..self.m).step_by(STRIP) {
+            let width = STRIP.min(self.m - strip);
+            let to = out.slice::<T>((b + (strip * self.n) as isize) as usize, width * self.n);
+            for j in 0..self.n {
+                let line = x.slice::<T>((a + strip as isize + j as isize * self.from) as usize, width);
+                for (to, &v) in to.iter_mut().skip(j).step_by(self.n).zip(line) {
+                    *to = v;
+                }
+            }
         }
     }
 }
