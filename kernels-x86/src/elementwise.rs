@@ -2,13 +2,13 @@
 
 use kinglet::elementwise::{Chunk, Elementwise, Function};
 use kinglet::kernels::{BinaryOp, Frame, UnaryOp, look_up};
-use kinglet::rows::{View, ViewMut};
+use kinglet::rows::{PixelsMut, View, ViewMut};
 
 use crate::avx512::bytes;
 use crate::{Avx2, Avx512};
 
 macro_rules! compiled_for {
-    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $look_up:path) => {
+    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $look_up:path, $look_up_pixels:path) => {
         impl Elementwise for $set {
             #[inline]
             fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
@@ -78,6 +78,11 @@ macro_rules! compiled_for {
             fn lookup(self, table: &[u8], v: &mut [u8]) {
                 $look_up(self, table, v);
             }
+
+            #[inline]
+            fn lookup_pixels(self, table: &[u8], pixels: &mut PixelsMut<'_, u8>) {
+                $look_up_pixels(self, table, pixels);
+            }
         }
     };
 }
@@ -116,5 +121,30 @@ fn look_up_avx512(_: Avx512, table: &[u8], v: &mut [u8]) {
     }
 }
 
-compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, look_up_avx2);
-compiled_for!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl", bytes::load, bytes::store, bytes::combine, look_up_avx512);
+#[inline(always)]
+fn look_up_pixels_avx2(_: Avx2, table: &[u8], pixels: &mut PixelsMut<'_, u8>) {
+    (0..pixels.count()).for_each(|i| look_up(table, pixels.run(i)));
+}
+
+/// As [`look_up_avx512`], with the table loaded once.
+#[inline]
+fn look_up_pixels_avx512(_: Avx512, table: &[u8], pixels: &mut PixelsMut<'_, u8>) {
+    match table.try_into() {
+        // SAFETY: as in `look_up_avx512`.
+        Ok(table) if std::arch::is_x86_feature_detected!("avx512vbmi") => unsafe {
+            bytes::look_up_pixels(table, pixels);
+        },
+        _ => (0..pixels.count()).for_each(|i| look_up(table, pixels.run(i))),
+    }
+}
+
+compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, look_up_avx2, look_up_pixels_avx2);
+compiled_for!(
+    Avx512,
+    "avx512f,avx512bw,avx512dq,avx512vl",
+    bytes::load,
+    bytes::store,
+    bytes::combine,
+    look_up_avx512,
+    look_up_pixels_avx512
+);

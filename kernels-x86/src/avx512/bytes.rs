@@ -6,7 +6,7 @@ use core::arch::x86_64::*;
 use kinglet::DType;
 use kinglet::elementwise::{Chunk, Function};
 use kinglet::kernels::{BinaryOp, TernaryOp};
-use kinglet::rows::{View, ViewMut};
+use kinglet::rows::{PixelsMut, View, ViewMut};
 
 /// Elements that are computed with at once, where there are as many: four vectors of reals, one of bytes.
 const BLOCK: usize = 64;
@@ -258,6 +258,12 @@ pub(crate) fn look_up(table: &[u8; 256], bytes: &mut [u8]) {
             _mm512_mask_storeu_epi8(part.as_mut_ptr().cast(), there, v);
         }
     }
+}
+
+/// As [`look_up`], of all runs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(crate) fn look_up_pixels(table: &[u8; 256], pixels: &mut PixelsMut<'_, u8>) {
+    (0..pixels.count()).for_each(|i| look_up(table, pixels.run(i)));
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl Microkernel for DenseI8 {
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
         // SAFETY: `self.0` is the proof of the features; `fits` has checked all that is read, the sums' length is checked there.
-        let done = fits(x, w) && to.sums.len() >= x.pixels * w.width() && unsafe { add(x, w, to) };
+        let done = fits(x, w) && to.sums.len() >= x.pixels * w.width() && unsafe { tile_to(x, w, To::Sums(to)) };
         debug_assert!(done, "a tile of {} pixels and {} channels", x.pixels, w.width());
     }
 
@@ -128,7 +128,7 @@ impl Microkernel for DenseI8 {
             && out.count() >= x.pixels
             && out.run_len() >= n;
         // SAFETY: `self.0` is the proof of the features; what is read and written has just been checked.
-        fits(x, w) && ends && unsafe { rounded(x, w, r, out) }
+        fits(x, w) && ends && unsafe { tile_to(x, w, To::Bytes(r, out)) }
     }
 }
 
@@ -170,17 +170,61 @@ fn fits(x: &Inputs<'_, u8>, w: &Weights<'_, i8>) -> bool {
         && w.channels.1.div_ceil(16) * 16 * depth <= w.data.len()
 }
 
-/// The sums of a tile from `acc` on. Pixels first, then panels of 16 channels.
+/// What becomes of the sums of a tile.
+enum To<'a, 'b> {
+    /// They are kept.
+    Sums(Sums<'a, i32>),
+    /// They are rounded to bytes.
+    Bytes(&'a Rounding<'a>, &'a mut PixelsMut<'b, u8>),
+}
+
+/// Multiplies a tile; `false` if it is larger than any here.
 ///
 /// # Safety
-/// [`fits`] holds for a tile of `R` pixels and `B` panels or more.
-#[inline]
+/// [`fits`] holds. There are as many sums as the tile has; bias, multipliers and the runs of bytes are as long as the tile is wide,
+/// and there is a run for each pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn sums<const R: usize, const B: usize>(
-    x: &Inputs<'_, u8>,
-    w: &Weights<'_, i8>,
-    mut acc: [[__m512i; B]; R],
-) -> [[__m512i; B]; R] {
+unsafe fn tile_to(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: To<'_, '_>) -> bool {
+    // SAFETY: the caller's.
+    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_to(x, w, to)) };
+    true
+}
+
+/// `R` pixels of `B` panels. The sums stay in registers: nothing before their end may index them by what the compiler does not
+/// know.
+///
+/// # Safety
+/// As of [`tile_to`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: To<'_, '_>) {
+    let n = w.width();
+    let mut acc = [[_mm512_setzero_si512(); B]; R];
+    match &to {
+        To::Sums(Sums { fresh: true, .. }) => {}
+        To::Sums(Sums { sums, .. }) => {
+            for p in 0..R {
+                for b in 0..B {
+                    acc[p][b] = ints(&sums[p * n..(p + 1) * n], b);
+                }
+            }
+        }
+        To::Bytes(r, _) => {
+            for b in 0..B {
+                let bias = ints(&r.bias[..n], b);
+                for p in 0..R {
+                    acc[p][b] = bias;
+                }
+            }
+            if !r.pixels.is_empty() {
+                for p in 0..R {
+                    let more = _mm512_set1_epi32(r.pixels.get(p).copied().unwrap_or(0));
+                    for b in 0..B {
+                        acc[p][b] = _mm512_add_epi32(acc[p][b], more);
+                    }
+                }
+            }
+        }
+    }
     let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
     let panels = w.channels.1.div_ceil(16) - w.channels.0 / 16;
     // A tile of fewer panels than `B` multiplies the last again; nobody reads what comes of it.
@@ -194,8 +238,10 @@ unsafe fn sums<const R: usize, const B: usize>(
                 let from = row.as_ptr().add(t * x.tap_step);
                 let weights = w.data.as_ptr().add(k * 16);
                 for k in 0..line / 4 {
-                    let w: [__m512i; B] =
-                        core::array::from_fn(|b| _mm512_loadu_si512(weights.add(panel[b] + 64 * k).cast()));
+                    let mut w = [_mm512_setzero_si512(); B];
+                    for b in 0..B {
+                        w[b] = _mm512_loadu_si512(weights.add(panel[b] + 64 * k).cast());
+                    }
                     for p in 0..R {
                         let v = _mm512_set1_epi32(from.add(p * step + 4 * k).cast::<i32>().read_unaligned());
                         for b in 0..B {
@@ -206,104 +252,91 @@ unsafe fn sums<const R: usize, const B: usize>(
             }
         }
     }
-    acc
-}
-
-/// # Safety
-/// [`fits`] holds, and there are as many sums as the tile has.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn add(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) -> bool {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn sized_add<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
-        let (n, fresh, to) = (w.width(), to.fresh, to.sums);
-        let mut acc = [[_mm512_setzero_si512(); B]; R];
-        if !fresh {
+    match to {
+        To::Sums(Sums { sums, .. }) => {
             for p in 0..R {
                 for b in 0..B {
-                    acc[p][b] = ints(&to[p * n..(p + 1) * n], b);
+                    if b < panels {
+                        let to = &mut sums[p * n + 16 * b..(p + 1) * n];
+                        // SAFETY: the mask has no more lanes than there are elements.
+                        unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][b]) };
+                    }
                 }
             }
         }
-        // SAFETY: the caller's.
-        let acc = unsafe { sums(x, w, acc) };
-        for p in 0..R {
-            for b in 0..n.div_ceil(16).min(B) {
-                let to = &mut to[p * n + 16 * b..(p + 1) * n];
-                // SAFETY: the mask has no more lanes than there are elements.
-                unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][b]) };
+        To::Bytes(r, out) => {
+            // What is indexed by variables lies in memory: a copy, that the sums need not.
+            let mut done = [[_mm512_setzero_si512(); B]; R];
+            for p in 0..R {
+                for b in 0..B {
+                    done[p][b] = acc[p][b];
+                }
             }
+            // SAFETY: the caller's.
+            unsafe { round(done.as_flattened(), B, n, r, out) }
         }
     }
-    // SAFETY: the caller's.
-    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_add(x, w, to)) };
-    true
 }
 
+/// Rounds the sums of pixels of `n` channels, `blocks` vectors each, and stores them.
+///
 /// # Safety
-/// [`fits`] holds; bias, multipliers and the runs of `out` are as long as the tile is wide, and there is a run for each pixel.
+/// There are multipliers for all channels, and a run of `n` bytes for each pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rounded(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, r: &Rounding<'_>, out: &mut PixelsMut<'_, u8>) -> bool {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn sized_round<const R: usize, const B: usize>(
-        x: &Inputs<'_, u8>,
-        w: &Weights<'_, i8>,
-        r: &Rounding<'_>,
-        out: &mut PixelsMut<'_, u8>,
-    ) {
-        let n = w.width();
-        let bias: [__m512i; B] = {
-            let mut bias = [_mm512_setzero_si512(); B];
-            (0..B).for_each(|b| bias[b] = ints(&r.bias[..n], b));
-            bias
-        };
-        let mut first = [bias; R];
-        for (first, &pixel) in first.iter_mut().zip(r.pixels) {
-            *first = first.map(|b| _mm512_add_epi32(b, _mm512_set1_epi32(pixel)));
+unsafe fn round(sums: &[__m512i], blocks: usize, n: usize, r: &Rounding<'_>, out: &mut PixelsMut<'_, u8>) {
+    let mut m = [_mm512_setzero_ps(); 8];
+    for b in 0..blocks.min(8) {
+        m[b] = reals(&r.multipliers[..n], b);
+    }
+    let ends = Ends::of(r);
+    let (to, step) = (out.as_mut_ptr(), out.step());
+    let (mut pixel, mut block) = (0, 0);
+    // Four vectors at a time, that are those of one pixel, of two or of four.
+    for four in sums.chunks(4) {
+        let mut v = [_mm512_setzero_si512(); 4];
+        let mut of = [_mm512_setzero_ps(); 4];
+        for i in 0..4 {
+            v[i] = four[i.min(four.len() - 1)];
+            of[i] = m[(block + i) % blocks];
         }
-        // SAFETY: the caller's.
-        let acc = unsafe { sums(x, w, first) };
-        let m: [__m512; B] = {
-            let mut m = [_mm512_setzero_ps(); B];
-            (0..B).for_each(|b| m[b] = reals(&r.multipliers[..n], b));
-            m
-        };
-        let ends = Ends::of(r);
-        let (to, step) = (out.as_mut_ptr(), out.step());
-        // Four vectors at a time; those of a tile run through the blocks of a pixel, then through pixels.
-        for first in (0..R * B).step_by(4) {
-            let of = |i: usize| ((first + i).min(R * B - 1) / B, (first + i).min(R * B - 1) % B);
-            let four = [0, 1, 2, 3].map(|i| acc[of(i).0][of(i).1]);
-            let bytes = ends.bytes(four, [0, 1, 2, 3].map(|i| m[of(i).1]));
-            let (pixel, block) = of(0);
-            // SAFETY: the caller has checked that there are `R` runs of `n` bytes; what is stored is within these.
-            unsafe {
-                let to = to.add(pixel * step + 16 * block);
-                if B >= 4 && n == 16 * B {
-                    _mm512_storeu_si512(to.cast(), bytes);
-                } else if B == 2 && n == 32 {
-                    _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(bytes));
-                    if pixel + 1 < R {
-                        _mm256_storeu_si256(to.add(step).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
-                    }
-                } else {
-                    let vectors = [
-                        _mm512_castsi512_si128(bytes),
-                        _mm512_extracti32x4_epi32::<1>(bytes),
-                        _mm512_extracti32x4_epi32::<2>(bytes),
-                        _mm512_extracti32x4_epi32::<3>(bytes),
-                    ];
-                    for i in (0..4).filter(|i| first + i < R * B) {
-                        let (pixel, block) = of(i);
-                        let to = out.as_mut_ptr().add(pixel * step + 16 * block);
-                        _mm_mask_storeu_epi8(to.cast(), lanes(n, block), vectors[i]);
-                    }
+        let bytes = ends.bytes(v, of);
+        // SAFETY: the caller has checked that there are runs of `n` bytes; what is stored is within these.
+        unsafe {
+            let at = to.add(pixel * step + 16 * block);
+            if blocks >= 4 {
+                let there = n.saturating_sub(16 * block).min(64);
+                _mm512_mask_storeu_epi8(at.cast(), u64::MAX.checked_shr(64 - there as u32).unwrap_or(0), bytes);
+                block += 4;
+            } else if blocks == 2 {
+                let there = u32::MAX >> (32 - n);
+                _mm256_mask_storeu_epi8(at.cast(), there, _mm512_castsi512_si256(bytes));
+                if four.len() == 4 {
+                    _mm256_mask_storeu_epi8(at.add(step).cast(), there, _mm512_extracti64x4_epi64::<1>(bytes));
                 }
+                pixel += 2;
+            } else {
+                let there = lanes(n, 0);
+                let [a, b, c, d] = [
+                    _mm512_castsi512_si128(bytes),
+                    _mm512_extracti32x4_epi32::<1>(bytes),
+                    _mm512_extracti32x4_epi32::<2>(bytes),
+                    _mm512_extracti32x4_epi32::<3>(bytes),
+                ];
+                _mm_mask_storeu_epi8(at.cast(), there, a);
+                if four.len() > 1 {
+                    _mm_mask_storeu_epi8(at.add(step).cast(), there, b);
+                }
+                if four.len() > 2 {
+                    _mm_mask_storeu_epi8(at.add(2 * step).cast(), there, c);
+                }
+                if four.len() > 3 {
+                    _mm_mask_storeu_epi8(at.add(3 * step).cast(), there, d);
+                }
+                pixel += 4;
             }
         }
+        if block == blocks {
+            (pixel, block) = (pixel + 1, 0);
+        }
     }
-    // SAFETY: the caller's.
-    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_round(x, w, r, out)) };
-    true
 }

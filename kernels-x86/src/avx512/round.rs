@@ -39,7 +39,8 @@ impl Ends {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn bytes(self, sums: [__m512i; 4], m: [__m512; 4]) -> __m512i {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|i| self.integers(sums[i], m[i]));
+        let (a, b) = (self.integers(sums[0], m[0]), self.integers(sums[1], m[1]));
+        let (c, d) = (self.integers(sums[2], m[2]), self.integers(sums[3], m[3]));
         let low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), self.zero);
         let high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), self.zero);
         let bytes = if self.signed {
