@@ -1,14 +1,14 @@
 //! The elementwise layer: the portable functions, compiled once for each instruction set.
 
 use kinglet::elementwise::{Chunk, Elementwise, Function};
-use kinglet::kernels::{BinaryOp, Frame, UnaryOp, look_up};
+use kinglet::kernels::{BinaryOp, Frame, MemoryFrame, UnaryOp, look_up};
 use kinglet::rows::{PixelsMut, View, ViewMut};
 
-use crate::avx512::bytes;
+use crate::avx512::{bytes, memory};
 use crate::{Avx2, Avx512};
 
 macro_rules! compiled_for {
-    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $look_up:path, $look_up_pixels:path) => {
+    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $memory:path, $look_up:path, $look_up_pixels:path) => {
         impl Elementwise for $set {
             #[inline]
             fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
@@ -75,6 +75,16 @@ macro_rules! compiled_for {
             }
 
             #[inline]
+            fn memory(self, frame: MemoryFrame<'_>) {
+                #[target_feature(enable = $features)]
+                fn memory(frame: MemoryFrame<'_>) {
+                    $memory(frame);
+                }
+                // SAFETY: as above.
+                unsafe { memory(frame) }
+            }
+
+            #[inline]
             fn lookup(self, table: &[u8], v: &mut [u8]) {
                 $look_up(self, table, v);
             }
@@ -138,13 +148,14 @@ fn look_up_pixels_avx512(_: Avx512, table: &[u8], pixels: &mut PixelsMut<'_, u8>
     }
 }
 
-compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, look_up_avx2, look_up_pixels_avx2);
+compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, MemoryFrame::advance, look_up_avx2, look_up_pixels_avx2);
 compiled_for!(
     Avx512,
     "avx512f,avx512bw,avx512dq,avx512vl",
     bytes::load,
     bytes::store,
     bytes::combine,
+    memory::advance,
     look_up_avx512,
     look_up_pixels_avx512
 );

@@ -3,7 +3,7 @@
 //! Every kernel goes through it, so that an instruction set that does it better needs one copy of each function, whatever the
 //! number of kernels.
 
-use crate::kernels::{BinaryOp, Frame, TernaryOp, UnaryOp};
+use crate::kernels::{BinaryOp, Frame, MemoryFrame, TernaryOp, UnaryOp};
 use crate::rows::{PixelsMut, View, ViewMut};
 
 /// A chunk of an operand.
@@ -57,6 +57,9 @@ pub trait Elementwise: Copy {
     /// Advances a selective scan by a frame: [`Frame::advance`].
     fn scan(self, frame: Frame<'_>);
 
+    /// Advances a Legendre memory by a frame: [`MemoryFrame::advance`].
+    fn memory(self, frame: MemoryFrame<'_>);
+
     /// Elements `start .. start + buffer.len()` as reals: where they lie if they are f32, else loaded into `buffer`. As with
     /// [`View::slice`], they must not be held while they are written in place.
     #[inline(always)]
@@ -95,6 +98,10 @@ impl Elementwise for Portable {
     }
 
     fn scan(self, frame: Frame<'_>) {
+        frame.advance();
+    }
+
+    fn memory(self, frame: MemoryFrame<'_>) {
         frame.advance();
     }
 }

@@ -53,8 +53,8 @@ macro_rules! microkernel {
 
             fn multiply(&self, x: &Inputs<'_, f32>, w: &Weights<'_, $w>, to: Sums<'_, f32>) {
                 let Avx2 { .. } = self.0;
-                // SAFETY: that is the proof of the features; `fits` has checked all that is read and written.
                 let (sums, _) = to.so_far();
+                // SAFETY: that is the proof of the features; `fits` has checked all that is read and written.
                 let done = fits(x, w, sums) && unsafe { add(x, w, sums) };
                 debug_assert!(done, "a tile of {} pixels and {} channels", x.pixels, w.width());
             }

@@ -5,8 +5,8 @@ use core::ops::Range;
 
 use kinglet::Element;
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Sign, Sums, Weights, pack_panels};
-use kinglet::rows::View;
+use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Plain, Sign, Sums, Weights, pack_panels};
+use kinglet::rows::{PixelsMut, View};
 
 use super::dense_i8::{sized, tile};
 use super::finish;
@@ -57,6 +57,7 @@ macro_rules! microkernel {
             type W = $w;
             type Sum = f32;
             const SCALED: bool = $scaled;
+            const PLAIN: bool = true;
 
             #[inline(always)]
             fn tile(pixels: usize, room: usize) -> (usize, usize) {
@@ -81,9 +82,23 @@ macro_rules! microkernel {
 
             fn multiply(&self, x: &Inputs<'_, f32>, w: &Weights<'_, $w>, to: Sums<'_, f32>) {
                 let Avx512(()) = self.0;
-                // SAFETY: that is the proof of the features; `fits` has checked all that is read.
-                let done = fits(x, w) && to.sums.len() >= x.pixels * w.width() && unsafe { add(x, w, to) };
+                let fits = fits(x, w) && to.sums.len() >= x.pixels * w.width();
+                // SAFETY: that is the proof of the features; what is read and written has just been checked.
+                let done = fits && unsafe { tile_to(x, w, To::Sums(to)) };
                 debug_assert!(done, "a tile of {} pixels and {} channels", x.pixels, w.width());
+            }
+
+            fn plain(
+                &self,
+                x: &Inputs<'_, f32>,
+                w: &Weights<'_, $w>,
+                end: &Plain<'_>,
+                out: &mut PixelsMut<'_, f32>,
+            ) -> bool {
+                let n = w.width();
+                let there = end.bias.len() >= n && out.count() >= x.pixels && out.run_len() >= n;
+                // SAFETY: `self.0` is the proof of the features; what is read and written has just been checked.
+                fits(x, w) && there && unsafe { tile_to(x, w, To::Floats(end, out)) }
             }
 
             #[inline(always)]
@@ -119,63 +134,100 @@ fn fits<W>(x: &Inputs<'_, f32>, w: &Weights<'_, W>) -> bool {
         && w.channels.1.div_ceil(16) * 16 * depth <= w.data.len()
 }
 
+/// What becomes of the sums of a tile.
+enum To<'a, 'b> {
+    /// They are kept.
+    Sums(Sums<'a, f32>),
+    /// They are results but for this.
+    Floats(&'a Plain<'a>, &'a mut PixelsMut<'b, f32>),
+}
+
+/// Multiplies a tile; `false` if it is larger than any here.
+///
 /// # Safety
-/// [`fits`] holds, and there are as many sums as the tile has.
+/// [`fits`] holds. There are as many sums as the tile has; the bias and the runs of `out` are as long as the tile is wide, and
+/// there is a run for each pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: Sums<'_, f32>) -> bool {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn sized_add<const R: usize, const B: usize>(
-        x: &Inputs<'_, f32>,
-        w: &Weights<'_, impl Stored>,
-        to: Sums<'_, f32>,
-    ) {
-        let (n, fresh, to) = (w.width(), to.fresh, to.sums);
-        let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
-        let panels = n.div_ceil(16);
-        let panel: [usize; B] = core::array::from_fn(|b| (w.channels.0 / 16 + b.min(panels - 1)) * 16 * depth);
-        let mut scales = [_mm512_setzero_ps(); B];
-        (0..B).for_each(|b| scales[b] = reals(w.scales, b));
-        let mut acc = [[_mm512_setzero_ps(); B]; R];
-        if !fresh {
-            for p in 0..R {
-                for b in 0..B {
-                    acc[p][b] = reals(&to[p * n..(p + 1) * n], b);
-                }
+unsafe fn tile_to<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: To<'_, '_>) -> bool {
+    // SAFETY: the caller's.
+    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_to(x, w, to)) };
+    true
+}
+
+/// `R` pixels of `B` panels. The sums stay in registers, as those of bytes do.
+///
+/// # Safety
+/// As of [`tile_to`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, f32>, w: &Weights<'_, impl Stored>, to: To<'_, '_>) {
+    let n = w.width();
+    let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
+    let panels = n.div_ceil(16);
+    let panel: [usize; B] = core::array::from_fn(|b| (w.channels.0 / 16 + b.min(panels - 1)) * 16 * depth);
+    let mut scales = [_mm512_setzero_ps(); B];
+    for b in 0..B {
+        scales[b] = reals(w.scales, b);
+    }
+    let mut acc = [[_mm512_setzero_ps(); B]; R];
+    if let To::Sums(Sums { sums, fresh: false, .. }) = &to {
+        for p in 0..R {
+            for b in 0..B {
+                acc[p][b] = reals(&sums[p * n..(p + 1) * n], b);
             }
         }
-        let step = x.step;
-        for (r, row) in x.rows.iter().enumerate() {
-            for t in 0..x.taps {
-                let k = ((w.first_row + r) * x.taps + t) * line;
-                // SAFETY: all addresses are within the rows and the weights, by `fits`.
-                unsafe {
-                    let from = row.as_ptr().add(t * x.tap_step);
-                    let weights = w.data.as_ptr().add(k * 16);
-                    for k in 0..line {
-                        let mut v = [_mm512_setzero_ps(); B];
+    }
+    let step = x.step;
+    for (r, row) in x.rows.iter().enumerate() {
+        for t in 0..x.taps {
+            let k = ((w.first_row + r) * x.taps + t) * line;
+            // SAFETY: all addresses are within the rows and the weights, by `fits`.
+            unsafe {
+                let from = row.as_ptr().add(t * x.tap_step);
+                let weights = w.data.as_ptr().add(k * 16);
+                for k in 0..line {
+                    let mut v = [_mm512_setzero_ps(); B];
+                    for b in 0..B {
+                        v[b] = Stored::load(weights.add(panel[b] + 16 * k), scales[b]);
+                    }
+                    for p in 0..R {
+                        let x = _mm512_set1_ps(*from.add(p * step + k));
                         for b in 0..B {
-                            v[b] = Stored::load(weights.add(panel[b] + 16 * k), scales[b]);
-                        }
-                        for p in 0..R {
-                            let x = _mm512_set1_ps(*from.add(p * step + k));
-                            for b in 0..B {
-                                acc[p][b] = _mm512_fmadd_ps(x, v[b], acc[p][b]);
-                            }
+                            acc[p][b] = _mm512_fmadd_ps(x, v[b], acc[p][b]);
                         }
                     }
                 }
             }
         }
-        for p in 0..R {
-            for b in 0..panels.min(B) {
-                let to = &mut to[p * n + 16 * b..(p + 1) * n];
-                // SAFETY: the mask has no more lanes than there are elements.
-                unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][b]) };
+    }
+    match to {
+        To::Sums(Sums { sums, .. }) => {
+            for p in 0..R {
+                for b in 0..B {
+                    if b < panels {
+                        let to = &mut sums[p * n + 16 * b..(p + 1) * n];
+                        // SAFETY: the mask has no more lanes than there are elements.
+                        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][b]) };
+                    }
+                }
+            }
+        }
+        To::Floats(end, out) => {
+            let (to, step) = (out.as_mut_ptr(), out.step());
+            for b in 0..B {
+                if b < panels {
+                    let (mask, bias) = (lanes(n, b), reals(&end.bias[..n], b));
+                    for p in 0..R {
+                        let mut v = _mm512_add_ps(acc[p][b], bias);
+                        if end.relu {
+                            // NaN stays.
+                            let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(v, _mm512_setzero_ps());
+                            v = _mm512_mask_mov_ps(v, below, _mm512_setzero_ps());
+                        }
+                        // SAFETY: the caller has checked that there are `R` runs of `n` elements.
+                        unsafe { _mm512_mask_storeu_ps(to.add(p * step + 16 * b), mask, v) };
+                    }
+                }
             }
         }
     }
-    // SAFETY: the caller's.
-    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_add(x, w, to)) };
-    true
 }

@@ -79,7 +79,7 @@ impl Params for LegendreMemory {
                 let mut input = [0f32];
                 e.load(&u, t * channels + channel, &mut input);
                 let next = out.slice::<f32>((t * channels + channel) * order, order);
-                advance(next, memory, a, b, input[0]);
+                e.memory(MemoryFrame { next: &mut *next, memory, a, b, u: input[0] });
                 if next.len() == memory.len() {
                     memory.copy_from_slice(next);
                 }
@@ -88,13 +88,37 @@ impl Params for LegendreMemory {
     }
 }
 
+/// One frame of a memory: `next = A·m + B·u`.
+#[derive(Debug)]
+pub struct MemoryFrame<'a> {
+    /// The memory after it, `[order]`.
+    pub next: &'a mut [f32],
+    /// The memory before it, `[order]`.
+    pub memory: &'a [f32],
+    /// A, packed `[order / 8, order, 8]`.
+    pub a: &'a [f32],
+    /// B, `[order]`.
+    pub b: &'a [f32],
+    /// The input.
+    pub u: f32,
+}
+
+impl MemoryFrame<'_> {
+    /// Computes it.
+    #[inline(always)]
+    pub fn advance(self) {
+        memory_rows(self.next, self.memory, self.a, self.b, self.u);
+    }
+}
+
 /// Blocks of [`LANES`] elements that are summed side by side: one alone would wait for each of its additions.
 const BLOCKS: usize = 2;
 
-/// One frame: `next = A·m + B·u`. Each element is summed over the columns in order, with two partial sums.
+/// The elements `next` of `A·m + B·u`, with their rows of A and B. Each element is summed over the columns in order, with two
+/// partial sums.
 #[inline(always)]
-fn advance(next: &mut [f32], memory: &[f32], a: &[f32], b: &[f32], u: f32) {
-    let block = memory.len() * LANES;
+pub fn memory_rows(next: &mut [f32], memory: &[f32], a: &[f32], b: &[f32], u: f32) {
+    let block = (memory.len() * LANES).max(1);
     let ends = next.chunks_mut(LANES * BLOCKS).zip(b.chunks(LANES * BLOCKS));
     for ((next, b), a) in ends.zip(a.chunks(block * BLOCKS)) {
         if a.len() == block * BLOCKS {

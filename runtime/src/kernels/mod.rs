@@ -34,7 +34,7 @@ pub use convert::{Conversion, Convert};
 pub use copy::Copy;
 pub use cumsum::CumSum;
 pub use gather::Gather;
-pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER};
+pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER, MemoryFrame, memory_rows};
 pub use lut::{Lut, look_up};
 pub use matmul::{MatMul, MatMulF32, MatMulI8};
 pub use norm::{Norm, NormKind};

@@ -375,7 +375,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             for from in (0..n).step_by(pixels) {
                 let rows = &all[..kernel_rows.min(MOST_ROWS)];
                 let part = Part { group, channels, from, pixels: pixels.min(n - from), first_row: 0, rows };
-                if kernel_rows <= MOST_ROWS && self.rounded(&part, first + from) {
+                if kernel_rows <= MOST_ROWS && self.at_once(&part, first + from) {
                     continue;
                 }
                 let fresh = self.zero == 0;
@@ -400,10 +400,17 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
 
     /// Multiplies a tile and stores its results at once, if its end is one that the microkernel does itself.
     #[inline(always)]
-    fn rounded(&mut self, t: &Part<'_, K::X>, pixel: usize) -> bool {
+    fn at_once(&mut self, t: &Part<'_, K::X>, pixel: usize) -> bool {
         let Product { k, p, extents, .. } = self.product;
         let (channel, n) = (t.group * extents.channels + t.channels.0, t.channels.1 - t.channels.0);
         let out_c = p.geometry.output[2] as usize;
+        if K::PLAIN {
+            let at = self.to + pixel * out_c + channel;
+            let Some(end) = self.finish.plain(channel, n) else { return false };
+            let Some(mut out) = self.finish.out.pixels(at, n, out_c, t.pixels) else { return false };
+            let weights = self.product.weights(t);
+            return self.product.inputs(t, |x| k.plain(x, &weights, &end, &mut out));
+        }
         if !K::ROUNDS || !self.zeros.is_empty() {
             return false;
         }

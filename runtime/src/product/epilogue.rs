@@ -1,6 +1,6 @@
 //! What happens to the sums of a convolution, dense or depthwise, before they are stored.
 
-use super::{Place, Rounding};
+use super::{Place, Plain, Rounding};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, ensure};
@@ -182,7 +182,8 @@ impl Epilogue {
 }
 
 impl<'a, E: Elementwise> Finish<'a, E> {
-    /// The end `params` of products of two computed tensors: `v = f32(sum + bias)·m`, of floats `v = sum·m` by a stage.
+    /// The end `params` of products of two computed tensors: `v = f32(sum + bias)·m`, of floats `v = sum·m` by a stage. Where sums are of floats the
+    /// bias is 0.
     #[inline(always)]
     pub(super) fn of_matrices(
         e: E,
@@ -196,7 +197,7 @@ impl<'a, E: Elementwise> Finish<'a, E> {
             params,
             stages: params.stages(),
             channels: multipliers.len(),
-            bias_f32: &[],
+            bias_f32: bytemuck::cast_slice(bias),
             bias_i32: bias,
             multipliers,
             residual: None,
@@ -302,6 +303,17 @@ impl<'a, E: Elementwise> Finish<'a, E> {
             lo: p.q_lo,
             hi: p.q_hi,
         })
+    }
+
+    /// How the sums of `n` channels from `channel` on become floats, if that is no more than a bias and a positive part.
+    #[inline(always)]
+    pub(super) fn plain(&self, channel: usize, n: usize) -> Option<Plain<'a>> {
+        let relu = match self.stages {
+            [] => false,
+            [Stage::Function { op: UnaryOp::Relu, .. }] => true,
+            _ => return None,
+        };
+        Some(Plain { bias: self.bias_f32.get(channel..channel + n)?, relu })
     }
 
     /// Replaces `n` bytes of the output by their entries in the table, if there is one.

@@ -112,7 +112,7 @@ fn parts(p: &MatMul, x: DType) -> [u64; 7] {
     let copies = p.transpose_a || p.packing.sign.moves(x) != 0 || line != u64::from(p.k);
     let copied = if copies { (rows * u64::from(p.k) + lines::SLACK as u64) * size } else { 0 };
     let of_bytes = |n: u64| if bytes { align(n) } else { 0 };
-    [align(sums), align(panels * panel), of_bytes(columns), columns, of_bytes(4 * rows), of_bytes(line), align(copied)]
+    [align(sums), align(panels * panel), columns, columns, of_bytes(4 * rows), of_bytes(line), align(copied)]
 }
 
 /// Bytes of scratch that a worker needs for left matrices of type `x`.
@@ -147,6 +147,8 @@ fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, t
     let added: &mut [i32] = take(memory, added)?;
     let ones: &mut [K::X] = take(memory, ones)?;
     let copied: &mut [K::X] = take(memory, copied)?;
+    // That of floats stays 0.
+    bias.fill(0);
     multipliers.fill(p.multiplier);
     bytemuck::cast_slice_mut::<K::X, u8>(ones).fill(1);
 

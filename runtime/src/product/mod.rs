@@ -109,6 +109,15 @@ pub struct Rounding<'a> {
     pub hi: i32,
 }
 
+/// How sums of floats become results where that is no more than this: `sum + bias`, and the positive part of it.
+#[derive(Clone, Copy)]
+pub struct Plain<'a> {
+    /// Bias by channel, from the tile's first on.
+    pub bias: &'a [f32],
+    /// What is below 0 becomes 0.
+    pub relu: bool,
+}
+
 /// The innermost tile of products for one instruction set.
 ///
 /// Of a dense product, a sum of channel `c` under pixel `p` adds all inputs of all lines ([`Inputs`]) times the weights of `c`;
@@ -125,6 +134,8 @@ pub trait Microkernel: Copy {
     const SCALED: bool = false;
     /// Whether [`Microkernel::round`] ever does anything.
     const ROUNDS: bool = false;
+    /// Whether [`Microkernel::plain`] ever does anything.
+    const PLAIN: bool = false;
 
     /// Pixels and blocks of channels of a tile, where so many pixels lie side by side. Their product is at most `room`, which
     /// is at least 1.
@@ -162,6 +173,18 @@ pub trait Microkernel: Copy {
         out: &mut PixelsMut<'_, u8>,
     ) -> bool {
         let _ = (x, w, rounding, scratch, out);
+        false
+    }
+
+    /// Multiplies a tile and stores its results as floats at once, if this kernel can; else does nothing and says `false`.
+    fn plain(
+        &self,
+        x: &Inputs<'_, Self::X>,
+        w: &Weights<'_, Self::W>,
+        end: &Plain<'_>,
+        out: &mut PixelsMut<'_, f32>,
+    ) -> bool {
+        let _ = (x, w, end, out);
         false
     }
 }
