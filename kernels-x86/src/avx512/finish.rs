@@ -156,7 +156,7 @@ unsafe fn pass<E: Elementwise>(
 ) {
     let p = f.params;
     let zero = p.mid_zero;
-    let [lo, hi] = [p.q_lo - zero, p.q_hi - zero].map(|v| _mm512_set1_ps(v as f32));
+    let [lo, hi] = [p.q_lo.wrapping_sub(zero), p.q_hi.wrapping_sub(zero)].map(|v| _mm512_set1_ps(v as f32));
     let mid_scale = _mm512_set1_ps(p.mid_scale);
     for block in 0..width.div_ceil(16) {
         let mask = lanes(width, block);
