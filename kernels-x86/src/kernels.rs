@@ -1,5 +1,6 @@
 //! Which kernel runs what.
 
+use kinglet::kernels::Unit;
 use kinglet::kernels::{
     ArgMax, Binary, ConvF32, ConvI8, ConvW8, Convert, Copy, CumSum, DepthwiseF32, DepthwiseI8, DepthwiseW8,
     LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Pad, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary,
@@ -29,6 +30,10 @@ macro_rules! kernels {
 
             fn target(&self) -> Target {
                 Target::X86_64
+            }
+
+            fn probe(&self, unit: Unit, rounds: u32) -> u64 {
+                self.probed(unit, rounds)
             }
 
             fn takes(&self, packing: &Packing) -> bool {

@@ -10,6 +10,7 @@ mod avx2;
 mod avx512;
 mod elementwise;
 mod kernels;
+mod probe;
 
 use kinglet::product::{Packing, Sign, WordOrder};
 

@@ -80,6 +80,30 @@ pub trait Params: crate::format::words::Record {
     fn run<E: Elementwise>(&self, e: E, operands: &Operands<'_>, tile: Tile);
 }
 
+/// What multiplies, for [`Kernels::probe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Products of floats.
+    Floats,
+    /// Products of bytes.
+    Bytes,
+}
+
+impl StepKind {
+    /// What multiplies in steps of this kind, of products.
+    pub const fn unit(self) -> Option<Unit> {
+        match self {
+            StepKind::ConvI8 | StepKind::DepthwiseI8 | StepKind::MatMulI8 => Some(Unit::Bytes),
+            StepKind::ConvF32
+            | StepKind::ConvW8
+            | StepKind::DepthwiseF32
+            | StepKind::DepthwiseW8
+            | StepKind::MatMulF32 => Some(Unit::Floats),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! kinds {
     ($($(#[$meta:meta])* $kind:ident = $n:literal, $method:ident;)*) => {
         /// What a step computes. The numbers are part of the `.kgl` format.
@@ -123,6 +147,13 @@ macro_rules! kinds {
             /// The target whose plans suit these kernels best.
             fn target(&self) -> Target {
                 Target::Generic
+            }
+
+            /// Multiplies as fast as these kernels could, `rounds` times a few with everything in registers, and gives the number of
+            /// products: what profiles measure a unit's peak with. 0 if these kernels have no such loop.
+            fn probe(&self, unit: Unit, rounds: u32) -> u64 {
+                let _ = (unit, rounds);
+                0
             }
 
             /// Whether products with weights in this order can be computed. A session over a plan with others is refused.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kinglet::kernels::Unit;
 use kinglet::{DType, Kernels, Model, Region, Step, StepKind, Tensor};
 use serde_json::{Value, json};
 
@@ -27,12 +28,18 @@ pub struct StepInfo {
     pub shape: Vec<u32>,
     /// Bytes of its output.
     pub bytes: u32,
+    /// Bytes of all its operands, as often as it is executed.
+    pub traffic: u64,
+    /// What multiplies in it.
+    pub unit: Option<Unit>,
 }
 
 impl StepInfo {
     fn of(model: &Model<'_>, kernels: Option<&dyn Kernels>, i: usize, slices: u32) -> StepInfo {
         let step = model.step(i);
         let output = step.output(0).map(|t| model.tensor(t));
+        let operands = (0..16).flat_map(|i| [step.input(i), step.output(i)]).flatten();
+        let traffic: u64 = operands.map(|t| u64::from(model.tensor(t).0.bytes)).sum();
         StepInfo {
             name: step_name(model, i),
             slices,
@@ -47,6 +54,8 @@ impl StepInfo {
             source_nodes: step.source_nodes().map(String::from).collect(),
             shape: output.map(|t| shape(&t)).unwrap_or_default(),
             bytes: output.map_or(0, |t| t.0.bytes),
+            traffic: traffic.saturating_mul(slices.into()),
+            unit: step.kind().and_then(StepKind::unit),
         }
     }
 

@@ -1,12 +1,14 @@
 //! `kinglet profile`: where the time of a run goes.
 
 use std::cmp::Reverse;
+use std::hint::black_box;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use kinglet::kernels::Unit;
 use kinglet::session::ArenaView;
-use kinglet::{Clock, Observer, Quiet};
+use kinglet::{Clock, Kernels, Observer, Quiet};
 use kinglet_native::Nanos;
 use serde_json::{Value, json};
 
@@ -117,7 +119,9 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
         file.write(|sink| write!(sink, "{trace}"))?;
     }
     runs.sort_unstable();
-    let profile = Profile::new(args, steps, &recorder.medians(), percentile(&runs, 50), work.session.threads());
+    let threads = work.session.threads();
+    let peaks = Peaks::measured(kinglet_native::best_kernels(), threads);
+    let profile = Profile::new(args, steps, &recorder.medians(), percentile(&runs, 50), threads, peaks);
     if args.json {
         writeln!(streams.out, "{:#}", profile.json())?
     } else {
@@ -139,6 +143,53 @@ fn trace(steps: &[StepInfo], spans: &[(u64, u64)]) -> Value {
     json!({ "traceEvents": events, "displayTimeUnit": "ns" })
 }
 
+/// What this machine reaches, by a short probe: what the speed of a step is a share of.
+#[derive(Clone, Copy)]
+struct Peaks {
+    /// Products of floats a nanosecond, of all threads; 0 if it is not known.
+    floats: f64,
+    /// Products of bytes, likewise.
+    bytes: f64,
+    /// Bytes a nanosecond that one thread reads from memory.
+    memory: f64,
+}
+
+impl Peaks {
+    fn measured(kernels: &dyn Kernels, threads: usize) -> Peaks {
+        let unit = |unit| threads as f64 * fastest(|| kernels.probe(unit, 50_000));
+        // Larger than the caches of most machines.
+        let block = vec![1u64; 8 << 20];
+        let memory = fastest(|| {
+            black_box(block.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)));
+            8 * block.len() as u64
+        });
+        Peaks { floats: unit(Unit::Floats), bytes: unit(Unit::Bytes), memory }
+    }
+
+    /// The share of the peak of its unit that a step reaches, and of the memory's bandwidth, which caches may exceed. Both are
+    /// `None` where they mean nothing.
+    fn shares(&self, step: &StepInfo, ns: u64) -> [Option<f64>; 2] {
+        let peak = match step.unit {
+            Some(Unit::Floats) => self.floats,
+            Some(Unit::Bytes) => self.bytes,
+            None => 0.0,
+        };
+        let share = |work: u64, peak: f64| (work > 0 && peak > 0.0).then(|| work as f64 / ns.max(1) as f64 / peak);
+        [share(step.macs, peak), share(step.traffic, self.memory)]
+    }
+}
+
+/// What of its own count `f` does a nanosecond, the fastest of a few times.
+fn fastest(mut f: impl FnMut() -> u64) -> f64 {
+    let clock = Nanos::new();
+    let once = |_| {
+        let start = clock.ticks();
+        let done = f();
+        done as f64 / (clock.ticks() - start).max(1) as f64
+    };
+    (0..5).map(once).fold(0.0, f64::max)
+}
+
 /// Times are medians, which a hiccup of the machine does not move.
 struct Profile<'a> {
     args: &'a Args,
@@ -149,15 +200,24 @@ struct Profile<'a> {
     rows: Vec<(usize, StepInfo, u64)>,
     /// Time of all steps together.
     steps_ns: u64,
+    /// What the machine reaches.
+    peaks: Peaks,
 }
 
 impl Profile<'_> {
-    fn new<'a>(args: &'a Args, steps: Vec<StepInfo>, times: &[u64], run_ns: u64, threads: usize) -> Profile<'a> {
+    fn new<'a>(
+        args: &'a Args,
+        steps: Vec<StepInfo>,
+        times: &[u64],
+        run_ns: u64,
+        threads: usize,
+        peaks: Peaks,
+    ) -> Profile<'a> {
         let mut rows: Vec<_> = steps.into_iter().zip(times).enumerate().map(|(i, (s, &ns))| (i, s, ns)).collect();
         if args.sort {
             rows.sort_by_key(|&(i, _, ns)| (Reverse(ns), i));
         }
-        Profile { args, threads, run_ns, rows, steps_ns: times.iter().sum() }
+        Profile { args, threads, run_ns, rows, steps_ns: times.iter().sum(), peaks }
     }
 
     fn share(&self, ns: u64) -> f64 {
@@ -174,32 +234,59 @@ impl Profile<'_> {
                 value["ns"] = json!(ns);
                 value["share"] = json!(self.share(*ns));
                 value["gmac_per_s"] = json!(speed(step.macs, *ns));
+                let [peak, memory] = self.peaks.shares(step, *ns);
+                value["share_of_peak"] = json!(peak);
+                value["share_of_memory"] = json!(memory);
                 value
             })
             .collect();
         json!({
             "model": self.args.model.display().to_string(), "runs": self.args.repeat.runs, "threads": self.threads,
             "run_ns": self.run_ns, "steps_ns": self.steps_ns, "steps": steps,
+            "peak_f32_gmac_per_s": self.peaks.floats, "peak_i8_gmac_per_s": self.peaks.bytes,
+            "memory_gb_per_s": self.peaks.memory,
         })
     }
 
     fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let mut table =
-            Table::new(&[">#", "<name", "kind", "dtype", "kernel", "output", ">MACs", ">time", ">share", ">GMAC/s"]);
+        let mut table = Table::new(&[
+            ">#",
+            "<name",
+            "kind",
+            "dtype",
+            "kernel",
+            "output",
+            ">MACs",
+            ">time",
+            ">share",
+            ">GMAC/s",
+            ">of peak",
+            ">of memory",
+        ]);
         for (i, s, ns) in &self.rows {
             let text = |s: &str| s.to_string();
             let speed = if s.macs == 0 { "-".into() } else { format!("{:.2}", speed(s.macs, *ns)) };
             let (time, share) = (nanos(*ns as f64), format!("{:.1} %", 100.0 * self.share(*ns)));
             let (dims, macs) = (shape(&s.shape), grouped(s.macs));
             let (name, kind, dtype, kernel) = (s.title(), text(s.kind), text(s.dtype), text(s.kernel));
-            table.row([i.to_string(), name, kind, dtype, kernel, dims, macs, time, share, speed]);
+            let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.0} %", 100.0 * v));
+            let [peak, memory] = self.peaks.shares(s, *ns).map(percent);
+            table.row([i.to_string(), name, kind, dtype, kernel, dims, macs, time, share, speed, peak, memory]);
         }
         let (run, runs) = (nanos(self.run_ns as f64), self.args.repeat.runs);
         let plural = if self.threads == 1 { "" } else { "s" };
         let model = self.args.model.display().to_string();
         let model = line(&model, LONGEST);
         writeln!(out, "{model}: {run} a run, median of {runs} on {} thread{plural}", self.threads)?;
-        table.print(out)
+        table.print(out)?;
+        let Peaks { floats, bytes, memory } = self.peaks;
+        let reaches = |v: f64| if v > 0.0 { format!("{v:.0} GMAC/s") } else { "not known".into() };
+        writeln!(
+            out,
+            "peak, by a short probe: f32 {}, 8 bits {}; memory {memory:.0} GB/s, which caches exceed",
+            reaches(floats),
+            reaches(bytes)
+        )
     }
 }
 
