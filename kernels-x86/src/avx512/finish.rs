@@ -56,8 +56,11 @@ struct Elements {
     first: *mut u8,
     step: usize,
     dtype: DType,
-    scale: f32,
-    zero: i32,
+    scale: __m512,
+    zero: __m512i,
+    /// Bounds of what is stored, less the zero point: the lower as an integer, the upper as a float.
+    lo: __m512i,
+    hi: __m512,
 }
 
 /// Whether elements of this type are read and written here.
@@ -66,18 +69,18 @@ fn known(dtype: DType) -> bool {
 }
 
 /// Where the residual under a tile lies.
+#[target_feature(enable = "avx512f")]
 fn residual(r: &View<'_>, to: Place, pixels: usize) -> Option<Elements> {
     let first = if r.dtype == DType::F32 {
         r.pixels::<f32>(to.at, to.width, to.step, pixels)?.cast()
     } else {
         r.pixels::<u8>(to.at, to.width, to.step, pixels)?
     };
-    let elements =
-        Elements { first: first.cast_mut(), step: to.step, dtype: r.dtype, scale: r.scale, zero: r.zero_point };
-    known(r.dtype).then_some(elements)
+    known(r.dtype).then(|| Elements::of(first.cast_mut(), to.step, r.dtype, r.scale, r.zero_point))
 }
 
 /// Where the results of a tile go.
+#[target_feature(enable = "avx512f")]
 fn results<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, pixels: usize) -> Option<Elements> {
     let (dtype, scale, zero) = (f.out.dtype(), f.out.scale(), f.out.zero_point());
     let first = if dtype == DType::F32 {
@@ -85,7 +88,7 @@ fn results<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, pixels: usize) -> O
     } else {
         f.out.pixels::<u8>(to.at, to.width, to.step, pixels)?.as_mut_ptr()
     };
-    known(dtype).then_some(Elements { first, step: to.step, dtype, scale, zero })
+    known(dtype).then(|| Elements::of(first, to.step, dtype, scale, zero))
 }
 
 /// Whether a stage is a few instructions in a pass.
@@ -246,6 +249,21 @@ fn function(op: UnaryOp, alpha: f32, beta: f32, v: __m512) -> __m512 {
 }
 
 impl Elements {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn of(first: *mut u8, step: usize, dtype: DType, scale: f32, zero: i32) -> Elements {
+        let (lo, hi) = if dtype == DType::I8 { (-128, 127) } else { (0, 255) };
+        Elements {
+            first,
+            step,
+            dtype,
+            scale: _mm512_set1_ps(scale),
+            zero: _mm512_set1_epi32(zero),
+            lo: _mm512_set1_epi32(lo - zero),
+            hi: _mm512_set1_ps((hi - zero) as f32),
+        }
+    }
+
     /// Dequantised.
     ///
     /// # Safety
@@ -262,8 +280,7 @@ impl Elements {
             }
         };
         let wide = if self.dtype == DType::I8 { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
-        let wide = _mm512_sub_epi32(wide, _mm512_set1_epi32(self.zero));
-        _mm512_mul_ps(_mm512_cvtepi32_ps(wide), _mm512_set1_ps(self.scale))
+        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide, self.zero)), self.scale)
     }
 
     /// Quantised.
@@ -274,19 +291,15 @@ impl Elements {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn store(self, pixel: usize, block: usize, mask: __mmask16, v: __m512) {
         let at = pixel * self.step + 16 * block;
-        let (lo, hi) = match self.dtype {
-            DType::F32 => {
-                // SAFETY: the caller's.
-                unsafe { _mm512_mask_storeu_ps(self.first.cast::<f32>().add(at), mask, v) };
-                return;
-            }
-            DType::I8 => (-128 - self.zero, 127 - self.zero),
-            _ => (-self.zero, 255 - self.zero),
-        };
+        if self.dtype == DType::F32 {
+            // SAFETY: the caller's.
+            unsafe { _mm512_mask_storeu_ps(self.first.cast::<f32>().add(at), mask, v) };
+            return;
+        }
         // Of NaN and a number the second is taken; NaN and what is below the range of i32 become its least.
-        let v = _mm512_min_ps(_mm512_set1_ps(hi as f32), _mm512_div_ps(v, _mm512_set1_ps(self.scale)));
+        let v = _mm512_min_ps(self.hi, _mm512_div_ps(v, self.scale));
         let q = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
-        let q = _mm512_add_epi32(_mm512_max_epi32(q, _mm512_set1_epi32(lo)), _mm512_set1_epi32(self.zero));
+        let q = _mm512_add_epi32(_mm512_max_epi32(q, self.lo), self.zero);
         // SAFETY: the caller's.
         unsafe { _mm_mask_storeu_epi8(self.first.add(at).cast(), mask, _mm512_cvtepi32_epi8(q)) };
     }
