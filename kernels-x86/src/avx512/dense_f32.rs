@@ -8,13 +8,13 @@ use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Plain, Sign, Sums, Weights, pack_panels};
 use kinglet::rows::{PixelsMut, View};
 
-use super::dense_i8::{sized, tile};
+use super::dense_i8::{runs, sized, tile};
 use super::finish;
 use super::{lanes, reals};
 use crate::Avx512;
 use crate::by_channels;
 
-/// Up to 14 pixels × 32 channels.
+/// 14 pixels × 32 channels at a time, as of bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct DenseF32(pub(crate) Avx512);
 
@@ -148,18 +148,25 @@ enum To<'a, 'b> {
 /// [`fits`] holds. There are as many sums as the tile has; the bias and the runs of `out` are as long as the tile is wide, and
 /// there is a run for each pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile_to<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: To<'_, '_>) -> bool {
-    // SAFETY: the caller's.
-    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_to(x, w, to)) };
-    true
+unsafe fn tile_to<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, mut to: To<'_, '_>) -> bool {
+    runs(x.pixels, |first, pixels| {
+        // SAFETY: the caller's.
+        unsafe { sized!(pixels, w.width().div_ceil(16), sized_to(x, w, first, &mut to)) };
+        true
+    })
 }
 
-/// `R` pixels of `B` panels. The sums stay in registers, as those of bytes do.
+/// `R` pixels from `first` on of `B` panels. The sums stay in registers, as those of bytes do.
 ///
 /// # Safety
 /// As of [`tile_to`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, f32>, w: &Weights<'_, impl Stored>, to: To<'_, '_>) {
+unsafe fn sized_to<const R: usize, const B: usize>(
+    x: &Inputs<'_, f32>,
+    w: &Weights<'_, impl Stored>,
+    first: usize,
+    to: &mut To<'_, '_>,
+) {
     let n = w.width();
     let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
     let panels = n.div_ceil(16);
@@ -169,10 +176,10 @@ unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, f32>, w: &Weig
         scales[b] = reals(w.scales, b);
     }
     let mut acc = [[_mm512_setzero_ps(); B]; R];
-    if let To::Sums(Sums { sums, fresh: false, .. }) = &to {
+    if let To::Sums(Sums { sums, fresh: false, .. }) = to {
         for p in 0..R {
             for b in 0..B {
-                acc[p][b] = reals(&sums[p * n..(p + 1) * n], b);
+                acc[p][b] = reals(&sums[(first + p) * n..(first + p + 1) * n], b);
             }
         }
     }
@@ -182,7 +189,7 @@ unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, f32>, w: &Weig
             let k = ((w.first_row + r) * x.taps + t) * line;
             // SAFETY: all addresses are within the rows and the weights, by `fits`.
             unsafe {
-                let from = row.as_ptr().add(t * x.tap_step);
+                let from = row.as_ptr().add(first * step + t * x.tap_step);
                 let weights = w.data.as_ptr().add(k * 16);
                 for k in 0..line {
                     let mut v = [_mm512_setzero_ps(); B];
@@ -204,7 +211,7 @@ unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, f32>, w: &Weig
             for p in 0..R {
                 for b in 0..B {
                     if b < panels {
-                        let to = &mut sums[p * n + 16 * b..(p + 1) * n];
+                        let to = &mut sums[(first + p) * n + 16 * b..(first + p + 1) * n];
                         // SAFETY: the mask has no more lanes than there are elements.
                         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][b]) };
                     }
@@ -224,7 +231,7 @@ unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, f32>, w: &Weig
                             v = _mm512_mask_mov_ps(v, below, _mm512_setzero_ps());
                         }
                         // SAFETY: the caller has checked that there are `R` runs of `n` elements.
-                        unsafe { _mm512_mask_storeu_ps(to.add(p * step + 16 * b), mask, v) };
+                        unsafe { _mm512_mask_storeu_ps(to.add((first + p) * step + 16 * b), mask, v) };
                     }
                 }
             }

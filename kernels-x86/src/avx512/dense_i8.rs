@@ -15,7 +15,8 @@ use super::{ints, lanes, reals};
 use crate::Avx512;
 use crate::by_fours;
 
-/// Up to 14 pixels × 32 channels: 28 sums, two vectors of weights, one of inputs.
+/// 14 pixels × 32 channels at a time: 28 sums, two vectors of weights, one of inputs. Of several such it makes one tile, so that
+/// what a tile costs beside its products counts less where sums are short.
 #[derive(Clone, Copy)]
 pub(crate) struct DenseI8(pub(crate) Avx512);
 
@@ -62,14 +63,28 @@ macro_rules! sized {
 }
 pub(super) use sized;
 
-/// Pixels and blocks of a tile: what keeps enough sums going at once, of those that there are registers for.
+/// Most pixels whose sums are in registers at once.
+const PIXELS: usize = 14;
+
+/// Pixels and blocks of a tile: what keeps enough sums going at once, of those that there are registers for, or several of these.
 pub(super) fn tile(pixels: usize, room: usize) -> (usize, usize) {
     let (p, b) = match pixels {
         0 | 1 => (1, 8),
         2..=4 => (pixels, 4),
-        _ => (14, 2),
+        _ => (PIXELS, 2),
     };
-    if p * b <= room { (p, b) } else { (p.min(room), 1) }
+    let at_once = if p == PIXELS { (room / (p * b)).max(1) } else { 1 };
+    if p * b <= room { (p * at_once, b) } else { (p.min(room), 1) }
+}
+
+/// Calls `f(first, number)` for runs of pixels that are multiplied at once, about as many each, of so many.
+#[inline(always)]
+pub(super) fn runs(pixels: usize, mut f: impl FnMut(usize, usize) -> bool) -> bool {
+    if pixels <= PIXELS {
+        return f(0, pixels);
+    }
+    let each = pixels.div_ceil(pixels.div_ceil(PIXELS));
+    (0..pixels).step_by(each).all(|first| f(first, each.min(pixels - first)))
 }
 
 impl Microkernel for DenseI8 {
@@ -184,27 +199,34 @@ enum To<'a, 'b> {
 /// [`fits`] holds. There are as many sums as the tile has; bias, multipliers and the runs of bytes are as long as the tile is wide,
 /// and there is a run for each pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile_to(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: To<'_, '_>) -> bool {
-    // SAFETY: the caller's.
-    unsafe { sized!(x.pixels, w.width().div_ceil(16), sized_to(x, w, to)) };
-    true
+unsafe fn tile_to(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, mut to: To<'_, '_>) -> bool {
+    runs(x.pixels, |first, pixels| {
+        // SAFETY: the caller's.
+        unsafe { sized!(pixels, w.width().div_ceil(16), sized_to(x, w, first, &mut to)) };
+        true
+    })
 }
 
-/// `R` pixels of `B` panels. The sums stay in registers: nothing before their end may index them by what the compiler does not
+/// `R` pixels from `first` on of `B` panels. The sums stay in registers: nothing before their end may index them by what the compiler does not
 /// know.
 ///
 /// # Safety
 /// As of [`tile_to`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: To<'_, '_>) {
+unsafe fn sized_to<const R: usize, const B: usize>(
+    x: &Inputs<'_, u8>,
+    w: &Weights<'_, i8>,
+    first: usize,
+    to: &mut To<'_, '_>,
+) {
     let n = w.width();
     let mut acc = [[_mm512_setzero_si512(); B]; R];
-    match &to {
+    match to {
         To::Sums(Sums { fresh: true, .. }) => {}
         To::Sums(Sums { sums, .. }) => {
             for p in 0..R {
                 for b in 0..B {
-                    acc[p][b] = ints(&sums[p * n..(p + 1) * n], b);
+                    acc[p][b] = ints(&sums[(first + p) * n..(first + p + 1) * n], b);
                 }
             }
         }
@@ -217,7 +239,7 @@ unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weigh
             }
             if !r.pixels.is_empty() {
                 for p in 0..R {
-                    let more = _mm512_set1_epi32(r.pixels.get(p).copied().unwrap_or(0));
+                    let more = _mm512_set1_epi32(r.pixels.get(first + p).copied().unwrap_or(0));
                     for b in 0..B {
                         acc[p][b] = _mm512_add_epi32(acc[p][b], more);
                     }
@@ -235,7 +257,7 @@ unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weigh
             let k = ((w.first_row + r) * x.taps + t) * line;
             // SAFETY: all addresses are within the rows and the weights, by `fits`.
             unsafe {
-                let from = row.as_ptr().add(t * x.tap_step);
+                let from = row.as_ptr().add(first * step + t * x.tap_step);
                 let weights = w.data.as_ptr().add(k * 16);
                 for k in 0..line / 4 {
                     let mut w = [_mm512_setzero_si512(); B];
@@ -257,7 +279,7 @@ unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weigh
             for p in 0..R {
                 for b in 0..B {
                     if b < panels {
-                        let to = &mut sums[p * n + 16 * b..(p + 1) * n];
+                        let to = &mut sums[(first + p) * n + 16 * b..(first + p + 1) * n];
                         // SAFETY: the mask has no more lanes than there are elements.
                         unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr(), lanes(to.len(), 0), acc[p][b]) };
                     }
@@ -273,24 +295,30 @@ unsafe fn sized_to<const R: usize, const B: usize>(x: &Inputs<'_, u8>, w: &Weigh
                 }
             }
             // SAFETY: the caller's.
-            unsafe { round(done.as_flattened(), B, n, r, out) }
+            unsafe { round(done.as_flattened(), (B, n), r, out, first) }
         }
     }
 }
 
-/// Rounds the sums of pixels of `n` channels, `blocks` vectors each, and stores them.
+/// Rounds the sums of pixels of `n` channels, `blocks` vectors each, and stores them to runs from `pixel` on.
 ///
 /// # Safety
 /// There are multipliers for all channels, and a run of `n` bytes for each pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn round(sums: &[__m512i], blocks: usize, n: usize, r: &Rounding<'_>, out: &mut PixelsMut<'_, u8>) {
+unsafe fn round(
+    sums: &[__m512i],
+    (blocks, n): (usize, usize),
+    r: &Rounding<'_>,
+    out: &mut PixelsMut<'_, u8>,
+    mut pixel: usize,
+) {
     let mut m = [_mm512_setzero_ps(); 8];
     for b in 0..blocks.min(8) {
         m[b] = reals(&r.multipliers[..n], b);
     }
     let ends = Ends::of(r);
     let (to, step) = (out.as_mut_ptr(), out.step());
-    let (mut pixel, mut block) = (0, 0);
+    let mut block = 0;
     // Four vectors at a time, that are those of one pixel, of two or of four.
     for four in sums.chunks(4) {
         let mut v = [_mm512_setzero_si512(); 4];

@@ -106,7 +106,7 @@ impl Conv {
         let g = &self.geometry;
         g.verify()?;
         self.packing.verify()?;
-        ensure((1..=64).contains(&self.tile), Fault::Params)?;
+        ensure((1..=256).contains(&self.tile), Fault::Params)?;
         let [.., in_c] = g.input;
         let [.., out_c] = g.output;
         ensure(self.groups > 0 && in_c % self.groups == 0 && out_c % self.groups == 0, Fault::Params)?;

@@ -136,7 +136,10 @@ impl MatMul {
         ensure(fits(a.dtype) && fits(b.dtype), Fault::DType)?;
         ensure(y.dtype == DType::F32 || (!float && byte(y.dtype)), Fault::DType)?;
         self.packing.verify()?;
-        ensure(self.tile <= 64 && (self.tile == 0 || (self.packing.panel > 0 && self.packing.run > 0)), Fault::Params)?;
+        ensure(
+            self.tile <= 256 && (self.tile == 0 || (self.packing.panel > 0 && self.packing.run > 0)),
+            Fault::Params,
+        )?;
         let batch = sizes(&self.batch)?;
         ensure(batch > 0 && self.m > 0 && self.n > 0 && self.k > 0, Fault::Shape)?;
         c.size(&y, &[batch as u32, self.m, self.n])?;
