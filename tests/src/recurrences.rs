@@ -49,6 +49,23 @@ pub struct Extents {
     pub state: usize,
 }
 
+/// By what factor a vector grows a step, in the long run, when it is multiplied with a matrix `[n, n]` again and again: its spectral
+/// radius.
+fn growth(a: &[f64], n: usize) -> f64 {
+    const STEPS: i32 = 100;
+    let (mut x, mut log) = (vec![1.0; n], 0.0);
+    for _ in 0..STEPS {
+        let next: Vec<f64> = a.chunks(n).map(|row| row.iter().zip(&x).map(|(a, x)| a * x).sum()).collect();
+        let length = next.iter().map(|v| v * v).sum::<f64>().sqrt();
+        if length == 0.0 {
+            return 0.0;
+        }
+        log += length.ln();
+        x = next.iter().map(|v| v / length).collect();
+    }
+    (log / f64::from(STEPS)).exp()
+}
+
 impl Recurrence {
     /// A selective scan. Bits of `with`: 0 D, 1 z, 2 the state before the first frame, 3 softplus. Decays are those of
     /// trained models: most states fade within a few frames, some hardly.
@@ -88,11 +105,17 @@ impl Recurrence {
             let value = Array::f32(shape, drawn.reals().iter().map(|v| v * most).collect()).stored();
             Operand { name, value, quant: None, constant: false, of_time }
         };
-        // Entries of variance 1/3: the spectral radius is about 0.9.
+        // Entries of variance 1/3: the spectral radius is about 0.9. What grows of itself is no memory, and would make of one
+        // rounding more than any bound of a sum allows.
         let most = 0.9 * (3.0 / state as f64).sqrt();
+        let mut a = operand("A", &[state, state], false, most);
+        let excess = growth(&a.value.reals(), state) / 0.9;
+        if excess > 1.0 {
+            a.value = Array::f32(&[state, state], a.value.reals().iter().map(|v| v / excess).collect()).stored();
+        }
         let operands = vec![
             Some(operand("u", &[batch, time, inner], true, 1.0)),
-            Some(Operand { constant: true, ..operand("A", &[state, state], false, most) }),
+            Some(Operand { constant: true, ..a }),
             Some(Operand { constant: true, ..operand("B", &[state], false, 1.0) }),
             with_start.then(|| operand("m", &[batch, inner, state], false, 1.0)),
         ];
