@@ -75,10 +75,10 @@ fn sums_of<T: Byte>(x: &View<'_>, start: usize, n: usize) -> Sums {
     total.less(x.zero_point, n)
 }
 
-/// Gives `take` the sums of each of `width` neighbouring columns, numbered from the one at `start` on, over `n` positions that lie
+/// Gives `take` the sums (those of squares if `SQUARES`, else 0) of each of `width` neighbouring columns, numbered from the one at `start` on, over `n` positions that lie
 /// `step` elements apart.
 #[inline(always)]
-pub(super) fn column_sums(
+pub(super) fn column_sums<const SQUARES: bool>(
     x: &View<'_>,
     start: usize,
     step: usize,
@@ -87,13 +87,13 @@ pub(super) fn column_sums(
     take: impl FnMut(usize, Sums),
 ) {
     match x.dtype {
-        DType::U8 => column_sums_of::<u8>(x, start, step, n, width, take),
-        _ => column_sums_of::<i8>(x, start, step, n, width, take),
+        DType::U8 => column_sums_of::<u8, SQUARES>(x, start, step, n, width, take),
+        _ => column_sums_of::<i8, SQUARES>(x, start, step, n, width, take),
     }
 }
 
 #[inline(always)]
-fn column_sums_of<T: Byte>(
+fn column_sums_of<T: Byte, const SQUARES: bool>(
     x: &View<'_>,
     start: usize,
     step: usize,
@@ -111,7 +111,9 @@ fn column_sums_of<T: Byte>(
                 for ((s, s2), &q) in sums.iter_mut().zip(&mut squares).zip(q) {
                     let q: i32 = q.into();
                     *s += q;
-                    *s2 += q * q;
+                    if SQUARES {
+                        *s2 += q * q;
+                    }
                 }
             }
             totals.iter_mut().zip(sums.iter().zip(&squares)).for_each(|(t, (&s, &q))| t.add(s, q));

@@ -99,7 +99,9 @@ impl Params for Norm {
                 let at = |i: usize| start + i * inner + column;
                 let mut columns = Columns::default();
                 if exact {
-                    bytes::column_sums(&x, at(0), inner, n, width, |k, s| columns.set(k, self.of_bytes(s, unit)));
+                    bytes::column_sums::<true>(&x, at(0), inner, n, width, |k, s| {
+                        columns.set(k, self.of_bytes(s, unit))
+                    });
                 } else {
                     self.of_columns(e, &x, at(0), width, &mut columns);
                 }

@@ -205,7 +205,7 @@ impl Reduce {
         let (view, scale) = scaled(x, self.is_linear());
         let (n, inner, width) = (self.n as usize, self.inner as usize, total.len());
         if self.adds_bytes(x) {
-            bytes::column_sums(x, start, inner, n, width, |k, s| total[k] = self.finish(s.sum as f32, scale));
+            bytes::column_sums::<false>(x, start, inner, n, width, |k, s| total[k] = self.finish(s.sum as f32, scale));
             return;
         }
         let of = |shift: &[f32; CHUNK], total: &mut [f32]| {
