@@ -8,7 +8,7 @@ use crate::avx512::{bytes, memory};
 use crate::{Avx2, Avx512};
 
 macro_rules! compiled_for {
-    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $memory:path, $look_up:path, $look_up_pixels:path) => {
+    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $memory:path, { $($own:tt)* }) => {
         impl Elementwise for $set {
             #[inline]
             fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
@@ -84,15 +84,7 @@ macro_rules! compiled_for {
                 unsafe { memory(frame) }
             }
 
-            #[inline]
-            fn lookup(self, table: &[u8], v: &mut [u8]) {
-                $look_up(self, table, v);
-            }
-
-            #[inline]
-            fn lookup_pixels(self, table: &[u8], pixels: &mut PixelsMut<'_, u8>) {
-                $look_up_pixels(self, table, pixels);
-            }
+            $($own)*
         }
     };
 }
@@ -115,40 +107,7 @@ fn no_combine(_: Function, _: &[Chunk<'_>], _: (&mut ViewMut<'_>, usize), _: usi
     false
 }
 
-/// No better way than the portable one.
-#[inline(always)]
-fn look_up_avx2(_: Avx2, table: &[u8], v: &mut [u8]) {
-    look_up(table, v);
-}
-
-/// In vectors where the CPU has VBMI, too.
-#[inline(always)]
-fn look_up_avx512(_: Avx512, table: &[u8], v: &mut [u8]) {
-    match table.try_into() {
-        // SAFETY: the CPU has VBMI, and beside it the features that the set stands for.
-        Ok(table) if std::arch::is_x86_feature_detected!("avx512vbmi") => unsafe { bytes::look_up(table, v) },
-        _ => look_up(table, v),
-    }
-}
-
-#[inline(always)]
-fn look_up_pixels_avx2(_: Avx2, table: &[u8], pixels: &mut PixelsMut<'_, u8>) {
-    (0..pixels.count()).for_each(|i| look_up(table, pixels.run(i)));
-}
-
-/// As [`look_up_avx512`], with the table loaded once.
-#[inline]
-fn look_up_pixels_avx512(_: Avx512, table: &[u8], pixels: &mut PixelsMut<'_, u8>) {
-    match table.try_into() {
-        // SAFETY: as in `look_up_avx512`.
-        Ok(table) if std::arch::is_x86_feature_detected!("avx512vbmi") => unsafe {
-            bytes::look_up_pixels(table, pixels);
-        },
-        _ => (0..pixels.count()).for_each(|i| look_up(table, pixels.run(i))),
-    }
-}
-
-compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, MemoryFrame::advance, look_up_avx2, look_up_pixels_avx2);
+compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, MemoryFrame::advance, {});
 compiled_for!(
     Avx512,
     "avx512f,avx512bw,avx512dq,avx512vl",
@@ -156,6 +115,25 @@ compiled_for!(
     bytes::store,
     bytes::combine,
     memory::advance,
-    look_up_avx512,
-    look_up_pixels_avx512
+    {
+        #[inline]
+        fn lookup(self, table: &[u8], v: &mut [u8]) {
+            match table.try_into() {
+                // SAFETY: the CPU has VBMI, and beside it the features that the set stands for.
+                Ok(table) if std::arch::is_x86_feature_detected!("avx512vbmi") => unsafe { bytes::look_up(table, v) },
+                _ => look_up(table, v),
+            }
+        }
+
+        #[inline]
+        fn lookup_pixels(self, table: &[u8], pixels: &mut PixelsMut<'_, u8>) {
+            match table.try_into() {
+                // SAFETY: as above.
+                Ok(table) if std::arch::is_x86_feature_detected!("avx512vbmi") => unsafe {
+                    bytes::look_up_pixels(table, pixels);
+                },
+                _ => (0..pixels.count()).for_each(|i| look_up(table, pixels.run(i))),
+            }
+        }
+    }
 );

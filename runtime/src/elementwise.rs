@@ -46,7 +46,10 @@ pub trait Elementwise: Copy {
     }
 
     /// `v[i] = table[v[i]]`
-    fn lookup(self, table: &[u8], v: &mut [u8]);
+    #[inline]
+    fn lookup(self, table: &[u8], v: &mut [u8]) {
+        crate::kernels::look_up(table, v);
+    }
 
     /// As [`Elementwise::lookup`], for all runs.
     #[inline(always)]
@@ -91,10 +94,6 @@ impl Elementwise for Portable {
 
     fn binary(self, op: BinaryOp, a: &mut [f32], b: &[f32]) {
         op.apply(a, b);
-    }
-
-    fn lookup(self, table: &[u8], v: &mut [u8]) {
-        crate::kernels::look_up(table, v);
     }
 
     fn scan(self, frame: Frame<'_>) {

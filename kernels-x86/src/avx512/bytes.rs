@@ -14,7 +14,7 @@ const BLOCK: usize = 64;
 /// Elements of a vector of reals.
 const VECTOR: usize = 16;
 
-/// The lanes of vector `v` that are among the first `n` elements.
+/// The lanes of vector `v` of a block that are among its first `n` elements: for all vectors of a block one mask, shifted.
 #[inline(always)]
 fn lanes(n: usize, v: usize) -> __mmask16 {
     let all = if n >= BLOCK { u64::MAX } else { (1 << n) - 1 };
@@ -23,10 +23,49 @@ fn lanes(n: usize, v: usize) -> __mmask16 {
 
 /// How bytes stand for reals.
 #[derive(Clone, Copy)]
-struct Grid {
+pub(super) struct Grid {
     signed: bool,
     scale: __m512,
     zero: __m512i,
+}
+
+/// A grid that reals are brought to.
+#[derive(Clone, Copy)]
+pub(super) struct Bounded {
+    pub(super) grid: Grid,
+    /// The least byte, and as a real the largest one, less the zero point.
+    lo: __m512i,
+    hi: __m512,
+}
+
+impl Bounded {
+    /// 16 reals as bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn bytes(&self, reals: __m512) -> __m128i {
+        // Of NaN and a number the second is taken; NaN and what is below the range of i32 become its least.
+        let q = _mm512_min_ps(self.hi, _mm512_div_ps(reals, self.grid.scale));
+        let q = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(q);
+        _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_max_epi32(q, self.lo), self.grid.zero))
+    }
+
+    /// Quantises up to `V` vectors of reals to as many bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn quantize<const V: usize>(&self, reals: &[__m512; V], bytes: &mut [u8]) {
+        for (v, &reals) in reals.iter().enumerate() {
+            let q = self.bytes(reals);
+            let (lanes, to) = (lanes(bytes.len(), v), bytes.as_mut_ptr().wrapping_add(VECTOR * v));
+            // SAFETY: 16 bytes are there, or the mask has no more lanes than there are bytes.
+            unsafe {
+                if lanes == 0xffff {
+                    _mm_storeu_si128(to.cast(), q);
+                } else {
+                    _mm_mask_storeu_epi8(to.cast(), lanes, q);
+                }
+            }
+        }
+    }
 }
 
 impl Grid {
@@ -39,6 +78,24 @@ impl Grid {
         (signed || dtype == DType::U8).then_some(grid)
     }
 
+    /// With the bounds of what it stores.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn bounded(dtype: DType, scale: f32, zero_point: i32) -> Option<Bounded> {
+        let grid = Grid::of(dtype, scale, zero_point)?;
+        let (lo, hi) = if grid.signed { (-128, 127) } else { (0, 255) };
+        let (lo, hi) = (_mm512_set1_epi32(lo - zero_point), _mm512_set1_ps((hi - zero_point) as f32));
+        Some(Bounded { grid, lo, hi })
+    }
+
+    /// The reals of 16 bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn reals(&self, bytes: __m128i) -> __m512 {
+        let wide = if self.signed { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
+        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide, self.zero)), self.scale)
+    }
+
     /// The reals of up to `V` vectors of bytes; 0 where there are less.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
@@ -48,34 +105,9 @@ impl Grid {
             // SAFETY: the mask has no more lanes than there are bytes; masked ones are not read.
             let bytes =
                 unsafe { _mm_maskz_loadu_epi8(lanes(bytes.len(), v), bytes.as_ptr().wrapping_add(VECTOR * v).cast()) };
-            let wide = if self.signed { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
-            *reals = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide, self.zero)), self.scale);
+            *reals = self.reals(bytes);
         }
         reals
-    }
-
-    /// Quantises up to `V` vectors of reals to as many bytes.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn quantize<const V: usize>(&self, reals: &[__m512; V], bytes: &mut [u8]) {
-        let (lo, hi) = if self.signed { (-128, 127) } else { (0, 255) };
-        let lo = _mm512_sub_epi32(_mm512_set1_epi32(lo), self.zero);
-        let hi = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_set1_epi32(hi), self.zero));
-        for (v, &reals) in reals.iter().enumerate() {
-            // Of NaN and a number the second is taken; NaN and what is below the range of i32 become its least.
-            let q = _mm512_min_ps(hi, _mm512_div_ps(reals, self.scale));
-            let q = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(q);
-            let q = _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_max_epi32(q, lo), self.zero));
-            let (lanes, to) = (lanes(bytes.len(), v), bytes.as_mut_ptr().wrapping_add(VECTOR * v));
-            // SAFETY: 16 bytes are there, or the mask has no more lanes than there are bytes.
-            unsafe {
-                if lanes == 0xffff {
-                    _mm_storeu_si128(to.cast(), q);
-                } else {
-                    _mm_mask_storeu_epi8(to.cast(), lanes, q);
-                }
-            }
-        }
     }
 }
 
@@ -124,7 +156,7 @@ pub(crate) fn load(x: &View<'_>, start: usize, out: &mut [f32]) -> bool {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(crate) fn store(out: &mut ViewMut<'_>, start: usize, v: &[f32]) -> bool {
-    let Some(grid) = Grid::of(out.dtype(), out.scale(), out.zero_point()) else { return false };
+    let Some(grid) = Grid::bounded(out.dtype(), out.scale(), out.zero_point()) else { return false };
     for (to, from) in out.slice::<u8>(start, v.len()).chunks_mut(BLOCK).zip(v.chunks(BLOCK)) {
         grid.quantize::<4>(&floats(from), to);
     }
@@ -189,7 +221,7 @@ fn blocks<const N: usize>(
     n: usize,
     f: impl Fn([__m512; N]) -> __m512,
 ) -> bool {
-    let grid = Grid::of(out.dtype(), out.scale(), out.zero_point());
+    let grid = Grid::bounded(out.dtype(), out.scale(), out.zero_point());
     let mut sources = [Source::Reals(&[]); N];
     for (source, x) in sources.iter_mut().zip(x) {
         let Some(own) = Source::of(x) else { return false };
@@ -216,7 +248,7 @@ fn blocks<const N: usize>(
 fn block<const N: usize, const V: usize>(
     sources: &[Source<'_>; N],
     at: usize,
-    grid: &Option<Grid>,
+    grid: &Option<Bounded>,
     (out, to): (&mut ViewMut<'_>, usize),
     n: usize,
     f: &impl Fn([__m512; N]) -> __m512,

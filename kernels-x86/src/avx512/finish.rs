@@ -9,6 +9,7 @@ use kinglet::kernels::{BinaryOp, UnaryOp};
 use kinglet::product::{Finish, Place, STAGES, Stage};
 use kinglet::rows::View;
 
+use super::bytes::{Bounded, Grid};
 use super::{ints, lanes, reals};
 
 /// Takes the integer sums of a tile to results.
@@ -50,45 +51,35 @@ enum Start<'a> {
     Reals,
 }
 
-/// Elements under a tile: those of pixel `p` from `first + p · step` on.
+/// Elements under a tile: those of pixel `p` from `first + p · step` on, bytes on a grid or floats.
 #[derive(Clone, Copy)]
 struct Elements {
     first: *mut u8,
     step: usize,
-    dtype: DType,
-    scale: __m512,
-    zero: __m512i,
-    /// Bounds of what is stored, less the zero point: the lower as an integer, the upper as a float.
-    lo: __m512i,
-    hi: __m512,
+    grid: Option<Bounded>,
 }
 
-/// Whether elements of this type are read and written here.
-fn known(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::I8 | DType::U8)
-}
-
-/// Where the residual under a tile lies.
+/// Where the residual under a tile lies; `None` if its elements are neither bytes nor floats.
 #[target_feature(enable = "avx512f")]
 fn residual(r: &View<'_>, to: Place, pixels: usize) -> Option<Elements> {
-    let first = if r.dtype == DType::F32 {
-        r.pixels::<f32>(to.at, to.width, to.step, pixels)?.cast()
-    } else {
-        r.pixels::<u8>(to.at, to.width, to.step, pixels)?
+    let grid = Grid::bounded(r.dtype, r.scale, r.zero_point);
+    let first = match grid {
+        None => r.pixels::<f32>(to.at, to.width, to.step, pixels).filter(|_| r.dtype == DType::F32)?.cast(),
+        Some(_) => r.pixels::<u8>(to.at, to.width, to.step, pixels)?,
     };
-    known(r.dtype).then(|| Elements::of(first.cast_mut(), to.step, r.dtype, r.scale, r.zero_point))
+    Some(Elements { first: first.cast_mut(), step: to.step, grid })
 }
 
-/// Where the results of a tile go.
+/// Where the results of a tile go, likewise.
 #[target_feature(enable = "avx512f")]
 fn results<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, pixels: usize) -> Option<Elements> {
-    let (dtype, scale, zero) = (f.out.dtype(), f.out.scale(), f.out.zero_point());
-    let first = if dtype == DType::F32 {
-        f.out.pixels::<f32>(to.at, to.width, to.step, pixels)?.as_mut_ptr().cast()
-    } else {
-        f.out.pixels::<u8>(to.at, to.width, to.step, pixels)?.as_mut_ptr()
+    let (dtype, grid) = (f.out.dtype(), Grid::bounded(f.out.dtype(), f.out.scale(), f.out.zero_point()));
+    let first = match grid {
+        None if dtype != DType::F32 => return None,
+        None => f.out.pixels::<f32>(to.at, to.width, to.step, pixels)?.as_mut_ptr().cast(),
+        Some(_) => f.out.pixels::<u8>(to.at, to.width, to.step, pixels)?.as_mut_ptr(),
     };
-    known(dtype).then(|| Elements::of(first, to.step, dtype, scale, zero))
+    Some(Elements { first, step: to.step, grid })
 }
 
 /// Whether a stage is a few instructions in a pass.
@@ -249,22 +240,7 @@ fn function(op: UnaryOp, alpha: f32, beta: f32, v: __m512) -> __m512 {
 }
 
 impl Elements {
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn of(first: *mut u8, step: usize, dtype: DType, scale: f32, zero: i32) -> Elements {
-        let (lo, hi) = if dtype == DType::I8 { (-128, 127) } else { (0, 255) };
-        Elements {
-            first,
-            step,
-            dtype,
-            scale: _mm512_set1_ps(scale),
-            zero: _mm512_set1_epi32(zero),
-            lo: _mm512_set1_epi32(lo - zero),
-            hi: _mm512_set1_ps((hi - zero) as f32),
-        }
-    }
-
-    /// Dequantised.
+    /// As reals.
     ///
     /// # Safety
     /// The lanes of the mask are there.
@@ -273,17 +249,15 @@ impl Elements {
     unsafe fn load(self, pixel: usize, block: usize, mask: __mmask16) -> __m512 {
         let at = pixel * self.step + 16 * block;
         // SAFETY: the caller's.
-        let bytes = unsafe {
-            match self.dtype {
-                DType::F32 => return _mm512_maskz_loadu_ps(mask, self.first.cast::<f32>().add(at)),
-                _ => _mm_maskz_loadu_epi8(mask, self.first.add(at).cast()),
+        unsafe {
+            match self.grid {
+                Some(to) => to.grid.reals(_mm_maskz_loadu_epi8(mask, self.first.add(at).cast())),
+                None => _mm512_maskz_loadu_ps(mask, self.first.cast::<f32>().add(at)),
             }
-        };
-        let wide = if self.dtype == DType::I8 { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
-        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide, self.zero)), self.scale)
+        }
     }
 
-    /// Quantised.
+    /// Stores reals.
     ///
     /// # Safety
     /// The lanes of the mask are there, to be written.
@@ -291,16 +265,12 @@ impl Elements {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn store(self, pixel: usize, block: usize, mask: __mmask16, v: __m512) {
         let at = pixel * self.step + 16 * block;
-        if self.dtype == DType::F32 {
-            // SAFETY: the caller's.
-            unsafe { _mm512_mask_storeu_ps(self.first.cast::<f32>().add(at), mask, v) };
-            return;
-        }
-        // Of NaN and a number the second is taken; NaN and what is below the range of i32 become its least.
-        let v = _mm512_min_ps(self.hi, _mm512_div_ps(v, self.scale));
-        let q = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
-        let q = _mm512_add_epi32(_mm512_max_epi32(q, self.lo), self.zero);
         // SAFETY: the caller's.
-        unsafe { _mm_mask_storeu_epi8(self.first.add(at).cast(), mask, _mm512_cvtepi32_epi8(q)) };
+        unsafe {
+            match self.grid {
+                Some(grid) => _mm_mask_storeu_epi8(self.first.add(at).cast(), mask, grid.bytes(v)),
+                None => _mm512_mask_storeu_ps(self.first.cast::<f32>().add(at), mask, v),
+            }
+        }
     }
 }

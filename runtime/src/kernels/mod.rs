@@ -149,8 +149,8 @@ macro_rules! kinds {
                 Target::Generic
             }
 
-            /// Multiplies as fast as these kernels could, `rounds` times a few with everything in registers, and gives the number of
-            /// products: what profiles measure a unit's peak with. 0 if these kernels have no such loop.
+            /// Multiplies with everything in registers, so much in each of `rounds`, and gives the number of products: what profiles
+            /// measure the peak of a unit with. 0 if these kernels have no such loop.
             fn probe(&self, unit: Unit, rounds: u32) -> u64 {
                 let _ = (unit, rounds);
                 0
