@@ -4,11 +4,11 @@ use kinglet::elementwise::{Chunk, Elementwise, Function};
 use kinglet::kernels::{BinaryOp, Frame, MemoryFrame, UnaryOp, look_up};
 use kinglet::rows::{PixelsMut, View, ViewMut};
 
-use crate::avx512::{bytes, memory};
+use crate::avx512::{bytes, memory, scan};
 use crate::{Avx2, Avx512};
 
 macro_rules! compiled_for {
-    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $memory:path, { $($own:tt)* }) => {
+    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $memory:path, $scan:path, { $($own:tt)* }) => {
         impl Elementwise for $set {
             #[inline]
             fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
@@ -58,7 +58,7 @@ macro_rules! compiled_for {
             fn scan(self, frame: Frame<'_>) {
                 #[target_feature(enable = $features)]
                 fn scan(frame: Frame<'_>) {
-                    frame.advance();
+                    $scan(frame);
                 }
                 // SAFETY: as above.
                 unsafe { scan(frame) }
@@ -107,7 +107,7 @@ fn no_combine(_: Function, _: &[Chunk<'_>], _: (&mut ViewMut<'_>, usize), _: usi
     false
 }
 
-compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, MemoryFrame::advance, {});
+compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, MemoryFrame::advance, Frame::advance, {});
 compiled_for!(
     Avx512,
     "avx512f,avx512bw,avx512dq,avx512vl",
@@ -115,6 +115,7 @@ compiled_for!(
     bytes::store,
     bytes::combine,
     memory::advance,
+    scan::advance,
     {
         #[inline]
         fn lookup(self, table: &[u8], v: &mut [u8]) {

@@ -56,8 +56,23 @@ pub fn tanh(x: f32) -> f32 {
 #[inline(always)]
 pub fn softplus(x: f32) -> f32 {
     let a = f32::from_bits(x.to_bits() & 0x7fff_ffff);
-    let tail = libm::log1pf(exp(-a));
+    let tail = log1p(exp(-a));
     if x > 0.0 { x + tail } else { tail }
+}
+
+/// `ln(1 + t)` for `0 ≤ t ≤ 1`: twice the area tangent of `s = t/(2 + t)`, which is `s·P(s²)`; P, of degree 4, was fitted to the
+/// smallest relative error up to `s = 1/3` (4·10⁻⁹ before rounding).
+#[inline(always)]
+fn log1p(t: f32) -> f32 {
+    let s = t / (2.0 + t);
+    let z = s * s;
+    let p = 0.140_891_62;
+    let p = p * z + 0.139_802_94;
+    let p = p * z + 0.200_124_57;
+    let p = p * z + 0.333_331_57;
+    let p = p * z;
+    let s = s + s;
+    s + s * p
 }
 
 /// Error function, to about 4·10⁻⁷: `x·P(x²)/Q(x²)`, whose polynomials of degree 5 were fitted to the smallest relative error

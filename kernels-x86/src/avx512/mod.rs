@@ -12,6 +12,7 @@ mod finish;
 mod fours;
 pub(crate) mod memory;
 mod round;
+pub(crate) mod scan;
 
 pub(crate) use dense_f32::{DenseF32, DenseW8};
 pub(crate) use dense_i8::DenseI8;

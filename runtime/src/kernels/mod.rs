@@ -41,7 +41,7 @@ pub use norm::{Norm, NormKind};
 pub use pad::{Pad, PadMode};
 pub use pool::{Pool, PoolKind};
 pub use reduce::{Reduce, ReduceOp};
-pub use selective_scan::{Frame, MAX_STATE, SelectiveScan};
+pub use selective_scan::{Frame, MAX_STATE, SelectiveScan, States};
 pub use softmax::Softmax;
 pub use ternary::{Ternary, TernaryOp};
 pub use unary::{Unary, UnaryOp};

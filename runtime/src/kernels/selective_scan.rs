@@ -146,58 +146,48 @@ impl<E: Elementwise> Scan<'_, E> {
             e.store(memory, at, &v[..n]);
         });
         let (mut b, mut c) = ([0f32; MAX_STATE], [0f32; MAX_STATE]);
+        let (mut x, mut delta, mut z) = ([0f32; CHANNELS], [0f32; CHANNELS], [0f32; CHANNELS]);
         for t in batch * time..(batch + 1) * time {
-            let (mut x, mut delta, mut out) = ([0f32; CHANNELS], [0f32; CHANNELS], [0f32; CHANNELS]);
-            e.load(&self.x, t * inner + first, &mut x[..width]);
-            e.load(&self.delta, t * inner + first, &mut delta[..width]);
-            e.load(&self.b, t * state, &mut b[..state]);
-            e.load(&self.c, t * state, &mut c[..state]);
-            if softplus {
-                delta[..width].iter_mut().for_each(|v| *v = math::softplus(*v));
-            }
-            let mut dx = [0f32; CHANNELS];
-            (0..width).for_each(|k| dx[k] = delta[k] * x[k]);
+            let here = t * inner + first;
+            let mut out = [0f32; CHANNELS];
             e.scan(Frame {
                 state,
+                softplus,
                 a: self.a.get(first * state..(first + width) * state).unwrap_or(&[]),
-                b: &b[..state],
-                c: &c[..state],
-                delta: &delta[..width],
-                dx: &dx[..width],
+                b: e.reals(&self.b, t * state, &mut b[..state]),
+                c: e.reals(&self.c, t * state, &mut c[..state]),
+                d: self.d.get(first..first + width),
+                x: e.reals(&self.x, here, &mut x[..width]),
+                delta: e.reals(&self.delta, here, &mut delta[..width]),
+                z: self.z.as_ref().map(|gate| e.reals(gate, here, &mut z[..width])),
                 h: memory.slice::<f32>(at, width * state),
                 y: &mut out[..width],
             });
-            if let Some(d) = self.d.get(first..first + width) {
-                for k in 0..width {
-                    out[k] += d[k] * x[k];
-                }
-            }
-            if let Some(z) = self.z {
-                let mut v = [0f32; CHANNELS];
-                e.load(&z, t * inner + first, &mut v[..width]);
-                for k in 0..width {
-                    out[k] *= v[k] * math::sigmoid(v[k]);
-                }
-            }
-            e.store(y, t * inner + first, &out[..width]);
+            e.store(y, here, &out[..width]);
         }
     }
 }
 
-/// One frame of some channels of a selective scan.
+/// One frame of up to [`CHANNELS`] channels of a selective scan.
 pub struct Frame<'a> {
     /// Elements of a channel's state.
     pub state: usize,
+    /// Δ is the softplus of `delta`.
+    pub softplus: bool,
     /// The matrix A, `[channel][state]`.
     pub a: &'a [f32],
     /// The vector B of this frame, `[state]`.
     pub b: &'a [f32],
     /// The vector C of this frame, `[state]`.
     pub c: &'a [f32],
-    /// Δ by channel.
+    /// What of x is added to the answer, by channel.
+    pub d: Option<&'a [f32]>,
+    /// The frame, by channel.
+    pub x: &'a [f32],
+    /// Its steps, by channel.
     pub delta: &'a [f32],
-    /// `Δ · x` by channel.
-    pub dx: &'a [f32],
+    /// Its gates, by channel.
+    pub z: Option<&'a [f32]>,
     /// The state, `[channel][state]`: read and written.
     pub h: &'a mut [f32],
     /// What the frame answers by channel.
@@ -205,38 +195,105 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// `h ← exp(Δ·A)·h + (Δ·x)·B` and `y = C·h` of each channel.
+    /// `h ← exp(Δ·A)·h + (Δ·x)·B` and `y = C·h + D·x`, times `SiLU(z)`, of each channel.
     #[inline(always)]
     pub fn advance(self) {
-        let n = self.state.max(1);
-        let channels = self.h.chunks_exact_mut(n).zip(self.a.chunks_exact(n)).zip(self.delta.iter().zip(self.dx));
-        for (((h, a), (&delta, &dx)), y) in channels.zip(self.y) {
-            let mut sums = [0f32; LANES];
-            let (whole, rest) = h.as_chunks_mut::<STEP>();
-            let operands = a.as_chunks().0.iter().zip(self.b.as_chunks().0).zip(self.c.as_chunks().0);
-            for (h, ((a, b), c)) in whole.iter_mut().zip(operands) {
-                step(&mut sums, h, a, b, c, delta, dx);
+        self.advance_by(|states| {
+            let n = states.b.len().max(1);
+            let channels = states.h.chunks_exact_mut(n).zip(states.a.chunks_exact(n));
+            for (((h, a), (&delta, &dx)), y) in channels.zip(states.delta.iter().zip(states.dx)).zip(states.y) {
+                *y = readout(h, a, states.b, states.c, delta, dx);
             }
-            if !rest.is_empty() {
-                let first = n - rest.len();
-                let tail = |of: &[f32]| {
-                    let mut all = [0f32; STEP];
-                    all.iter_mut().zip(of.get(first..).unwrap_or(&[])).for_each(|(to, &v)| *to = v);
-                    all
-                };
-                let mut all = [0f32; STEP];
-                all[..rest.len()].copy_from_slice(rest);
-                step(&mut sums, &mut all, &tail(a), &tail(self.b), &tail(self.c), delta, dx);
-                rest.copy_from_slice(&all[..rest.len()]);
-            }
-            let quarter = |i: usize| sums[i] + sums[i + 4];
-            *y = (quarter(0) + quarter(2)) + (quarter(1) + quarter(3));
+        });
+    }
+
+    /// As [`Frame::advance`], with another way to advance the states.
+    #[inline(always)]
+    pub fn advance_by(self, states: impl FnOnce(States<'_>)) {
+        let Self { state, softplus, a, b, c, d, x, delta: step, z, h, y } = self;
+        let n = y.len().min(CHANNELS);
+        let (mut delta, mut dx, mut out) = (filled(step), filled(x), [0f32; CHANNELS]);
+        // Before the states, which do not ask for it: a CPU computes it beside the softplus.
+        let mut gate = filled(z.unwrap_or(&[]));
+        gate.iter_mut().for_each(|v| *v *= math::sigmoid(*v));
+        if softplus {
+            delta.iter_mut().for_each(|v| *v = math::softplus(*v));
+        }
+        (0..CHANNELS).for_each(|k| dx[k] *= delta[k]);
+        let (b, c) = (&b[..state], &c[..state]);
+        states(States { a, b, c, delta: &delta[..n], dx: &dx[..n], h, y: &mut out[..n] });
+        if let Some(d) = d {
+            let (d, x) = (filled(d), filled(x));
+            (0..CHANNELS).for_each(|k| out[k] += d[k] * x[k]);
+        }
+        if z.is_some() {
+            (0..CHANNELS).for_each(|k| out[k] *= gate[k]);
+        }
+        match y.first_chunk_mut::<CHANNELS>() {
+            Some(y) => *y = out,
+            None => y.copy_from_slice(&out[..n]),
         }
     }
 }
 
+/// The channels of a frame, with zeros behind the last.
+#[inline(always)]
+fn filled(of: &[f32]) -> [f32; CHANNELS] {
+    match of.first_chunk() {
+        Some(all) => *all,
+        None => {
+            let mut all = [0f32; CHANNELS];
+            all.iter_mut().zip(of).for_each(|(to, &v)| *to = v);
+            all
+        }
+    }
+}
+
+/// The states of a frame's channels, and what moves them.
+pub struct States<'a> {
+    /// The matrix A, `[channel][state]`.
+    pub a: &'a [f32],
+    /// B, `[state]`.
+    pub b: &'a [f32],
+    /// C, `[state]`.
+    pub c: &'a [f32],
+    /// Δ by channel.
+    pub delta: &'a [f32],
+    /// `Δ · x` by channel.
+    pub dx: &'a [f32],
+    /// The state, `[channel][state]`.
+    pub h: &'a mut [f32],
+    /// `C·h` by channel.
+    pub y: &'a mut [f32],
+}
+
 /// Elements of a state that advance together.
 const STEP: usize = 2 * LANES;
+
+/// `h ← exp(Δ·A)·h + (Δ·x)·B` of a channel, and `C·h`, in a fixed order: eight partial sums, added in pairs at the end.
+#[inline(always)]
+fn readout(h: &mut [f32], a: &[f32], b: &[f32], c: &[f32], delta: f32, dx: f32) -> f32 {
+    let mut sums = [0f32; LANES];
+    let (whole, rest) = h.as_chunks_mut::<STEP>();
+    let operands = a.as_chunks().0.iter().zip(b.as_chunks().0).zip(c.as_chunks().0);
+    for (h, ((a, b), c)) in whole.iter_mut().zip(operands) {
+        step(&mut sums, h, a, b, c, delta, dx);
+    }
+    if !rest.is_empty() {
+        let first = a.len() - rest.len();
+        let tail = |of: &[f32]| {
+            let mut all = [0f32; STEP];
+            all.iter_mut().zip(of.get(first..).unwrap_or(&[])).for_each(|(to, &v)| *to = v);
+            all
+        };
+        let mut all = [0f32; STEP];
+        all[..rest.len()].copy_from_slice(rest);
+        step(&mut sums, &mut all, &tail(a), &tail(b), &tail(c), delta, dx);
+        rest.copy_from_slice(&all[..rest.len()]);
+    }
+    let quarter = |i: usize| sums[i] + sums[i + 4];
+    (quarter(0) + quarter(2)) + (quarter(1) + quarter(3))
+}
 
 /// A part of one channel's frame. The sum has a fixed order: eight partial sums, added in pairs at the end.
 #[inline(always)]
