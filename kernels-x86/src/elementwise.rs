@@ -4,11 +4,11 @@ use kinglet::elementwise::{Chunk, Elementwise, Function};
 use kinglet::kernels::{BinaryOp, Frame, MemoryFrame, UnaryOp, look_up};
 use kinglet::rows::{PixelsMut, View, ViewMut};
 
-use crate::avx512::{bytes, memory, scan};
+use crate::avx512::{bytes, functions, memory, scan};
 use crate::{Avx2, Avx512};
 
 macro_rules! compiled_for {
-    ($set:ident, $features:literal, $load:path, $store:path, $combine:path, $memory:path, $scan:path, { $($own:tt)* }) => {
+    ($set:ident, $features:literal, $load:path, $store:path, $unary:path, $combine:path, $memory:path, $scan:path, { $($own:tt)* }) => {
         impl Elementwise for $set {
             #[inline]
             fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
@@ -38,7 +38,9 @@ macro_rules! compiled_for {
             fn unary(self, op: UnaryOp, parameters: [f32; 2], v: &mut [f32]) {
                 #[target_feature(enable = $features)]
                 fn unary(op: UnaryOp, parameters: [f32; 2], v: &mut [f32]) {
-                    op.apply(parameters, v);
+                    if !$unary(op, parameters, v) {
+                        op.apply(parameters, v);
+                    }
                 }
                 // SAFETY: as above.
                 unsafe { unary(op, parameters, v) }
@@ -101,18 +103,25 @@ fn no_store(_: &mut ViewMut<'_>, _: usize, _: &[f32]) -> bool {
     false
 }
 
+/// No better way than the compiled one.
+#[inline(always)]
+fn no_unary(_: UnaryOp, _: [f32; 2], _: &mut [f32]) -> bool {
+    false
+}
+
 /// No better way than to load, to compute and to store.
 #[inline(always)]
 fn no_combine(_: Function, _: &[Chunk<'_>], _: (&mut ViewMut<'_>, usize), _: usize) -> bool {
     false
 }
 
-compiled_for!(Avx2, "avx2", no_load, no_store, no_combine, MemoryFrame::advance, Frame::advance, {});
+compiled_for!(Avx2, "avx2", no_load, no_store, no_unary, no_combine, MemoryFrame::advance, Frame::advance, {});
 compiled_for!(
     Avx512,
     "avx512f,avx512bw,avx512dq,avx512vl",
     bytes::load,
     bytes::store,
+    functions::unary,
     bytes::combine,
     memory::advance,
     scan::advance,

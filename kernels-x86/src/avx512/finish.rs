@@ -5,11 +5,12 @@ use core::arch::x86_64::*;
 
 use kinglet::DType;
 use kinglet::elementwise::Elementwise;
-use kinglet::kernels::{BinaryOp, UnaryOp};
+use kinglet::kernels::BinaryOp;
 use kinglet::product::{Finish, Place, STAGES, Stage};
 use kinglet::rows::View;
 
 use super::bytes::{Bounded, Grid};
+use super::functions::{self, WIDE};
 use super::{ints, lanes, reals};
 
 /// Takes the integer sums of a tile to results.
@@ -82,16 +83,11 @@ fn results<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, pixels: usize) -> O
     Some(Elements { first, step: to.step, grid })
 }
 
-/// Whether a stage is a few instructions in a pass.
+/// Whether a stage is computed in a pass.
 fn is_short(stage: &Stage) -> bool {
     match *stage {
         Stage::Channels(op) | Stage::Residual(op) => matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul),
-        Stage::Function { op, alpha, beta } => match op {
-            UnaryOp::Relu | UnaryOp::Affine => true,
-            UnaryOp::Clip => alpha <= beta,
-            UnaryOp::Pow => alpha == 2.0,
-            _ => false,
-        },
+        Stage::Function { op, alpha, beta } => functions::known(op, [alpha, beta]),
         Stage::Nothing => true,
     }
 }
@@ -165,45 +161,62 @@ unsafe fn pass<E: Elementwise>(
             Start::Floats { bias } => (_mm512_setzero_si512(), reals(bias, block), _mm512_setzero_ps()),
             Start::Reals => (_mm512_setzero_si512(), _mm512_setzero_ps(), _mm512_setzero_ps()),
         };
-        for pixel in 0..pixels {
-            let Some(sums) = sums.get_mut(pixel * width + 16 * block..) else { return };
-            // SAFETY: the lanes of the mask are channels of the tile, of which there is a sum for each pixel.
-            let v = unsafe { _mm512_maskz_loadu_ps(mask, sums.as_ptr()) };
-            let mut v = match start {
+        for first in (0..pixels).step_by(WIDE) {
+            // Where there are fewer pixels, the last is computed again.
+            let mut at = [0; WIDE];
+            let mut v = [_mm512_setzero_ps(); WIDE];
+            for k in 0..WIDE {
+                at[k] = (first + k).min(pixels - 1);
+                let Some(sums) = sums.get(at[k] * width + 16 * block..) else { return };
+                // SAFETY: the lanes of the mask are channels of the tile, of which there is a sum for each pixel.
+                v[k] = unsafe { _mm512_maskz_loadu_ps(mask, sums.as_ptr()) };
+            }
+            match start {
                 Start::Integers { rounds, .. } => {
-                    let sum = _mm512_add_epi32(_mm512_castps_si512(v), bias);
-                    let v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), m);
-                    if rounds {
-                        // Of NaN and a number the second is taken.
-                        let v = _mm512_min_ps(_mm512_max_ps(v, lo), hi);
-                        let v = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
-                        // An integer has no −0.
-                        let v = _mm512_cvtepi32_ps(_mm512_cvttps_epi32(v));
-                        _mm512_mul_ps(v, mid_scale)
-                    } else {
-                        v
+                    for v in &mut v {
+                        let sum = _mm512_add_epi32(_mm512_castps_si512(*v), bias);
+                        *v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), m);
+                        if rounds {
+                            // Of NaN and a number the second is taken.
+                            let bounded = _mm512_min_ps(_mm512_max_ps(*v, lo), hi);
+                            const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+                            let rounded = _mm512_roundscale_ps::<NEAREST>(bounded);
+                            // An integer has no −0.
+                            let integer = _mm512_cvtepi32_ps(_mm512_cvttps_epi32(rounded));
+                            *v = _mm512_mul_ps(integer, mid_scale);
+                        }
                     }
                 }
-                Start::Floats { .. } => _mm512_add_ps(v, bias_f32),
-                Start::Reals => v,
-            };
-            for (stage, &c) in stages.iter().zip(&of_channels) {
-                v = match *stage {
-                    Stage::Channels(op) => binary(op, v, c),
-                    Stage::Residual(op) => match other {
-                        // SAFETY: the caller's.
-                        Some(r) => binary(op, v, unsafe { r.load(pixel, block, mask) }),
-                        None => v,
-                    },
-                    Stage::Function { op, alpha, beta } => function(op, alpha, beta, v),
-                    Stage::Nothing => v,
-                };
+                Start::Floats { .. } => {
+                    for v in &mut v {
+                        *v = _mm512_add_ps(*v, bias_f32);
+                    }
+                }
+                Start::Reals => {}
             }
-            // SAFETY: the caller's; as above.
-            unsafe {
-                match out {
-                    Some(out) => out.store(pixel, block, mask, v),
-                    None => _mm512_mask_storeu_ps(sums.as_mut_ptr(), mask, v),
+            for (stage, &c) in stages.iter().zip(&of_channels) {
+                match *stage {
+                    Stage::Channels(op) => binary(op, &mut v, [c; WIDE]),
+                    Stage::Residual(op) => {
+                        let Some(r) = other else { continue };
+                        let mut there = v;
+                        for k in 0..WIDE {
+                            // SAFETY: the caller's.
+                            there[k] = unsafe { r.load(at[k], block, mask) };
+                        }
+                        binary(op, &mut v, there);
+                    }
+                    Stage::Function { op, alpha, beta } => functions::apply(op, [alpha, beta], &mut v),
+                    Stage::Nothing => {}
+                }
+            }
+            for k in 0..WIDE {
+                // SAFETY: the caller's; as above.
+                unsafe {
+                    match out {
+                        Some(out) => out.store(at[k], block, mask, v[k]),
+                        None => _mm512_mask_storeu_ps(sums.as_mut_ptr().add(at[k] * width + 16 * block), mask, v[k]),
+                    }
                 }
             }
         }
@@ -212,30 +225,13 @@ unsafe fn pass<E: Elementwise>(
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn binary(op: BinaryOp, a: __m512, b: __m512) -> __m512 {
-    match op {
-        BinaryOp::Add => _mm512_add_ps(a, b),
-        BinaryOp::Sub => _mm512_sub_ps(a, b),
-        _ => _mm512_mul_ps(a, b),
-    }
-}
-
-/// The functions of [`is_short`]. NaN goes through all of them.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn function(op: UnaryOp, alpha: f32, beta: f32, v: __m512) -> __m512 {
-    let (a, b) = (_mm512_set1_ps(alpha), _mm512_set1_ps(beta));
-    match op {
-        UnaryOp::Relu => {
-            let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(v, _mm512_setzero_ps());
-            _mm512_mask_mov_ps(v, below, _mm512_setzero_ps())
-        }
-        UnaryOp::Affine => _mm512_add_ps(_mm512_mul_ps(a, v), b),
-        UnaryOp::Clip => {
-            let (below, above) = (_mm512_cmp_ps_mask::<_CMP_LT_OQ>(v, a), _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, b));
-            _mm512_mask_mov_ps(_mm512_mask_mov_ps(v, above, b), below, a)
-        }
-        _ => _mm512_mul_ps(v, v),
+fn binary(op: BinaryOp, a: &mut [__m512; WIDE], b: [__m512; WIDE]) {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = match op {
+            BinaryOp::Add => _mm512_add_ps(*a, b),
+            BinaryOp::Sub => _mm512_sub_ps(*a, b),
+            _ => _mm512_mul_ps(*a, b),
+        };
     }
 }
 

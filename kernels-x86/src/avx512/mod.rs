@@ -10,6 +10,7 @@ mod depthwise_f32;
 mod depthwise_i8;
 mod finish;
 mod fours;
+pub(crate) mod functions;
 pub(crate) mod memory;
 mod round;
 pub(crate) mod scan;

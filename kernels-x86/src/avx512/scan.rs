@@ -4,6 +4,7 @@ use core::arch::x86_64::*;
 
 use kinglet::kernels::{Frame, States};
 
+use super::functions::exp;
 use super::lanes;
 
 /// Computes the states and the answers of a frame.
@@ -108,78 +109,4 @@ fn ends_of(sums: [__m256; 4]) -> __m128 {
     let halves = |p, q| _mm_add_ps(_mm_unpacklo_ps(p, q), _mm_unpackhi_ps(p, q));
     let (first, last) = (halves(p, q), halves(r, s));
     _mm_add_ps(_mm_movelh_ps(first, last), _mm_movehl_ps(last, first))
-}
-
-/// [`kinglet::math::exp`] of each, operation by operation for all: where they stand one after the other, a CPU looks ahead too
-/// little to compute more than a few at once.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn exp<const N: usize>(x: &mut [__m512; N]) {
-    let all = |v: f32| _mm512_set1_ps(v);
-    let magic = all(12_582_912.0);
-    let (mut n, mut p) = ([_mm512_setzero_ps(); N], [all(1.0 / 5040.0); N]);
-    for k in 0..N {
-        // The second operand is what comes out if one of them is not a number.
-        x[k] = _mm512_min_ps(all(88.8), _mm512_max_ps(all(-104.0), x[k]));
-    }
-    for k in 0..N {
-        n[k] = _mm512_sub_ps(_mm512_add_ps(_mm512_mul_ps(x[k], all(core::f32::consts::LOG2_E)), magic), magic);
-    }
-    for part in [0.693_359_4, -2.121_944_4e-4] {
-        for k in 0..N {
-            x[k] = _mm512_sub_ps(x[k], _mm512_mul_ps(n[k], all(part)));
-        }
-    }
-    for term in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
-        for k in 0..N {
-            p[k] = _mm512_add_ps(_mm512_mul_ps(p[k], x[k]), all(term));
-        }
-    }
-    for k in 0..N {
-        p[k] = _mm512_mul_ps(_mm512_mul_ps(p[k], x[k]), x[k]);
-    }
-    for k in 0..N {
-        // One rounding, as of the product of two powers of which the first is exact.
-        x[k] = _mm512_scalef_ps(_mm512_add_ps(_mm512_add_ps(p[k], x[k]), all(1.0)), n[k]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn exps(x: [f32; 16]) -> [f32; 16] {
-        let mut y = [0f32; 16];
-        // SAFETY: sixteen floats.
-        unsafe {
-            let mut v = [_mm512_loadu_ps(x.as_ptr())];
-            exp(&mut v);
-            _mm512_storeu_ps(y.as_mut_ptr(), v[0]);
-        }
-        y
-    }
-
-    #[test]
-    fn exp_has_the_portable_bits() {
-        if crate::Avx512::new().is_none() {
-            return;
-        }
-        let edges = [0.0, -0.0, 88.7, 88.8, 89.0, -87.3, -87.4, -95.0, -103.9, -104.0, 1e-40, 1e38, -1e38];
-        let ends = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
-        let spread = (0..400_000u32).map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761)));
-        let near = (0..400_000).map(|i| i as f32 / 400_000.0 * 200.0 - 108.0);
-        let all: Vec<f32> = edges.into_iter().chain(ends).chain(spread).chain(near).collect();
-        for x in all.as_chunks::<16>().0 {
-            // SAFETY: the CPU has the features.
-            let got = unsafe { exps(*x) };
-            for (x, got) in x.iter().zip(got) {
-                let want = kinglet::math::exp(*x);
-                assert!(
-                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
-                    "exp({x}) = {got}, want {want}"
-                );
-            }
-        }
-    }
 }

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::UnaryOp;
 use super::bytes::{self, are_bytes};
 use super::sum::{self, larger};
 use super::walk::{columns, elements};
@@ -75,7 +76,8 @@ impl Softmax {
         chunks(0..n, |at, n| {
             let v = &mut kept[if keep { at } else { 0 }..][..n];
             e.load(x, start + at, v);
-            v.iter_mut().for_each(|v| *v = math::exp(*v - largest));
+            v.iter_mut().for_each(|v| *v -= largest);
+            e.unary(UnaryOp::Exp, [0.0; 2], v);
             total += sum::sum(v, |v| v);
         });
         let divisor = self.divisor(total);

@@ -35,6 +35,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("recognise memories", recurrence::recognise_memories),
     ("recognise frames", recurrence::recognise_frames),
     ("fuse gates", recurrence::fuse_gates),
+    ("convolve memories", recurrence::convolve),
     ("crop convolutions", crop::crop),
     ("split products", split::split),
     ("recognise normalisations", norm::recognise),
@@ -54,8 +55,14 @@ pub const PIPELINE: &[(&str, Pass)] = &[
 ];
 
 /// Those that recognise recurrences; [`Options::keep_loops`] leaves them out.
-pub const RECURRENCES: &[&str] =
-    &["roll up recurrences", "recognise recurrences", "recognise memories", "recognise frames", "fuse gates"];
+pub const RECURRENCES: &[&str] = &[
+    "roll up recurrences",
+    "recognise recurrences",
+    "recognise memories",
+    "recognise frames",
+    "fuse gates",
+    "convolve memories",
+];
 
 /// The one that drops channels; [`Options::keep_channels`] leaves it out.
 pub const CHANNELS: &str = "drop dead channels";

@@ -2,6 +2,7 @@
 //! become one node.
 
 mod axes;
+mod convolve;
 mod frame;
 mod gates;
 mod legendre_memory;
@@ -14,6 +15,7 @@ mod selective_scan;
 mod tidy;
 mod walk;
 
+pub use convolve::convolve;
 pub use frame::recognise as recognise_frames;
 pub use gates::fuse as fuse_gates;
 pub use linear::recognise as recognise_memories;
