@@ -8,7 +8,7 @@ use crate::kernels::{self, Kernels};
 use crate::observe::{Observer, Quiet};
 use crate::rows::{Memory, Operands, Tile};
 use crate::workers::{Inline, Workers};
-use crate::{Element, Error, Model, Region, Tensor};
+use crate::{Element, Error, Model, Region, Step, Tensor};
 
 /// Work (multiply-accumulates or output bytes) below which cutting a step among workers costs more than it gains.
 const WORTH_CUTTING: u64 = 16 * 1024;
@@ -205,17 +205,19 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
             let step = model.step(index);
             let Some(kind) = step.kind() else { continue };
             let size = [step.rows(), step.record().columns as usize];
-            let out_bytes = step.output(0).map_or(0, |t| u64::from(model.tensor(t).0.bytes));
-            let wanted = if step.macs().max(out_bytes) < WORTH_CUTTING { 1 } else { most };
-            let parts = parts(size, wanted);
+            let parts = if most > 1 && worth_cutting(&model, &step) { parts(size, most) } else { [1, 1] };
             let tiles = parts[0] * parts[1];
             if let ControlFlow::Break(()) = observer.before(index) {
                 return Err(Error::Interrupted { step: index as u32 });
             }
             let memory = Memory::new(self.arena, model.weights());
             let tile = |t: usize| {
-                // A tile that does not exist has no rows.
-                let of = if t < tiles { Tile::of(size, parts, t) } else { Tile { rows: 0..0, columns: 0..0 } };
+                let of = match tiles {
+                    1 if t == 0 => Tile { rows: 0..size[0], columns: 0..size[1] },
+                    _ if t < tiles => Tile::of(size, parts, t),
+                    // A tile that does not exist has no rows.
+                    _ => Tile { rows: 0..0, columns: 0..0 },
+                };
                 let scratch = (model.scratch_start() + t * scratch, step.record().scratch as usize);
                 let operands = Operands::new(memory, &model, &step, slice, scratch, &faults);
                 kernels::run(self.kernels, kind, &operands, of);
@@ -236,6 +238,12 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         }
         result
     }
+}
+
+/// Whether a step is so large that workers share it.
+fn worth_cutting(model: &Model<'_>, step: &Step<'_>) -> bool {
+    let out_bytes = || step.output(0).map_or(0, |t| u64::from(model.tensor(t).0.bytes));
+    step.macs() >= WORTH_CUTTING || out_bytes() >= WORTH_CUTTING
 }
 
 /// How many parts of rows and of columns make about as many tiles as are wanted: rows first, which share nothing.
