@@ -11,6 +11,8 @@ use crate::rows::{PixelsMut, View, ViewMut};
 pub enum Chunk<'a> {
     /// Reals that were loaded.
     Reals(&'a [f32]),
+    /// Reals that stand there again and again, so many as a chunk needs.
+    Repeated(&'a [f32]),
     /// Elements of a tensor, from this one on. They may be overwritten in place.
     Elements(View<'a>, usize),
 }

@@ -14,10 +14,11 @@ const BLOCK: usize = 64;
 /// Elements of a vector of reals.
 const VECTOR: usize = 16;
 
-/// The lanes of vector `v` of a block that are among its first `n` elements: for all vectors of a block one mask, shifted.
+/// The lanes of vector `v` of a block that are among its first `n` elements: for all vectors of a block one mask, shifted. With
+/// `FULL` there are as many as the block has.
 #[inline(always)]
-fn lanes(n: usize, v: usize) -> __mmask16 {
-    let all = if n >= BLOCK { u64::MAX } else { (1 << n) - 1 };
+fn lanes<const FULL: bool>(n: usize, v: usize) -> __mmask16 {
+    let all = if FULL || n >= BLOCK { u64::MAX } else { (1 << n) - 1 };
     (all >> (VECTOR * v)) as __mmask16
 }
 
@@ -49,13 +50,16 @@ impl Bounded {
         _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_max_epi32(q, self.lo), self.grid.zero))
     }
 
-    /// Quantises up to `V` vectors of reals to as many bytes.
+    /// Quantises up to `V` vectors of reals to as many bytes, or all of them with `FULL`, which leaves masks out.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn quantize<const V: usize>(&self, reals: &[__m512; V], bytes: &mut [u8]) {
+    fn quantize<const V: usize, const FULL: bool>(&self, reals: &[__m512; V], bytes: &mut [u8]) {
+        if FULL && bytes.len() < V * VECTOR {
+            return;
+        }
         for (v, &reals) in reals.iter().enumerate() {
             let q = self.bytes(reals);
-            let (lanes, to) = (lanes(bytes.len(), v), bytes.as_mut_ptr().wrapping_add(VECTOR * v));
+            let (lanes, to) = (lanes::<FULL>(bytes.len(), v), bytes.as_mut_ptr().wrapping_add(VECTOR * v));
             // SAFETY: 16 bytes are there, or the mask has no more lanes than there are bytes.
             unsafe {
                 if lanes == 0xffff {
@@ -88,37 +92,54 @@ impl Grid {
         Some(Bounded { grid, lo, hi })
     }
 
-    /// The reals of 16 bytes.
+    /// The reals of 16 bytes each.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) fn reals(&self, bytes: __m128i) -> __m512 {
-        let wide = if self.signed { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
-        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide, self.zero)), self.scale)
+    pub(super) fn reals<const V: usize>(&self, bytes: [__m128i; V]) -> [__m512; V] {
+        let mut wide = [_mm512_setzero_si512(); V];
+        if self.signed {
+            for v in 0..V {
+                wide[v] = _mm512_cvtepi8_epi32(bytes[v]);
+            }
+        } else {
+            for v in 0..V {
+                wide[v] = _mm512_cvtepu8_epi32(bytes[v]);
+            }
+        }
+        let mut reals = [_mm512_setzero_ps(); V];
+        for v in 0..V {
+            reals[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide[v], self.zero)), self.scale);
+        }
+        reals
     }
 
     /// The reals of up to `V` vectors of bytes; 0 where there are less.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn dequantize<const V: usize>(&self, bytes: &[u8]) -> [__m512; V] {
-        let mut reals = [_mm512_setzero_ps(); V];
-        for (v, reals) in reals.iter_mut().enumerate() {
-            // SAFETY: the mask has no more lanes than there are bytes; masked ones are not read.
-            let bytes =
-                unsafe { _mm_maskz_loadu_epi8(lanes(bytes.len(), v), bytes.as_ptr().wrapping_add(VECTOR * v).cast()) };
-            *reals = self.reals(bytes);
+    fn dequantize<const V: usize, const FULL: bool>(&self, bytes: &[u8]) -> [__m512; V] {
+        let mut all = [_mm_setzero_si128(); V];
+        if !FULL || bytes.len() >= V * VECTOR {
+            for (v, some) in all.iter_mut().enumerate() {
+                let from = bytes.as_ptr().wrapping_add(VECTOR * v);
+                // SAFETY: the mask has no more lanes than there are bytes; masked ones are not read.
+                *some = unsafe { _mm_maskz_loadu_epi8(lanes::<FULL>(bytes.len(), v), from.cast()) };
+            }
         }
-        reals
+        self.reals(all)
     }
 }
 
 /// Up to `V` vectors of floats; 0 where there are less.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn floats<const V: usize>(from: &[f32]) -> [__m512; V] {
+fn floats<const V: usize, const FULL: bool>(from: &[f32]) -> [__m512; V] {
     let mut reals = [_mm512_setzero_ps(); V];
+    if FULL && from.len() < V * VECTOR {
+        return reals;
+    }
     for (v, reals) in reals.iter_mut().enumerate() {
         // SAFETY: the mask has no more lanes than there are elements; masked ones are not read.
-        *reals = unsafe { _mm512_maskz_loadu_ps(lanes(from.len(), v), from.as_ptr().wrapping_add(VECTOR * v)) };
+        *reals = unsafe { _mm512_maskz_loadu_ps(lanes::<FULL>(from.len(), v), from.as_ptr().wrapping_add(VECTOR * v)) };
     }
     reals
 }
@@ -126,9 +147,12 @@ fn floats<const V: usize>(from: &[f32]) -> [__m512; V] {
 /// Stores up to `V` vectors of floats.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store_floats<const V: usize>(reals: &[__m512; V], to: &mut [f32]) {
+fn store_floats<const V: usize, const FULL: bool>(reals: &[__m512; V], to: &mut [f32]) {
+    if FULL && to.len() < V * VECTOR {
+        return;
+    }
     for (v, &reals) in reals.iter().enumerate() {
-        let (lanes, to) = (lanes(to.len(), v), to.as_mut_ptr().wrapping_add(VECTOR * v));
+        let (lanes, to) = (lanes::<FULL>(to.len(), v), to.as_mut_ptr().wrapping_add(VECTOR * v));
         // SAFETY: 16 elements are there, or the mask has no more lanes than there are elements.
         unsafe {
             if lanes == 0xffff {
@@ -147,7 +171,7 @@ pub(crate) fn load(x: &View<'_>, start: usize, out: &mut [f32]) -> bool {
     let Some(grid) = Grid::of(x.dtype, x.scale, x.zero_point) else { return false };
     let from = x.slice::<u8>(start, out.len());
     for (to, from) in out.chunks_mut(BLOCK).zip(from.chunks(BLOCK)) {
-        store_floats::<4>(&grid.dequantize(from), to);
+        store_floats::<4, false>(&grid.dequantize::<4, false>(from), to);
     }
     true
 }
@@ -158,7 +182,7 @@ pub(crate) fn load(x: &View<'_>, start: usize, out: &mut [f32]) -> bool {
 pub(crate) fn store(out: &mut ViewMut<'_>, start: usize, v: &[f32]) -> bool {
     let Some(grid) = Grid::bounded(out.dtype(), out.scale(), out.zero_point()) else { return false };
     for (to, from) in out.slice::<u8>(start, v.len()).chunks_mut(BLOCK).zip(v.chunks(BLOCK)) {
-        grid.quantize::<4>(&floats(from), to);
+        grid.quantize::<4, false>(&floats::<4, false>(from), to);
     }
     true
 }
@@ -182,6 +206,7 @@ pub(crate) fn combine(function: Function, x: &[Chunk<'_>], out: (&mut ViewMut<'_
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Reals(&'a [f32]),
+    Repeated(&'a [f32]),
     Floats(View<'a>, usize),
     Bytes(Grid, View<'a>, usize),
 }
@@ -193,6 +218,7 @@ impl<'a> Source<'a> {
     fn of(chunk: Chunk<'a>) -> Option<Self> {
         match chunk {
             Chunk::Reals(v) => Some(Source::Reals(v)),
+            Chunk::Repeated(v) => Some(Source::Repeated(v)),
             Chunk::Elements(x, start) if x.dtype == DType::F32 => Some(Source::Floats(x, start)),
             Chunk::Elements(x, start) => {
                 Grid::of(x.dtype, x.scale, x.zero_point).map(|grid| Source::Bytes(grid, x, start))
@@ -200,19 +226,25 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Elements `at .. at + n` of the chunk.
+    /// The number of elements after which the chunk repeats itself, if it does.
+    fn period(&self) -> Option<usize> {
+        if let Source::Repeated(v) = self { Some(v.len()) } else { None }
+    }
+
+    /// Elements `start + at .. start + at + n` of the chunk; if it repeats itself, it does so from `start` on.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn load<const V: usize>(&self, at: usize, n: usize) -> [__m512; V] {
+    fn load<const V: usize, const FULL: bool>(&self, start: usize, at: usize, n: usize) -> [__m512; V] {
         match self {
-            Source::Reals(v) => floats(v.get(at..at + n).unwrap_or(&[])),
-            Source::Floats(x, start) => floats(x.slice(start + at, n)),
-            Source::Bytes(grid, x, start) => grid.dequantize(x.slice(start + at, n)),
+            Source::Reals(v) => floats::<V, FULL>(v.get(start + at..start + at + n).unwrap_or(&[])),
+            Source::Repeated(v) => floats::<V, FULL>(v.get(at..at + n).unwrap_or(&[])),
+            Source::Floats(x, first) => floats::<V, FULL>(x.slice(first + start + at, n)),
+            Source::Bytes(grid, x, first) => grid.dequantize::<V, FULL>(x.slice(first + start + at, n)),
         }
     }
 }
 
-/// Computes a chunk block by block; the last may be half a block.
+/// Computes a chunk block by block; the last may be half a block, and the last before operands repeat themselves.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn blocks<const N: usize>(
@@ -230,24 +262,33 @@ fn blocks<const N: usize>(
     if grid.is_none() && out.dtype() != DType::F32 {
         return false;
     }
-    for at in (0..n).step_by(BLOCK) {
-        let n = BLOCK.min(n - at);
-        if n > 2 * VECTOR {
-            block::<N, 4>(&sources, at, &grid, (out, to), n, &f);
-        } else {
-            block::<N, 2>(&sources, at, &grid, (out, to), n, &f);
+    let mut periods = sources.iter().filter_map(Source::period);
+    let period = periods.next().unwrap_or(n).max(1);
+    if periods.any(|other| other != period) {
+        return false;
+    }
+    for start in (0..n).step_by(period) {
+        let n = period.min(n - start);
+        let whole = n / BLOCK * BLOCK;
+        for at in (0..whole).step_by(BLOCK) {
+            block::<N, 4, true>(&sources, (start, at), &grid, (out, to), BLOCK, &f);
+        }
+        match n - whole {
+            0 => {}
+            left if left > 2 * VECTOR => block::<N, 4, false>(&sources, (start, whole), &grid, (out, to), left, &f),
+            left => block::<N, 2, false>(&sources, (start, whole), &grid, (out, to), left, &f),
         }
     }
     true
 }
 
-/// Computes elements `at .. at + n` of a chunk, up to `V` vectors. All are loaded before any is stored, maybe in the place of an
-/// operand.
+/// Computes elements `start + at .. start + at + n` of a chunk, up to `V` vectors. All are loaded before any is stored, maybe in the
+/// place of an operand.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn block<const N: usize, const V: usize>(
+fn block<const N: usize, const V: usize, const FULL: bool>(
     sources: &[Source<'_>; N],
-    at: usize,
+    (start, at): (usize, usize),
     grid: &Option<Bounded>,
     (out, to): (&mut ViewMut<'_>, usize),
     n: usize,
@@ -255,7 +296,7 @@ fn block<const N: usize, const V: usize>(
 ) {
     let mut loaded = [[_mm512_setzero_ps(); V]; N];
     for (vectors, source) in loaded.iter_mut().zip(sources) {
-        *vectors = source.load(at, n);
+        *vectors = source.load::<V, FULL>(start, at, n);
     }
     let mut reals = [_mm512_setzero_ps(); V];
     for (v, real) in reals.iter_mut().enumerate() {
@@ -266,8 +307,8 @@ fn block<const N: usize, const V: usize>(
         *real = f(x);
     }
     match grid {
-        Some(grid) => grid.quantize(&reals, out.slice(to + at, n)),
-        None => store_floats(&reals, out.slice(to + at, n)),
+        Some(grid) => grid.quantize::<V, FULL>(&reals, out.slice(to + start + at, n)),
+        None => store_floats::<V, FULL>(&reals, out.slice(to + start + at, n)),
     }
 }
 

@@ -199,24 +199,22 @@ unsafe fn pass<E: Elementwise>(
                     Stage::Channels(op) => binary(op, &mut v, [c; WIDE]),
                     Stage::Residual(op) => {
                         let Some(r) = other else { continue };
-                        let mut there = v;
-                        for k in 0..WIDE {
-                            // SAFETY: the caller's.
-                            there[k] = unsafe { r.load(at[k], block, mask) };
-                        }
+                        // SAFETY: the caller's.
+                        let there = unsafe { r.load(&at, block, mask) };
                         binary(op, &mut v, there);
                     }
                     Stage::Function { op, alpha, beta } => functions::apply(op, [alpha, beta], &mut v),
                     Stage::Nothing => {}
                 }
             }
-            for k in 0..WIDE {
-                // SAFETY: the caller's; as above.
-                unsafe {
-                    match out {
-                        Some(out) => out.store(at[k], block, mask, v[k]),
-                        None => _mm512_mask_storeu_ps(sums.as_mut_ptr().add(at[k] * width + 16 * block), mask, v[k]),
-                    }
+            // SAFETY: the caller's; as above.
+            unsafe {
+                if let Some(out) = out {
+                    out.store(&at, block, mask, &v);
+                    continue;
+                }
+                for k in 0..WIDE {
+                    _mm512_mask_storeu_ps(sums.as_mut_ptr().add(at[k] * width + 16 * block), mask, v[k]);
                 }
             }
         }
@@ -236,36 +234,56 @@ fn binary(op: BinaryOp, a: &mut [__m512; WIDE], b: [__m512; WIDE]) {
 }
 
 impl Elements {
-    /// As reals.
+    /// As reals, those of some pixels.
     ///
     /// # Safety
     /// The lanes of the mask are there.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    unsafe fn load(self, pixel: usize, block: usize, mask: __mmask16) -> __m512 {
-        let at = pixel * self.step + 16 * block;
+    unsafe fn load(self, pixels: &[usize; WIDE], block: usize, mask: __mmask16) -> [__m512; WIDE] {
+        let mut v = [_mm512_setzero_ps(); WIDE];
+        let at = |k: usize| pixels[k] * self.step + 16 * block;
         // SAFETY: the caller's.
         unsafe {
             match self.grid {
-                Some(to) => to.grid.reals(_mm_maskz_loadu_epi8(mask, self.first.add(at).cast())),
-                None => _mm512_maskz_loadu_ps(mask, self.first.cast::<f32>().add(at)),
+                Some(to) => {
+                    let mut bytes = [_mm_setzero_si128(); WIDE];
+                    for k in 0..WIDE {
+                        bytes[k] = _mm_maskz_loadu_epi8(mask, self.first.add(at(k)).cast());
+                    }
+                    v = to.grid.reals(bytes);
+                }
+                None => {
+                    for k in 0..WIDE {
+                        v[k] = _mm512_maskz_loadu_ps(mask, self.first.cast::<f32>().add(at(k)));
+                    }
+                }
             }
         }
+        v
     }
 
-    /// Stores reals.
+    /// Stores reals to some pixels.
     ///
     /// # Safety
     /// The lanes of the mask are there, to be written.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    unsafe fn store(self, pixel: usize, block: usize, mask: __mmask16, v: __m512) {
-        let at = pixel * self.step + 16 * block;
+    unsafe fn store(self, pixels: &[usize; WIDE], block: usize, mask: __mmask16, v: &[__m512; WIDE]) {
+        let at = |k: usize| pixels[k] * self.step + 16 * block;
         // SAFETY: the caller's.
         unsafe {
             match self.grid {
-                Some(grid) => _mm_mask_storeu_epi8(self.first.add(at).cast(), mask, grid.bytes(v)),
-                None => _mm512_mask_storeu_ps(self.first.cast::<f32>().add(at), mask, v),
+                Some(grid) => {
+                    for k in 0..WIDE {
+                        _mm_mask_storeu_epi8(self.first.add(at(k)).cast(), mask, grid.bytes(v[k]));
+                    }
+                }
+                None => {
+                    for k in 0..WIDE {
+                        _mm512_mask_storeu_ps(self.first.cast::<f32>().add(at(k)), mask, v[k]);
+                    }
+                }
             }
         }
     }

@@ -132,14 +132,17 @@ impl Params for Binary {
         let (mut a, mut b) = (Operand::new(a, &self.a_strides), Operand::new(b, &self.b_strides));
         let mut v = [0f32; CHUNK];
         walk_chunks(&self.dims, strides, rows, |[y, pa, pb], runs, n| {
-            let operands = [a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n)];
-            if e.combine(Function::Binary(self.op), &operands, (&mut out, y), runs * n) {
-                return;
+            let chunks = (a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n));
+            if let (Some(a), Some(b)) = chunks
+                && e.combine(Function::Binary(self.op), &[a, b], (&mut out, y), runs * n)
+            {
+                return true;
             }
-            let v = &mut v[..runs * n];
+            let Some(v) = v.get_mut(..runs * n) else { return false };
             a.copy_to(e, pa, runs, n, v);
             e.binary(self.op, v, b.reals(e, pb, runs, n));
             e.store(&mut out, y, v);
+            true
         });
     }
 }

@@ -45,13 +45,24 @@ impl<'a> Operand<'a> {
         &self.buffer[..runs * n]
     }
 
-    /// The chunk from element `start` on: elements of the tensor if it lies in one piece, else loaded.
+    /// The chunk from element `start` on, of any length, if that is possible: where it lies, a row that is repeated, or what fits
+    /// in the buffer.
     #[inline(always)]
-    pub fn chunk<E: Elementwise>(&mut self, e: E, start: usize, runs: usize, n: usize) -> Chunk<'_> {
+    pub fn chunk<E: Elementwise>(&mut self, e: E, start: usize, runs: usize, n: usize) -> Option<Chunk<'_>> {
         if self.in_one_piece(runs, n) {
-            return Chunk::Elements(self.view, start);
+            return Some(Chunk::Elements(self.view, start));
         }
-        Chunk::Reals(self.reals(e, start, runs, n))
+        if runs * n <= CHUNK {
+            return Some(Chunk::Reals(self.reals(e, start, runs, n)));
+        }
+        if self.between != 0 {
+            return None;
+        }
+        match self.within {
+            0 if n > CHUNK => Some(Chunk::Repeated(self.reals(e, start, 1, CHUNK))),
+            _ if n > CHUNK => None,
+            _ => Some(Chunk::Repeated(self.reals(e, start, repeats(n).min(runs), n))),
+        }
     }
 
     /// Copies the chunk from element `start` on to `out`.
@@ -76,6 +87,15 @@ impl<'a> Operand<'a> {
             load(e, &self.view, start.wrapping_add_signed(self.between * i as isize), self.within, run);
         }
     }
+}
+
+/// How often a row of `n` elements is repeated in a buffer: so often that the repetitions are whole vectors, if that is possible.
+#[inline(always)]
+fn repeats(n: usize) -> usize {
+    const VECTOR: usize = 16;
+    let most = CHUNK / n.max(1);
+    let whole = VECTOR >> n.trailing_zeros().min(VECTOR.trailing_zeros());
+    if most >= whole { most / whole * whole } else { most }
 }
 
 /// Loads `out.len()` elements from `start` on, one apart or the same one repeated.

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::bytes::are_bytes;
 use super::walk::elements;
 use crate::DType;
 use crate::elementwise::Elementwise;
@@ -48,7 +49,20 @@ impl Params for Convert {
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let row = self.row as usize;
-        chunks(rows.start * row..rows.end * row, |at, n| match self.conversion {
+        let all = rows.start * row..rows.end * row;
+        // Elements of another width are never in the place of these: no buffer between.
+        match (self.conversion, x.dtype, out.dtype()) {
+            (Conversion::Real, from, DType::F32) if are_bytes(from) => {
+                e.load(&x, all.start, out.slice::<f32>(all.start, all.len()));
+                return;
+            }
+            (Conversion::Real, DType::F32, to) if are_bytes(to) => {
+                e.store(&mut out, all.start, x.slice::<f32>(all.start, all.len()));
+                return;
+            }
+            _ => {}
+        }
+        chunks(all, |at, n| match self.conversion {
             Conversion::Real => {
                 let mut v = [0f32; CHUNK];
                 e.load(&x, at, &mut v[..n]);

@@ -88,14 +88,17 @@ impl Params for Ternary {
         let (mut b, mut c) = (Operand::new(b, &self.b_strides), Operand::new(c, &self.c_strides));
         let mut v = [0f32; CHUNK];
         walk_chunks(&self.dims, strides, rows, |[y, pa, pb, pc], runs, n| {
-            let operands = [a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n), c.chunk(e, pc, runs, n)];
-            if e.combine(Function::Ternary(self.op), &operands, (&mut out, y), runs * n) {
-                return;
+            let chunks = (a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n), c.chunk(e, pc, runs, n));
+            if let (Some(a), Some(b), Some(c)) = chunks
+                && e.combine(Function::Ternary(self.op), &[a, b, c], (&mut out, y), runs * n)
+            {
+                return true;
             }
-            let v = &mut v[..runs * n];
+            let Some(v) = v.get_mut(..runs * n) else { return false };
             a.copy_to(e, pa, runs, n, v);
             self.op.apply(v, b.reals(e, pb, runs, n), c.reals(e, pc, runs, n));
             e.store(&mut out, y, v);
+            true
         });
     }
 }

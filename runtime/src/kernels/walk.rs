@@ -53,28 +53,35 @@ pub fn walk<const N: usize>(
     }
 }
 
-/// As [`walk`] from the first elements on, but calls `f(starts, runs, n)` for chunks: a part of an innermost run (`runs` is 1), or
-/// as many neighbours of one row as fit, `n` elements each and `strides[k][DIMS - 2]` apart. Innermost strides are 0 or 1.
+/// As [`walk`] from the first elements on, but calls `f(starts, runs, n)` for several innermost runs at once, `n` elements each and
+/// `strides[k][DIMS - 2]` apart: first for all neighbours of one row; where that gives `false` for as many as a chunk holds, at least
+/// one; and where that does too, for chunks of a run. Innermost strides are 0 or 1.
 #[inline(always)]
 pub(super) fn walk_chunks<const N: usize>(
     dims: &[u32; DIMS],
     strides: [&[i32; DIMS]; N],
     rows: Range<usize>,
-    mut f: impl FnMut([usize; N], usize, usize),
+    mut f: impl FnMut([usize; N], usize, usize) -> bool,
 ) {
     let mut outer = *dims;
     outer[DIMS - 2] = 1;
     let runs = dims[DIMS - 2] as usize;
     let most = (CHUNK / dims[DIMS - 1].max(1) as usize).max(1);
     walk(&outer, [0; N], strides, rows, |at, n| {
+        if f(at.map(|at| at as usize), runs, n) {
+            return;
+        }
         for first in (0..runs).step_by(most) {
-            chunks(0..n, |start, n| {
-                let from = |k: usize| {
-                    let [between, within] = [strides[k][DIMS - 2], strides[k][DIMS - 1]].map(|s| s as isize);
-                    (at[k] + first as isize * between) as usize + start * within as usize
-                };
-                f(core::array::from_fn(from), most.min(runs - first), n);
-            });
+            let from = |k: usize, start: usize| {
+                let [between, within] = [strides[k][DIMS - 2], strides[k][DIMS - 1]].map(|s| s as isize);
+                (at[k] + first as isize * between) as usize + start * within as usize
+            };
+            let runs = most.min(runs - first);
+            if !f(core::array::from_fn(|k| from(k, 0)), runs, n) {
+                chunks(0..n, |start, n| {
+                    f(core::array::from_fn(|k| from(k, start)), runs, n);
+                });
+            }
         }
     });
 }
