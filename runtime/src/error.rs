@@ -23,6 +23,8 @@ pub enum Fault {
     Overlap = 7,
     /// The number of rows does not agree with the parameters.
     Rows = 8,
+    /// The rows of a band are cut in a way that steps would read what is not there (yet, or any more).
+    Slices = 9,
 }
 
 /// Everything that can go wrong in the runtime. [`Error::code`] is stable across versions.

@@ -24,6 +24,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod bands;
 pub mod dtype;
 pub mod elementwise;
 pub mod error;

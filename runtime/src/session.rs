@@ -1,9 +1,11 @@
 //! A session: one model at work in one arena.
 
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 
+use crate::bands::Slice;
 use crate::faults::{DataFault, FaultWord};
-use crate::format::ALIGN;
+use crate::format::verify::{all_bytes, is_ring};
+use crate::format::{ALIGN, StepRecord};
 use crate::kernels::{self, Kernels};
 use crate::observe::{Observer, Quiet};
 use crate::rows::{Memory, Operands, Tile};
@@ -204,28 +206,31 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         for (index, slice) in order {
             let step = model.step(index);
             let Some(kind) = step.kind() else { continue };
-            let size = [step.rows(), step.record().columns as usize];
-            let parts = if most > 1 && worth_cutting(&model, &step) { parts(size, most) } else { [1, 1] };
-            let tiles = parts[0] * parts[1];
             if let ControlFlow::Break(()) = observer.before(index) {
                 return Err(Error::Interrupted { step: index as u32 });
             }
             let memory = Memory::new(self.arena, model.weights());
-            let tile = |t: usize| {
-                let of = match tiles {
-                    1 if t == 0 => Tile { rows: 0..size[0], columns: 0..size[1] },
-                    _ if t < tiles => Tile::of(size, parts, t),
-                    // A tile that does not exist has no rows.
-                    _ => Tile { rows: 0..0, columns: 0..0 },
+            let most = if most > 1 && worth_cutting(&model, &step, slice) { most } else { 1 };
+            for rows in pieces(&model, &step, slice) {
+                let size = [rows.len(), step.record().columns as usize];
+                let parts = if most > 1 { parts(size, most) } else { [1, 1] };
+                let tiles = parts[0] * parts[1];
+                let tile = |t: usize| {
+                    let of = match tiles {
+                        1 if t == 0 => Tile { rows: rows.clone(), columns: 0..size[1] },
+                        _ if t < tiles => Tile::of(size, parts, t).moved(rows.start),
+                        // A tile that does not exist has no rows.
+                        _ => Tile { rows: 0..0, columns: 0..0 },
+                    };
+                    let scratch = (model.scratch_start() + t * scratch, step.record().scratch as usize);
+                    let operands = Operands::new(memory, &model, &step, slice, scratch, &faults);
+                    kernels::run(self.kernels, kind, &operands, of);
                 };
-                let scratch = (model.scratch_start() + t * scratch, step.record().scratch as usize);
-                let operands = Operands::new(memory, &model, &step, slice, scratch, &faults);
-                kernels::run(self.kernels, kind, &operands, of);
-            };
-            if tiles == 1 {
-                tile(0);
-            } else {
-                workers.for_each_tile(tiles, &tile);
+                if tiles == 1 {
+                    tile(0);
+                } else {
+                    workers.for_each_tile(tiles, &tile);
+                }
             }
             if let (Some(fault), Ok(())) = (faults.get(), result) {
                 let step = index as u32;
@@ -240,10 +245,40 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     }
 }
 
-/// Whether a step is so large that workers share it.
-fn worth_cutting(model: &Model<'_>, step: &Step<'_>) -> bool {
-    let out_bytes = || step.output(0).map_or(0, |t| u64::from(model.tensor(t).0.bytes));
-    step.macs() >= WORTH_CUTTING || out_bytes() >= WORTH_CUTTING
+/// Whether what a step computes in a slice is so much that workers share it.
+fn worth_cutting(model: &Model<'_>, step: &Step<'_>, slice: u32) -> bool {
+    let all = step.rows().max(1) as u64;
+    let part = |of: u64| of / all * rows_of(step, slice).len() as u64;
+    let out_bytes = || step.output(0).map_or(0, |t| all_bytes(&model.tensor(t).0));
+    part(step.macs()) >= WORTH_CUTTING || part(out_bytes()) >= WORTH_CUTTING
+}
+
+/// The rows that a step computes in a slice of its band: all of them, or some in a band of rows.
+fn rows_of(step: &Step<'_>, slice: u32) -> Range<usize> {
+    match *step.record() {
+        StepRecord { slice_rows: 0, .. } => 0..step.rows(),
+        StepRecord { slice_rows: rows, delay, .. } => Slice { rows, delay }.of(slice, step.rows()),
+    }
+}
+
+/// The rows of a slice, in pieces that lie in one piece in each ring that has a row for each of the step's.
+fn pieces(model: &Model<'_>, step: &Step<'_>, slice: u32) -> impl Iterator<Item = Range<usize>> {
+    let Range { start: mut at, end } = rows_of(step, slice);
+    let r = *step.record();
+    let mut capacities = [0; kernels::INPUTS + 1];
+    if r.slice_rows > 0 {
+        let operands = (0..kernels::INPUTS).map(|k| step.input(k)).chain([step.output(0)]);
+        for (capacity, t) in capacities.iter_mut().zip(operands) {
+            let ring = t.map(|t| model.tensor(t).0).filter(|t| is_ring(t) && t.rows == r.rows);
+            *capacity = ring.map_or(0, |t| t.capacity as usize);
+        }
+    }
+    core::iter::from_fn(move || {
+        let start = at;
+        let ends = capacities.iter().filter(|&&c| c > 0).map(|c| (start / c + 1) * c);
+        at = ends.fold(end, usize::min);
+        (start < end).then_some(start..at)
+    })
 }
 
 /// How many parts of rows and of columns make about as many tiles as are wanted: rows first, which share nothing.

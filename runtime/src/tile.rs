@@ -18,6 +18,11 @@ impl Tile {
         let columns = parts[1].max(1);
         Tile { rows: cut(size[0], parts[0], index / columns), columns: cut(size[1], columns, index % columns) }
     }
+
+    /// The same part so many rows further on.
+    pub(crate) fn moved(self, by: usize) -> Tile {
+        Tile { rows: self.rows.start + by..self.rows.end + by, ..self }
+    }
 }
 
 /// Range `tile` of `tiles` nearly equal parts of `rows` rows.

@@ -1,146 +1,16 @@
 //! Plans that lie about their bands, about how tensors move from slice to slice, and about second outputs: each is refused
 //! with a typed error, or runs within its own memory.
 
-use kinglet::format::words::{Record, Words};
-use kinglet::format::{BandRecord, MAX_SLICES, Region, Section, StepRecord, TensorRecord};
+use kinglet::format::words::Record;
+use kinglet::format::{BandRecord, MAX_SLICES, Region, Section, TensorRecord};
 use kinglet::{DType, Error, Fault, Model, StepKind};
 use kinglet_onnx::{DataType, ModelProto};
 use kinglet_tests::hostile::cases;
-use kinglet_tests::hostile::plan::{planned, seal, section, sections, set, word};
+use kinglet_tests::hostile::lie::{ARENA_BYTES, Lie, STATE_BYTES};
+use kinglet_tests::hostile::plan::{seal, section, sections, set, word};
 use kinglet_tests::hostile::run::survives;
 use kinglet_tests::small_onnx::{Builder, Value, floats};
 use kinglet_tests::{Aligned, Random};
-
-/// Words of the header.
-const ARENA_BYTES: usize = 7;
-const STATE_BYTES: usize = 8;
-
-/// A file whose records can be changed one by one.
-struct Lie {
-    file: Vec<u8>,
-}
-
-impl Lie {
-    fn new(model: &ModelProto) -> Self {
-        Lie { file: planned("a lie", model, kinglet::Target::Generic) }
-    }
-
-    /// First word of a section, and how many records it holds.
-    fn records<R: Record>(&self, s: Section) -> (usize, usize) {
-        let (at, len) = section(&self.file, s);
-        (at / 4, len / 4 / R::WORDS)
-    }
-
-    fn get<R: Record>(&self, s: Section, i: usize) -> R {
-        let (at, count) = self.records::<R>(s);
-        assert!(i < count);
-        R::read(&Words::new(&self.file), at + i * R::WORDS).expect("the compiler writes valid records")
-    }
-
-    fn put<R: Record>(&mut self, s: Section, i: usize, record: R) {
-        let mut at = self.records::<R>(s).0 + i * R::WORDS;
-        record.write(&mut |w| {
-            set(&mut self.file, at, w);
-            at += 1;
-        });
-    }
-
-    fn tensors(&self) -> Vec<TensorRecord> {
-        let n = self.records::<TensorRecord>(Section::Tensors).1;
-        (0..n).map(|i| self.get(Section::Tensors, i)).collect()
-    }
-
-    fn band(&self, i: usize) -> BandRecord {
-        self.get(Section::Bands, i)
-    }
-
-    fn bands(&self) -> usize {
-        self.records::<BandRecord>(Section::Bands).1
-    }
-
-    fn step(&self, i: usize) -> StepRecord {
-        self.get(Section::Steps, i)
-    }
-
-    fn steps(&self) -> usize {
-        self.records::<StepRecord>(Section::Steps).1
-    }
-
-    /// The tensor number of an operand of a step; outputs follow the inputs.
-    fn operand(&self, step: usize, k: usize) -> usize {
-        let at = section(&self.file, Section::Operands).0 / 4 + self.step(step).operands as usize + k;
-        word(&self.file, at) as usize
-    }
-
-    fn set_operand(&mut self, step: usize, k: usize, tensor: usize) {
-        let at = section(&self.file, Section::Operands).0 / 4 + self.step(step).operands as usize + k;
-        set(&mut self.file, at, tensor as u32);
-    }
-
-    /// The same plan in an arena with 4096 bytes of room at each end.
-    fn roomy(mut self) -> Self {
-        for i in 0..self.tensors().len() {
-            self = self.change_tensor(i, |t| t.offset += if t.region == Region::Arena { 4096 } else { 0 });
-        }
-        let arena = word(&self.file, ARENA_BYTES);
-        set(&mut self.file, ARENA_BYTES, arena + 8192);
-        self
-    }
-
-    fn change_band(mut self, i: usize, change: impl FnOnce(&mut BandRecord)) -> Self {
-        let mut record = self.band(i);
-        change(&mut record);
-        self.put(Section::Bands, i, record);
-        self
-    }
-
-    fn change_tensor(mut self, i: usize, change: impl FnOnce(&mut TensorRecord)) -> Self {
-        let mut record = self.tensors()[i];
-        change(&mut record);
-        self.put(Section::Tensors, i, record);
-        self
-    }
-
-    fn change_step(mut self, i: usize, change: impl FnOnce(&mut StepRecord)) -> Self {
-        let mut record = self.step(i);
-        change(&mut record);
-        self.put(Section::Steps, i, record);
-        self
-    }
-
-    /// Loads the file with its checksum made anew, and runs it between guards.
-    fn load(mut self) -> Result<(), Error> {
-        let layout = sections(&self.file);
-        seal(&mut self.file, &layout);
-        let file = Aligned::copy(&self.file);
-        let error = Model::load(file.as_ref()).err();
-        for seed in 0..4 {
-            let loaded = survives(&file, &mut Random::new(seed)).unwrap_or_else(|e| panic!("a run: {e}"));
-            assert_eq!(loaded, error.is_none());
-        }
-        error.map_or(Ok(()), Err)
-    }
-
-    /// Steps of the first band.
-    fn inside(&self) -> std::ops::Range<usize> {
-        let b = self.band(0);
-        b.first_step as usize..(b.first_step + b.steps) as usize
-    }
-
-    /// A tensor of the first band for which `of` holds, with its step and operand.
-    fn find(&self, of: impl Fn(&TensorRecord, bool) -> bool) -> (usize, usize, usize) {
-        let tensors = self.tensors();
-        let operands = self.inside().flat_map(|i| {
-            let s = self.step(i);
-            (0..(s.inputs + s.outputs) as usize).map(move |k| (i, k, k >= s.inputs as usize))
-        });
-        let found = operands
-            .map(|(i, k, output)| (self.operand(i, k), i, k, output))
-            .find(|&(t, .., output)| tensors.get(t).is_some_and(|t| of(t, output)));
-        let (t, step, k, _) = found.expect("the band has such a tensor");
-        (t, step, k)
-    }
-}
 
 /// Two scans, one behind the other: a band each, of five slices and of four.
 fn two_bands() -> ModelProto {
@@ -402,7 +272,7 @@ fn second_outputs() {
     let result = of(&|t| (t.region, t.offset) = (Region::Weights, 0));
     assert!(matches!(result, Err(Error::Step { fault: Fault::Region, .. } | Error::Tensor { .. })), "{result:?}");
     let smaller = |t: &mut TensorRecord| {
-        (t.bytes, t.capacity, t.rank) = (t.bytes - t.row_bytes, t.capacity - 1, 1);
+        (t.bytes, t.capacity, t.rows, t.rank) = (t.bytes - t.row_bytes, t.capacity - 1, t.rows - 1, 1);
         t.dims = [t.bytes / 4, 0, 0, 0, 0, 0, 0, 0];
     };
     refused_step(of(&smaller), Fault::Shape);
@@ -451,7 +321,7 @@ fn random_bands_and_advances() {
     let (bands, band_count) = good.records::<BandRecord>(Section::Bands);
     // Words: offset, bytes and advance of each tensor, and all of the bands.
     let mut places: Vec<usize> =
-        (0..count).flat_map(|i| [2, 6, 6].map(|k| tensors + i * TensorRecord::WORDS + k)).collect();
+        (0..count).flat_map(|i| [2, 8, 8].map(|k| tensors + i * TensorRecord::WORDS + k)).collect();
     (0..4).for_each(|_| places.extend(bands..bands + band_count * BandRecord::WORDS));
     let (mut loaded, mut failures) = (0, Vec::new());
     for seed in 0..cases(30_000) {

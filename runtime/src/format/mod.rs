@@ -8,6 +8,7 @@
 //! [`Model::load`] verifies; the weights have their own, which [`Model::check_weights`] verifies on demand, because
 //! reading every weight would make loading a large model slow and no value of a weight can do harm.
 
+mod bands;
 pub mod verify;
 mod view;
 pub mod words;
@@ -19,7 +20,7 @@ use words::{code, record};
 /// First bytes of every model file.
 pub const MAGIC: [u8; 4] = *b"KGL1";
 /// Version of the format this runtime reads and writes.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// Alignment of sections, weights and the arena.
 pub const ALIGN: usize = 64;
 /// Bytes of the header, before the section table.
@@ -87,6 +88,10 @@ record! {
         pub row_bytes: u32,
         /// Rows that are there; row `r` lies at `r mod capacity`.
         pub capacity: u32,
+        /// Rows that the dimensions speak of: `capacity`, or more if the tensor is a ring.
+        pub rows: u32,
+        /// The step of a band of rows that writes it, or [`ABSENT`].
+        pub writer: u32,
         /// Bytes by which the tensor moves from one slice of its band to the next; 0 if it stays where it is.
         pub advance: i32,
         /// Scale of a quantised tensor; 1 for the others.
@@ -117,6 +122,10 @@ record! {
         pub rows: u32,
         /// Parts that each row can be cut into: blocks of output channels of a product, otherwise 1.
         pub columns: u32,
+        /// Rows that it computes in each slice of a band of rows; 0 if it computes all of them in every slice.
+        pub slice_rows: u32,
+        /// Rows by which it stays behind in a band of rows.
+        pub delay: u32,
         /// Scratch bytes that each worker needs.
         pub scratch: u32,
         /// Multiply-accumulates, low and high word: a report, by which a session also judges whether to cut the step among workers.
@@ -126,7 +135,8 @@ record! {
 
 record! {
     /// A run of steps executed together, slice by slice of rows: all of them for slice 0, then all of them for slice 1, …
-    /// In slice `s` each operand lies at `offset + s · advance`. The body of a loop over time is such a band.
+    /// Either its steps compute some of their rows in each slice (a band of rows), or all of them, on operands that lie
+    /// at `offset + s · advance` in slice `s`: the body of a loop over time.
     pub struct BandRecord {
         /// First step.
         pub first_step: u32,

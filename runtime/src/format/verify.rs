@@ -1,5 +1,6 @@
 //! Checks a plan once, so that nothing needs checking while it runs.
 
+use super::bands;
 use super::{ABSENT, ALIGN, MAX_RANK, MAX_SLICES, Model, Region, Section, Tensor, TensorRecord};
 use crate::kernels::{self, StepKind};
 use crate::{DType, Error, Fault};
@@ -36,16 +37,25 @@ pub(super) fn model(m: &Model<'_>) -> Result<u64, Error> {
     }
     let mut work = 0u64;
     for (steps, slices) in m.runs() {
-        for i in steps {
-            let once = step(m, i, slices).map_err(|fault| Error::Step { step: i as u32, fault })?;
-            work = work.saturating_add(once.saturating_mul(u64::from(slices)));
+        let of_rows = bands::are_of_rows(m, &steps);
+        for i in steps.clone() {
+            let failed = |fault| Error::Step { step: i as u32, fault };
+            let once = step(m, i, slices).map_err(failed)?;
+            bands::step(m, i, of_rows.then_some((&steps, slices))).map_err(failed)?;
+            // The rows of all slices are those of the step, and a call in each.
+            let all = if of_rows {
+                once.saturating_add(CALL * u64::from(slices))
+            } else {
+                once.saturating_mul(slices.into())
+            };
+            work = work.saturating_add(all);
         }
     }
     for io in (0..m.input_count()).map(|i| m.input_tensor(i)).chain((0..m.output_count()).map(|i| m.output_tensor(i))) {
         let t = io.ok_or(Error::NoSuchTensor)?;
         let bad = Error::Tensor { tensor: t as u32 };
         let record = m.tensor_record(t).ok_or(bad)?;
-        if elements(&Tensor(record)) != Some(record.bytes as u64 / record.dtype.size() as u64) {
+        if is_ring(&record) || elements(&Tensor(record)) != Some(record.bytes as u64 / record.dtype.size() as u64) {
             return Err(bad);
         }
     }
@@ -76,12 +86,13 @@ fn tensor(m: &Model<'_>, t: &TensorRecord) -> bool {
     };
     let end = u64::from(t.offset) + u64::from(t.bytes);
     let rows = u64::from(t.row_bytes) * u64::from(t.capacity);
+    let all = all_bytes(t);
     let quantized = t.dtype.quantized_range();
     let zero_point_fits = match quantized {
         Some((lo, hi)) => (lo..=hi).contains(&t.zero_point),
         None => t.zero_point == 0 || t.dtype == DType::I32,
     };
-    let whole = t.rank == 0 || elements(&Tensor(*t)) == Some(u64::from(t.bytes) / t.dtype.size() as u64);
+    let whole = t.rank == 0 || elements(&Tensor(*t)) == Some(all / t.dtype.size() as u64);
     // What lives on between runs is not overwritten by what does not.
     let clear_of_state = t.region != Region::Arena || t.bytes == 0 || t.offset as usize >= m.state_bytes();
     end <= limit as u64
@@ -90,11 +101,25 @@ fn tensor(m: &Model<'_>, t: &TensorRecord) -> bool {
         && (t.bytes as usize).is_multiple_of(t.dtype.size())
         && (t.advance.unsigned_abs() as usize).is_multiple_of(t.dtype.size())
         && rows == u64::from(t.bytes)
+        && t.capacity <= t.rows
+        && all <= u64::from(u32::MAX)
+        && (!is_ring(t)
+            || (t.capacity > 0 && t.region == Region::Arena && (t.row_bytes as usize).is_multiple_of(t.dtype.size())))
         && t.rank as usize <= MAX_RANK
         && whole
         && t.scale.is_finite()
         && t.scale > 0.0
         && zero_point_fits
+}
+
+/// Bytes of all rows of a tensor, those of a ring that are not there included.
+pub(crate) fn all_bytes(t: &TensorRecord) -> u64 {
+    u64::from(t.row_bytes) * u64::from(t.rows)
+}
+
+/// Whether a tensor holds only some of its rows.
+pub(crate) fn is_ring(t: &TensorRecord) -> bool {
+    t.capacity < t.rows
 }
 
 /// First byte that a tensor of a band takes in any slice, and the one after its last.
@@ -136,7 +161,10 @@ fn step(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
     let output = check.output()?;
     let verdict = kernels::verify(kind, &check)?;
     // A row has at least one element: no step can demand more work than its tensors have room for.
-    if verdict.rows != r.rows as usize || verdict.columns != r.columns as usize || r.rows > output.bytes {
+    if verdict.rows != r.rows as usize
+        || verdict.columns != r.columns as usize
+        || u64::from(r.rows) > all_bytes(&output)
+    {
         return Err(Fault::Rows);
     }
     if verdict.scratch > r.scratch as usize {
@@ -153,8 +181,10 @@ fn step(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
         for k in 0..r.inputs as usize {
             let Some(x) = check.optional(k) else { continue };
             ensure(stays_inside(m, &x, slices), Fault::Region)?;
+            let rows = |t: &TensorRecord| if r.slice_rows > 0 { (t.row_bytes, t.capacity) } else { (0, 0) };
             let same = (x.offset, x.bytes, x.advance) == (output.offset, output.bytes, output.advance)
-                && x.dtype.size() == output.dtype.size();
+                && x.dtype.size() == output.dtype.size()
+                && rows(&x) == rows(&output);
             ensure(apart(&x) || (same && in_place & (1 << k) != 0), Fault::Overlap)?;
         }
         for other in 0..n {
@@ -268,7 +298,8 @@ impl Check<'_> {
     /// # Errors
     /// [`Fault::Shape`].
     pub fn size(&self, t: &TensorRecord, dims: &[u32]) -> Result<(), Fault> {
-        (product(dims)?.checked_mul(t.dtype.size()) == Some(t.bytes as usize)).then_some(()).ok_or(Fault::Shape)
+        let size = u64::from(product(dims)? as u32) * t.dtype.size() as u64;
+        ensure(size == all_bytes(t), Fault::Shape)
     }
 
     /// Constant input `i`, which must be of type `dtype`, in the weights and have exactly the product of `dims` elements.

@@ -8,6 +8,7 @@ use core::ops::Range;
 
 use super::walk::elements;
 use crate::DType;
+use crate::bands::{Rule, Window};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
@@ -83,6 +84,22 @@ impl Conv {
         }
     }
 
+    /// As [`Params::row`](super::Params::row).
+    fn row(&self) -> Option<u32> {
+        self.geometry.output[1].checked_mul(self.geometry.output[2])
+    }
+
+    /// As [`Params::rule`](super::Params::rule).
+    fn rule(&self, input: usize) -> Rule {
+        let g = &self.geometry;
+        match (input, self.row()) {
+            // Windows along time take several rows as one piece, which a ring may break.
+            (0, _) if g.pointwise() || !product::along_time(g) => g.rule(),
+            (RESIDUAL, Some(row)) => Rule::Rows(Window::pointwise(row)),
+            _ => Rule::Whole,
+        }
+    }
+
     /// What the driver does: products of whole blocks, copied rows, ends of pixels.
     fn work(&self, depthwise: bool) -> u64 {
         let (g, e) = (&self.geometry, self.extents(depthwise));
@@ -154,6 +171,14 @@ macro_rules! products {
 
             fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
                 self.0.reads(input, rows)
+            }
+
+            fn row(&self) -> Option<u32> {
+                self.0.row()
+            }
+
+            fn rule(&self, input: usize) -> Rule {
+                self.0.rule(input)
             }
 
             #[inline(always)]

@@ -5,6 +5,7 @@ use core::ops::Range;
 use super::Params;
 use super::walk::elements;
 use crate::DType;
+use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, work};
@@ -34,6 +35,14 @@ impl Params for Lut {
 
     fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
         (input == 0).then(|| elements(rows, &[self.row]))
+    }
+
+    fn row(&self) -> Option<u32> {
+        Some(self.row)
+    }
+
+    fn rule(&self, input: usize) -> Rule {
+        if input == 0 { Rule::Rows(Window::pointwise(self.row)) } else { Rule::Whole }
     }
 
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {

@@ -7,7 +7,7 @@ use super::Params;
 use super::walk::elements;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure, product as sizes, work};
+use crate::format::verify::{Check, Verdict, all_bytes, ensure, product as sizes, work};
 use crate::format::words::{Record, Words, record};
 use crate::product::{self, Packing};
 use crate::rows::{Operands, Tile, View};
@@ -146,7 +146,7 @@ impl MatMul {
         for (t, strides, rows) in [(&a, &self.a_strides, self.m), (&b, &self.b_strides, self.n)] {
             let last: u64 = (0..BATCH_DIMS).map(|d| u64::from(self.batch[d] - 1) * u64::from(strides[d])).sum();
             let one = sizes(&[rows, self.k])? as u64;
-            ensure(last + one <= u64::from(t.bytes) / t.dtype.size() as u64, Fault::Shape)?;
+            ensure(last + one <= all_bytes(t) / t.dtype.size() as u64, Fault::Shape)?;
             ensure(strides.iter().all(|&s| s == 0 || u64::from(s) >= one), Fault::Params)?;
         }
         // A batch dimension that neither operand has would be the same product over and over.

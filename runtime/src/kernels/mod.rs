@@ -50,9 +50,11 @@ pub use walk::{DIMS, contiguous};
 use core::ops::Range;
 
 use crate::Target;
+use crate::bands::Rule;
 use crate::elementwise::{Elementwise, Portable};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict};
+use crate::format::words::Words;
 use crate::product::Packing;
 use crate::rows::{Operands, Tile};
 
@@ -76,9 +78,24 @@ pub trait Params: crate::format::words::Record {
         None
     }
 
+    /// Elements of an output row, if the step's rows are those of the output; only then can it be a part of a
+    /// [band of rows](crate::bands).
+    fn row(&self) -> Option<u32> {
+        None
+    }
+
+    /// Which rows of input `input` output rows read, of a kind that has [rows](Params::row). It says no less than [`Params::reads`].
+    fn rule(&self, input: usize) -> Rule {
+        let _ = input;
+        Rule::Whole
+    }
+
     /// The reference kernel: computes a tile of the output, chunks of elements by `e`.
     fn run<E: Elementwise>(&self, e: E, operands: &Operands<'_>, tile: Tile);
 }
+
+/// Most inputs of a step.
+pub const INPUTS: usize = 16;
 
 /// What multiplies, for [`Kernels::probe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +213,31 @@ macro_rules! kinds {
             }
             match step.kind()? {
                 $(StepKind::$kind => step.params::<$kind>()?.reads(input, rows),)*
+            }
+        }
+
+        /// Elements of an output row of a step: [`Params::row`].
+        pub fn row(step: &crate::Step<'_>) -> Option<u32> {
+            match step.kind()? {
+                $(StepKind::$kind => step.params::<$kind>()?.row(),)*
+            }
+        }
+
+        /// Which rows of input `input` of a step its output rows read: [`Params::rule`].
+        pub fn rule(step: &crate::Step<'_>, input: usize) -> Rule {
+            let Some(kind) = step.kind() else { return Rule::Whole };
+            match kind {
+                $(StepKind::$kind => step.params::<$kind>().map_or(Rule::Whole, |p| p.rule(input)),)*
+            }
+        }
+
+        /// As [`row`] and [`rule`], of the parameter words of a step of this kind.
+        pub fn rules(kind: StepKind, params: &Words<'_>) -> Option<(u32, [Rule; INPUTS])> {
+            match kind {
+                $(StepKind::$kind => {
+                    let p = <$kind as crate::format::words::Record>::read(params, 0)?;
+                    Some((p.row()?, core::array::from_fn(|input| p.rule(input))))
+                })*
             }
         }
 

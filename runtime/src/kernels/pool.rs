@@ -5,6 +5,7 @@ use core::ops::Range;
 use super::Params;
 use super::bytes::{self, are_bytes};
 use super::walk::elements;
+use crate::bands::Rule;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
@@ -68,6 +69,14 @@ impl Params for Pool {
     fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
         let g = &self.geometry;
         (input == 0).then(|| elements(g.input_rows(rows), &g.input[1..]))
+    }
+
+    fn row(&self) -> Option<u32> {
+        self.geometry.output[1].checked_mul(self.geometry.output[2])
+    }
+
+    fn rule(&self, input: usize) -> Rule {
+        if input == 0 { self.geometry.rule() } else { Rule::Whole }
     }
 
     #[inline(always)]

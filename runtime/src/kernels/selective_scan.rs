@@ -168,7 +168,7 @@ impl<E: Elementwise> Scan<'_, E> {
     }
 }
 
-/// One frame of up to [`CHANNELS`] channels of a selective scan.
+/// One frame of up to 16 channels of a selective scan.
 pub struct Frame<'a> {
     /// Elements of a channel's state.
     pub state: usize,

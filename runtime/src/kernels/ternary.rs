@@ -5,8 +5,9 @@ use core::ops::Range;
 use super::Params;
 use super::binary::{in_place, inner_stride_is_simple, load_int};
 use super::broadcast::Operand;
-use super::walk::{DIMS, contiguous, reached, reaches_only, walk, walk_chunks, walked};
+use super::walk::{DIMS, contiguous, reached, reaches_only, row_of, rule_of, walk, walk_chunks, walked};
 use crate::DType;
+use crate::bands::Rule;
 use crate::elementwise::{Elementwise, Function};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -60,6 +61,16 @@ impl Params for Ternary {
     fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
         let strides = [&self.a_strides, &self.b_strides, &self.c_strides];
         reached(&self.dims, 0, strides.get(input)?, rows)
+    }
+
+    fn row(&self) -> Option<u32> {
+        row_of(&self.dims)
+    }
+
+    fn rule(&self, input: usize) -> Rule {
+        [&self.a_strides, &self.b_strides, &self.c_strides]
+            .get(input)
+            .map_or(Rule::Whole, |strides| rule_of(&self.dims, strides))
     }
 
     #[inline(always)]

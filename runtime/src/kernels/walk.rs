@@ -2,9 +2,10 @@
 
 use core::ops::Range;
 
+use crate::bands::{Rule, Window};
 use crate::error::Fault;
 use crate::format::TensorRecord;
-use crate::format::verify::{ensure, product, work};
+use crate::format::verify::{all_bytes, ensure, product, work};
 use crate::rows::{CHUNK, chunks};
 
 /// Dimensions of the output that elementwise and copying steps distinguish: rows first, the innermost last. The compiler
@@ -110,6 +111,21 @@ pub(super) fn reached(
     Some(usize::try_from(reach.start).ok()?..usize::try_from(reach.end).ok()?)
 }
 
+/// Elements of a row of an output.
+pub(super) fn row_of(dims: &[u32; DIMS]) -> Option<u32> {
+    dims[1..].iter().try_fold(1u32, |n, &d| n.checked_mul(d))
+}
+
+/// Which rows of an operand with these strides the rows of an output read: each the one in its place, if it reads no further than a
+/// row of it goes.
+pub(super) fn rule_of(dims: &[u32; DIMS], strides: &[i32; DIMS]) -> Rule {
+    let reach = reach(dims, 0, strides, 0..1);
+    match u32::try_from(strides[0]) {
+        Ok(row) if row > 0 && reach.start >= 0 && reach.end <= i64::from(row) => Rule::Rows(Window::pointwise(row)),
+        _ => Rule::Whole,
+    }
+}
+
 /// The elements of these rows, each of which has as many as the product of `row`.
 pub(super) fn elements(rows: Range<usize>, row: &[u32]) -> Range<usize> {
     let row = row.iter().fold(1usize, |n, &d| n.saturating_mul(d as usize));
@@ -120,7 +136,7 @@ pub(super) fn elements(rows: Range<usize>, row: &[u32]) -> Range<usize> {
 pub fn reaches_only(t: &TensorRecord, dims: &[u32; DIMS], offset: i32, strides: &[i32; DIMS]) -> Result<(), Fault> {
     ensure(product(dims)? > 0, Fault::Shape)?;
     let reach = reach(dims, offset, strides, 0..i64::from(dims[0]));
-    let elements = i64::from(t.bytes) / t.dtype.size() as i64;
+    let elements = all_bytes(t) as i64 / t.dtype.size() as i64;
     ensure(reach.start >= 0 && reach.end <= elements, Fault::Shape)
 }
 

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use crate::bands::{Rule, Window};
 use crate::error::Fault;
 use crate::format::verify::{ensure, product};
 use crate::format::words::record;
@@ -94,6 +95,20 @@ impl Geometry {
     #[inline(always)]
     pub(crate) fn input_row(&self, picture: usize, at: isize) -> Option<usize> {
         source(at, self.upsample[0], self.input[0]).map(|y| picture * self.input[0] as usize + y)
+    }
+
+    /// Which rows of the input the rows of an output read. The windows of several pictures are no windows of one.
+    pub(crate) fn rule(&self) -> Rule {
+        let (Ok(span), Ok(row)) = (u32::try_from(self.span(0)), u32::try_from(self.row_len())) else {
+            return Rule::Whole;
+        };
+        if self.pointwise() {
+            return Rule::Rows(Window::pointwise(row));
+        }
+        if self.batch != 1 {
+            return Rule::Whole;
+        }
+        Rule::Rows(Window { stride: self.stride[0], pad: self.pad[0], span, upsample: self.upsample[0], row })
     }
 
     /// Input rows that the given output rows read: those that their windows cover. (A superset where taps are apart.)

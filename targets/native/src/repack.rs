@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use kinglet::format::words::Record;
+use kinglet::format::words::{Record, Words};
 use kinglet::format::{
     ALIGN, CHECKED_FROM, HEADER_BYTES, Region, SECTION_ENTRY_BYTES, Section, StepRecord, TensorRecord, VERSION,
     checksum,
@@ -335,7 +335,9 @@ impl Plan {
         }
         set(4, usize::from(VERSION) | (target as usize) << 16);
         set(24, at);
-        let scratch = self.steps.chunks_exact(StepRecord::WORDS * 4).map(|s| word(s, 4 * 7)).max().unwrap_or(0);
+        let steps = Words::new(&self.steps);
+        let step = |i: usize| StepRecord::read(&steps, i * StepRecord::WORDS);
+        let scratch = (0..).map_while(step).map(|s| s.scratch as usize).max().unwrap_or(0);
         let tensors = (model.arena_bytes() - model.scratch_bytes()).next_multiple_of(ALIGN);
         set(ARENA_AT, tensors.saturating_add(scratch.next_multiple_of(ALIGN)));
         for (place, data) in places.iter().zip(&data) {

@@ -45,6 +45,8 @@ pub(crate) fn relu_model_with_weights(n: u32, weights: &[u8]) -> Vec<u8> {
         bytes,
         row_bytes: 4,
         capacity: n,
+        rows: n,
+        writer: ABSENT,
         advance: 0,
         scale: 1.0,
         zero_point: 0,
@@ -63,6 +65,8 @@ pub(crate) fn relu_model_with_weights(n: u32, weights: &[u8]) -> Vec<u8> {
         params: 0,
         rows: n,
         columns: 1,
+        slice_rows: 0,
+        delay: 0,
         scratch: 0,
         macs: [0; 2],
     };

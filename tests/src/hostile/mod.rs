@@ -1,6 +1,7 @@
 //! Damaged and lying files: how they are made, what they are tried with, and what is expected of every one of them. The tests
 //! `hostile_*` and `mutants` and the fuzzers in `fuzz/` share it.
 
+pub mod lie;
 mod memory;
 pub mod model;
 pub mod plan;

@@ -3,14 +3,26 @@
 use kinglet::Target;
 use kinglet::format::words::Record;
 use kinglet::format::{CHECKED_FROM, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, StepRecord, VERSION, checksum};
-use kinglet_compiler::{Options, compile, import};
+use kinglet_compiler::{Banding, Options, compile, import};
 use kinglet_onnx::ModelProto;
 
 use crate::Random;
 
 /// The plan of a model, its loops kept: bands are to be lied about.
 pub fn planned(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
-    let options = Options { draws_as_inputs: true, keep_loops: true, target, ..Options::default() };
+    planned_with(name, model, &Options { target, ..Options::default() })
+}
+
+/// As [`planned`], in bands of rows.
+///
+/// # Panics
+/// If it does not compile.
+pub fn planned_in_bands(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
+    planned_with(name, model, &Options { target, bands: Banding::Memory, ..Options::default() })
+}
+
+fn planned_with(name: &str, model: &ModelProto, options: &Options) -> Vec<u8> {
+    let options = Options { draws_as_inputs: true, keep_loops: true, ..options.clone() };
     let graph = import(&model.to_bytes(), None, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
     compile(graph, &options).unwrap_or_else(|e| panic!("{name}: {e}")).kgl
 }

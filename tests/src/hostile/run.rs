@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use kinglet::format::TensorRecord;
 use kinglet::{DType, Error, Inline, Kernels, Model, Quiet, Reference, Session, StepKind, Workers};
 
 use super::{caught, plan};
@@ -130,7 +131,9 @@ fn reads(model: &Model<'_>, step: usize) {
     let step = model.step(step);
     let n = step.rows();
     for input in 0..step.record().inputs as usize + 1 {
-        let most = step.input(input).map_or(0, |t| model.tensor(t).len());
+        // Of a ring those of all rows, wherever they lie.
+        let elements = |t: &TensorRecord| t.row_bytes as usize * t.rows as usize / t.dtype.size();
+        let most = step.input(input).map_or(0, |t| elements(&model.tensor(t).0));
         for rows in [0..n, 0..1, n / 2..n / 2 + 1, n.saturating_sub(1)..n, n / 3..usize::MAX, n..0] {
             let said = kinglet::kernels::reads(&step, input, rows.clone()).unwrap_or(0..most);
             let fits = said.start <= said.end && said.end <= most;

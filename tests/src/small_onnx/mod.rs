@@ -26,6 +26,18 @@ pub fn all() -> Vec<(&'static str, ModelProto)> {
     ]
 }
 
+/// Convolutions of a tall picture, with a residual and a stride between: what is compiled to a band of rows.
+pub fn picture() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[1, 2, 24, 5]);
+    b.constant(floats("w1", &[3, 2, 3, 3])).constant(floats("w2", &[3, 3, 3, 3])).constant(floats("w3", &[2, 3, 3, 3]));
+    let pads = [("pads", Value::Is(&[1, 1, 1, 1]))];
+    b.node("Conv", "x w1", "a", &pads).node("Tanh", "a", "t", &[]).node("Conv", "t w2", "b", &pads);
+    b.node("Add", "b t", "s", &[]).node("Tanh", "s", "u", &[]);
+    b.node("Conv", "u w3", "y", &[("pads", Value::Is(&[1, 1, 1, 1])), ("strides", Value::Is(&[2, 2]))]);
+    b.outputs("y").build()
+}
+
 fn windows() -> ModelProto {
     let mut b = Builder::default();
     b.input("x", DataType::Float, &[1, 3, 7, 6]);

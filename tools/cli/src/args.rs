@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-use kinglet_compiler::Options;
+use clap::{Args, ValueEnum};
+use kinglet_compiler::{Banding, Options};
 use kinglet_native::Open;
 
 use crate::error::Error;
@@ -24,6 +24,18 @@ pub struct Dims {
     /// Leave channels that nobody reads or that are always the same: to compare with
     #[arg(long)]
     keep_channels: bool,
+    /// Run steps a few rows at a time, so that only the rows are kept that are still needed: `memory` as takes the smallest arena
+    #[arg(long, value_enum, default_value_t = Bands::Off)]
+    bands: Bands,
+}
+
+/// Which steps run in bands of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Bands {
+    /// Each step computes all of its rows before the next
+    Off,
+    /// As takes the smallest arena
+    Memory,
 }
 
 impl Dims {
@@ -41,6 +53,10 @@ impl Dims {
             keep_loops: self.keep_loops,
             target: kinglet_native::host_target(),
             keep_channels: self.keep_channels,
+            bands: match self.bands {
+                Bands::Off => Banding::Off,
+                Bands::Memory => Banding::Memory,
+            },
             ..Options::default()
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kinglet::format::BandRecord;
 use kinglet::kernels::Unit;
 use kinglet::{DType, Kernels, Model, Region, Step, StepKind, Tensor};
 use serde_json::{Value, json};
@@ -83,13 +84,47 @@ pub fn step_name(model: &Model<'_>, i: usize) -> String {
     model.step(i).name().filter(|n| !n.is_empty()).map_or_else(|| format!("step_{i}"), String::from)
 }
 
-/// How often a run executes each step.
+/// How often a run executes each step. In a band of rows a step computes all of its rows once, if in parts.
 fn slices(model: &Model<'_>) -> Vec<u32> {
     let mut slices = vec![1; model.step_count()];
-    for band in (0..model.band_count()).filter_map(|i| model.band(i)) {
+    let loops = |band: &BandRecord| model.step(band.first_step as usize).record().slice_rows == 0;
+    for band in (0..model.band_count()).filter_map(|i| model.band(i)).filter(loops) {
         slices[band.first_step as usize..][..band.steps as usize].fill(band.slices);
     }
     slices
+}
+
+/// A band of rows: steps that are executed a few rows at a time.
+pub struct RowBand {
+    /// First step.
+    pub first: usize,
+    /// How many slices there are.
+    pub slices: u32,
+    /// For each of its steps the rows of a slice, the rows by which it stays behind, and of its output the rows that are kept, of all.
+    pub steps: Vec<[u32; 4]>,
+}
+
+impl RowBand {
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        let step = |[rows, delay, kept, all]: &[u32; 4]| json!({"rows": rows, "delay": delay, "kept": kept, "of": all});
+        json!({"first_step": self.first, "slices": self.slices, "steps": self.steps.iter().map(step).collect::<Vec<_>>()})
+    }
+}
+
+/// The bands of rows of a model.
+pub fn row_bands(model: &Model<'_>) -> Vec<RowBand> {
+    let of = |band: BandRecord| {
+        let first = band.first_step as usize;
+        let steps = (first..first + band.steps as usize).map(|i| {
+            let step = model.step(i);
+            let (r, output) = (*step.record(), step.output(0).map(|t| model.tensor(t).0));
+            [r.slice_rows, r.delay, output.map_or(0, |t| t.capacity), output.map_or(0, |t| t.rows)]
+        });
+        RowBand { first, slices: band.slices, steps: steps.collect() }
+    };
+    let bands = (0..model.band_count()).filter_map(|i| model.band(i)).map(of);
+    bands.filter(|band| band.steps.iter().all(|s| s[0] > 0)).collect()
 }
 
 /// Multiply-accumulates of the whole plan.

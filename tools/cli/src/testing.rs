@@ -40,6 +40,8 @@ pub fn tensor(dtype: DType, scale: f32, zero_point: i32) -> Tensor {
         bytes: 0,
         row_bytes: 0,
         capacity: 0,
+        rows: 0,
+        writer: kinglet::format::ABSENT,
         advance: 0,
         scale,
         zero_point,

@@ -7,6 +7,7 @@ use kinglet::Target;
 use crate::array::Array;
 use crate::graph::{Graph, TensorId};
 use crate::lower::{Lowered, Place, PlanStep, PlanTensorId};
+use crate::plan::Banding;
 use crate::report::Report;
 use crate::{Error, lower, passes, plan};
 
@@ -29,6 +30,8 @@ pub struct Options {
     pub keep_loops: bool,
     /// Channels that nobody reads, or that are always the same, stay (`--keep-channels`). To compare with.
     pub keep_channels: bool,
+    /// Which steps run in bands of rows (`--bands`).
+    pub bands: Banding,
 }
 
 /// A compiled model.
@@ -86,7 +89,7 @@ pub fn compile_with(
     progress("lower");
     let lowered = lower::lower(&graph, options.target)?;
     progress("plan");
-    let (layout, unordered) = plan::plan(&lowered)?;
+    let (layout, unordered) = plan::plan(&lowered, options.bands)?;
     let origins = layout.order.iter().map(|&i| Origin::of(&lowered, &lowered.steps[i])).collect();
     progress("write");
     let (kgl, report, numbers) = plan::write(&graph, lowered, &layout, options.target)?;

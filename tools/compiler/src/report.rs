@@ -29,6 +29,8 @@ pub struct StepReport {
     pub roundings: usize,
     /// How often a run executes it: the trips of the loop it is in the body of.
     pub slices: usize,
+    /// Whether it runs in a band of rows.
+    pub banded: bool,
     /// ONNX nodes it came from.
     pub source_nodes: Vec<String>,
 }

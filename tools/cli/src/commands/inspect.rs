@@ -62,6 +62,7 @@ fn to_json(model: &Model<'_>, file_bytes: usize) -> Value {
         "work": model.work(),
         "inputs": ports(describe::inputs(model)),
         "outputs": ports(describe::outputs(model)),
+        "bands": describe::row_bands(model).iter().map(describe::RowBand::json).collect::<Vec<_>>(),
         "steps": describe::steps(model, None).iter().map(describe::StepInfo::json).collect::<Vec<_>>(),
         "arena_map": describe::arena_map(model).iter().map(describe::Resident::json).collect::<Vec<_>>(),
         "metadata": metadata,
@@ -118,6 +119,17 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
         table.row([i.to_string(), s.title(), text(s.kind), text(s.dtype), text(s.kernel), dims, size, macs, from]);
     }
     table.print(out)?;
+
+    for band in describe::row_bands(model) {
+        let last = band.first + band.steps.len() - 1;
+        writeln!(out, "\nsteps {} to {last} run as a band, in {} slices", band.first, grouped(band.slices.into()))?;
+        let mut table = Table::new(&[">#", ">rows a slice", ">rows behind", ">rows kept", ">of"]);
+        for (i, step) in band.steps.iter().enumerate() {
+            let [rows, delay, kept, all] = step.map(|n| n.to_string());
+            table.row([(band.first + i).to_string(), rows, delay, kept, all]);
+        }
+        table.print(out)?;
+    }
 
     writeln!(out, "\narena map (a tensor holds its bytes from the first to the last step of its life)")?;
     let mut table = Table::new(&[">offset", ">bytes", "life", "dtype", "shape", "<what"]);

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use super::bands::{self, Bands};
 use super::order::{buffer, sizes};
 use crate::lower::Lowered;
 
 /// Alignment of tensors in the arena.
-const ALIGN: usize = 16;
+pub(super) const ALIGN: usize = 16;
 /// Alignment of scratch.
 const LINE: usize = kinglet::format::ALIGN;
 /// Rearrangements tried when the first layouts are above the lower bound: at most so many, and fewer for more items.
@@ -43,6 +44,8 @@ pub struct Layout {
     pub scratch_bytes: usize,
     /// The most bytes of tensors alive during one step.
     pub lower_bound_bytes: usize,
+    /// The bands of rows.
+    pub bands: Bands,
 }
 
 impl Layout {
@@ -57,9 +60,20 @@ impl Layout {
     }
 }
 
-/// Lays out the buffers for one order of steps.
-pub(super) fn lay_out(l: &Lowered, order: Vec<usize>) -> Layout {
-    let (lives, root) = lifetimes(l, &order);
+/// The bands of rows with which the steps in this order take the least memory.
+pub(super) fn choose_bands(l: &Lowered, order: &[usize]) -> Bands {
+    let (own, whole) = lifetimes(l, order);
+    let mut lives = own.clone();
+    let root = share(l, order, &mut lives, &whole, &Bands::default());
+    let items: Vec<Lifetime> = (0..l.buffers).filter(|&b| root[b] == b).map(|b| lives[b]).collect();
+    bands::choose(l, order, &own, &alive(&items, order.len()))
+}
+
+/// Lays out the buffers for one order of steps, some of which are in bands of rows.
+pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands) -> Layout {
+    let (mut lives, whole) = lifetimes(l, &order);
+    bands.shape(&mut lives);
+    let root = share(l, &order, &mut lives, &whole, &bands);
     let roots: Vec<usize> = (0..l.buffers).filter(|&b| root[b] == b).collect();
     let items: Vec<Lifetime> = roots.iter().map(|&b| lives[b]).collect();
     let bound = lower_bound(&items, order.len());
@@ -71,11 +85,11 @@ pub(super) fn lay_out(l: &Lowered, order: Vec<usize>) -> Layout {
     for b in 0..l.buffers {
         offsets[b] = offsets[root[b]];
     }
-    Layout { order, offsets, arena_bytes: total, scratch_bytes: 0, lower_bound_bytes: bound }
+    Layout { order, offsets, arena_bytes: total, scratch_bytes: 0, lower_bound_bytes: bound, bands }
 }
 
-/// Lifetimes, with buffers that take another's place merged into it: `root[b]` is the buffer whose memory `b` uses.
-fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
+/// Lifetimes, and which buffers live through the whole body of a loop.
+fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<bool>) {
     let n = order.len();
     let mut lives: Vec<Lifetime> = sizes(l)
         .into_iter()
@@ -110,12 +124,17 @@ fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
             (life.first, life.bytes) = (0, 0);
         }
     }
+    (lives, whole)
+}
+
+/// Merges buffers that take another's place into it: `root[b]` is the buffer whose memory `b` uses. In bands of rows none does.
+fn share(l: &Lowered, order: &[usize], lives: &mut [Lifetime], whole: &[bool], bands: &Bands) -> Vec<usize> {
     let mut root: Vec<usize> = (0..l.buffers).collect();
     for (at, &i) in order.iter().enumerate() {
         let step = &l.steps[i];
         let output = step.outputs[0];
         let out = buffer(l, output).expect("outputs are in the arena");
-        if lives[out].first != at || whole[out] {
+        if lives[out].first != at || whole[out] || bands.slices.get(at).is_some_and(Option::is_some) {
             continue;
         }
         let operands: Vec<Option<usize>> = step.inputs.iter().map(|t| t.and_then(|t| buffer(l, t))).collect();
@@ -143,7 +162,7 @@ fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<usize>) {
     for b in 0..l.buffers {
         find(&mut root, b);
     }
-    (lives, root)
+    root
 }
 
 /// Buffers that live through a whole band: those it shares with what is outside it, those it carries from slice to slice,
@@ -189,6 +208,11 @@ fn find(root: &mut [usize], b: usize) -> usize {
 }
 
 fn lower_bound(items: &[Lifetime], steps: usize) -> usize {
+    alive(items, steps).into_iter().max().unwrap_or(0)
+}
+
+/// Bytes alive at each position, and after the last.
+fn alive(items: &[Lifetime], steps: usize) -> Vec<usize> {
     let mut change = vec![0i64; steps + 2];
     for life in items {
         change[life.first] += life.bytes as i64;
@@ -199,10 +223,9 @@ fn lower_bound(items: &[Lifetime], steps: usize) -> usize {
         .iter()
         .map(|c| {
             alive += c;
-            alive
+            alive as usize
         })
-        .max()
-        .unwrap_or(0) as usize
+        .collect()
 }
 
 /// Offsets for the items, and their total; stops searching at `bound`.

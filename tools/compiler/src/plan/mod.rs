@@ -1,10 +1,12 @@
 //! Steps → order and memory → file.
 
 mod arena;
+mod bands;
 mod order;
 mod write;
 
 pub use arena::{Layout, Lifetime};
+pub use bands::{Bands, Ring};
 pub use write::write;
 
 use crate::Error;
@@ -19,15 +21,25 @@ pub struct Unordered {
     pub lower_bound_bytes: usize,
 }
 
+/// Whether steps are executed in [bands of rows](kinglet::bands).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Banding {
+    /// Each step computes all of its rows.
+    #[default]
+    Off,
+    /// As takes the least memory.
+    Memory,
+}
+
 /// Chooses the order of steps and the place of every buffer; also what the graph's own order would have taken.
 ///
 /// # Errors
 /// [`Error::TooLarge`] if the arena would take 4 GiB or more.
-pub fn plan(lowered: &Lowered) -> Result<(Layout, Unordered), Error> {
+pub fn plan(lowered: &Lowered, banding: Banding) -> Result<(Layout, Unordered), Error> {
     let mut best: Option<Layout> = None;
     let mut unordered = None;
     for order in order::candidates(lowered) {
-        let layout = arena::lay_out(lowered, order);
+        let layout = arena::lay_out(lowered, order, Bands::default());
         // The graph's own order comes first.
         unordered
             .get_or_insert(Unordered { arena_bytes: layout.arena_bytes, lower_bound_bytes: layout.lower_bound_bytes });
@@ -36,6 +48,12 @@ pub fn plan(lowered: &Lowered) -> Result<(Layout, Unordered), Error> {
         }
     }
     let mut best = best.expect("there is always the order of the graph");
+    if banding == Banding::Memory {
+        let banded = arena::lay_out(lowered, best.order.clone(), arena::choose_bands(lowered, &best.order));
+        if banded.arena_bytes < best.arena_bytes {
+            best = banded;
+        }
+    }
     best.add_scratch(lowered);
     if best.arena_bytes > u32::MAX as usize || lowered.weights.len() > u32::MAX as usize {
         return Err(Error::TooLarge(format!(

@@ -10,8 +10,9 @@ use kinglet::format::{
 use kinglet::{Model, Target};
 
 use super::Layout;
+use super::order::buffer;
 use crate::graph::{Graph, TensorId};
-use crate::lower::{Lowered, Place, PlanStep, PlanTensor, PlanTensorId};
+use crate::lower::{Lowered, Place, PlanStep, PlanTensorId};
 use crate::report::{FloatStep, Report, StepReport};
 use crate::{Error, Unsupported};
 
@@ -26,8 +27,9 @@ type Written = (Vec<u8>, Report, HashMap<TensorId, usize>);
 /// result.
 pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -> Result<Written, Error> {
     let mut plan = Plan::default();
-    for &i in &layout.order {
+    for (at, &i) in layout.order.iter().enumerate() {
         let step = &lowered.steps[i];
+        let slice = layout.bands.slices.get(at).copied().flatten();
         let operands = plan.operands.len() as u32;
         for input in &step.inputs {
             let word = input.map_or(Ok(ABSENT), |t| plan.tensor(&lowered, layout, t))?;
@@ -45,6 +47,8 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
             params: plan.params.len() as u32,
             rows: step.rows as u32,
             columns: step.columns as u32,
+            slice_rows: slice.map_or(0, |s| s.rows),
+            delay: slice.map_or(0, |s| s.delay),
             scratch: step.scratch as u32,
             macs: [step.macs as u32, (step.macs >> 32) as u32],
         };
@@ -102,7 +106,7 @@ impl Plan {
         if let Some(&n) = self.known.get(&t) {
             return Ok(n);
         }
-        let record = record(&l.tensors[t], layout)?;
+        let record = record(l, t, layout)?;
         record.write(&mut |w| self.tensors.push(w));
         let n = self.known.len() as u32;
         self.known.insert(t, n);
@@ -110,7 +114,8 @@ impl Plan {
     }
 }
 
-fn record(t: &PlanTensor, layout: &Layout) -> Result<TensorRecord, Error> {
+fn record(l: &Lowered, number: usize, layout: &Layout) -> Result<TensorRecord, Error> {
+    let t = &l.tensors[number];
     let (region, offset) = match t.place {
         Place::Buffer(b) => (Region::Arena, layout.offsets[b]),
         Place::Weights(at) => (Region::Weights, at),
@@ -121,13 +126,19 @@ fn record(t: &PlanTensor, layout: &Layout) -> Result<TensorRecord, Error> {
     dims.iter_mut().zip(&shape).for_each(|(d, &n)| *d = n as u32);
     let bytes = u32::try_from(t.bytes()).map_err(|_| Error::TooLarge(format!("a tensor of {} bytes", t.bytes())))?;
     let rows = crate::lower::rows_of(&shape).0 as u32;
+    let row_bytes = bytes.checked_div(rows).unwrap_or(0);
+    let ring = buffer(l, number).and_then(|b| layout.bands.rings.get(b).copied().flatten());
+    let capacity = ring.map_or(rows, |r| r.capacity as u32);
+    let writer = buffer(l, number).and_then(|b| layout.bands.writers.get(b).copied().flatten());
     Ok(TensorRecord {
         dtype: t.dtype,
         region,
         offset: offset as u32,
-        bytes,
-        row_bytes: bytes.checked_div(rows).unwrap_or(0),
-        capacity: rows,
+        bytes: if ring.is_some() { row_bytes * capacity } else { bytes },
+        row_bytes,
+        capacity,
+        rows,
+        writer: writer.map_or(ABSENT, |at| at as u32),
         advance: t.advance as i32,
         scale: t.scale,
         zero_point: t.zero_point,
@@ -141,6 +152,10 @@ fn bands(l: &Lowered, layout: &Layout) -> Vec<u32> {
     let mut words = Vec::new();
     let mut last = None;
     for (at, &i) in layout.order.iter().enumerate() {
+        if let Some(&(first, steps, slices)) = layout.bands.runs.iter().find(|run| run.0 == at) {
+            let record = BandRecord { first_step: first as u32, steps: steps as u32, slices };
+            record.write(&mut |w| words.push(w));
+        }
         let band = l.steps[i].band;
         if let Some(b) = band.filter(|_| band != last) {
             let steps = layout.order[at..].iter().take_while(|&&i| l.steps[i].band == band).count();
@@ -233,7 +248,7 @@ fn report(l: &Lowered, layout: &Layout) -> Report {
         lower_bound_bytes: layout.lower_bound_bytes,
         ..Report::default()
     };
-    for &i in &layout.order {
+    for (at, &i) in layout.order.iter().enumerate() {
         let step = &l.steps[i];
         let slices = step.band.map_or(1, |b| l.bands[b]);
         r.macs += step.macs * slices as u64;
@@ -252,6 +267,7 @@ fn report(l: &Lowered, layout: &Layout) -> Report {
             macs: step.macs,
             roundings: step.roundings,
             slices,
+            banded: layout.bands.slices.get(at).is_some_and(Option::is_some),
             source_nodes: step.source.clone(),
         });
     }

@@ -1,0 +1,144 @@
+//! Bands of rows: a run of steps executed a few rows at a time, so that of what lies between them only the rows are kept that are
+//! still needed. What each step reads, how far it must stay behind, and how many rows a ring holds, are one arithmetic, which the
+//! compiler plans with and the verifier checks with.
+//!
+//! In slice σ a step of `n` rows a slice and delay `d` computes the rows `[σ·n − d, (σ+1)·n − d)` that it has. Nothing is computed
+//! twice, and the ends of a picture are nothing but the rows that are not there.
+
+use core::ops::Range;
+
+/// Which rows of an operand the rows of a step's output depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Those under a window that slides over them.
+    Rows(Window),
+    /// All of them, or nobody knows: the operand must be there before the first row is computed.
+    Whole,
+}
+
+/// A window over rows: output rows `[a, b)` read the input rows `⌈(a·stride − pad)/upsample⌉ … ⌊((b−1)·stride − pad + span −
+/// 1)/upsample⌋` that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Rows from a window to the next.
+    pub stride: u32,
+    /// Rows above the first that the first window covers.
+    pub pad: i32,
+    /// Rows from the begin to the end of a window.
+    pub span: u32,
+    /// Rows that each row of the operand stands for: the stride of a transposed convolution, otherwise 1.
+    pub upsample: u32,
+    /// Elements of a row of the operand.
+    pub row: u32,
+}
+
+/// What a step computes in each slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Rows.
+    pub rows: u32,
+    /// Rows by which it stays behind.
+    pub delay: u32,
+}
+
+impl Slice {
+    /// The rows of slice `index`, of `all`.
+    #[inline]
+    pub fn of(self, index: u32, all: usize) -> Range<usize> {
+        let (n, d) = (i64::from(self.rows), i64::from(self.delay));
+        let at = |slice: i64| (slice * n - d).clamp(0, all as i64) as usize;
+        at(index.into())..at(i64::from(index) + 1)
+    }
+
+    /// How many slices `all` rows take.
+    pub fn count(self, all: u64) -> u64 {
+        (all + u64::from(self.delay)).div_ceil(u64::from(self.rows).max(1))
+    }
+}
+
+impl Window {
+    /// Each row is made of the one in its place, of `row` elements.
+    pub const fn pointwise(row: u32) -> Self {
+        Window { stride: 1, pad: 0, span: 1, upsample: 1, row }
+    }
+
+    fn words(&self) -> [i64; 4] {
+        [self.stride.into(), self.pad.into(), self.span.into(), self.upsample.into()]
+    }
+
+    /// Whether the rows of a reader and of what it reads come at the same rate.
+    pub fn keeps_pace(&self, made: Slice, read: Slice) -> bool {
+        let [stride, _, _, upsample] = self.words();
+        stride * i64::from(read.rows) == upsample * i64::from(made.rows)
+    }
+
+    /// Whether the rows that a slice reads are there, made in the same slice or before.
+    pub fn is_behind(&self, made: Slice, read: Slice) -> bool {
+        let [stride, pad, span, upsample] = self.words();
+        upsample * i64::from(made.delay) + span - stride - pad <= stride * i64::from(read.delay)
+    }
+
+    /// The least delay of a reader of rows that are made with this delay.
+    pub fn delay(&self, made: u32) -> u32 {
+        let [stride, pad, span, upsample] = self.words();
+        let behind = upsample * i64::from(made) + span - stride - pad;
+        u32::try_from((behind + stride - 1).div_euclid(stride).max(0)).unwrap_or(u32::MAX)
+    }
+
+    /// The rows that must be kept, so that none is overwritten before it was read.
+    pub fn capacity(&self, made: Slice, read: Slice) -> i64 {
+        let [stride, pad, _, upsample] = self.words();
+        let back = stride * i64::from(read.delay) + pad;
+        i64::from(made.rows) - i64::from(made.delay) + (back + upsample - 1).div_euclid(upsample)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec;
+
+    /// The rows that output row `r` reads, one by one.
+    fn read(w: &Window, r: i64, height: i64) -> impl Iterator<Item = i64> {
+        let (first, up) = (r * i64::from(w.stride) - i64::from(w.pad), i64::from(w.upsample));
+        (first..first + i64::from(w.span))
+            .filter(move |at| at % up == 0)
+            .map(move |at| at / up)
+            .filter(move |y| (0..height).contains(y))
+    }
+
+    proptest! {
+        /// With the least delay and capacity every row that is read has been made and not been overwritten; with a row less in the ring
+        /// than that, or a delay less, some is not, but where the ends of the picture make up for it.
+        #[test]
+        fn rows_are_there_when_they_are_read(
+            (stride, span, pad, upsample) in (1..4u32, 1..6u32, -2..5i32, 1..3u32),
+            (factor, made_delay, height) in (1..4u32, 0..5u32, 1..40i64),
+        ) {
+            let w = Window { stride, pad, span, upsample, row: 1 };
+            let (made, read_rows) = (Slice { rows: stride * factor, delay: made_delay }, upsample * factor);
+            let slice = Slice { rows: read_rows, delay: w.delay(made_delay) };
+            prop_assert!(w.keeps_pace(made, slice) && w.is_behind(made, slice));
+            let less = Slice { delay: slice.delay.saturating_sub(1), ..slice };
+            prop_assert!(slice.delay == 0 || !w.is_behind(made, less));
+            let capacity = w.capacity(made, slice).clamp(1, height);
+            let rows = 40;
+            let slices = slice.count(rows as u64) as u32;
+            let mut ring = vec![-1; capacity as usize];
+            let mut next = 0;
+            for index in 0..slices {
+                for y in made.of(index, height as usize) {
+                    prop_assert_eq!(y, next);
+                    ring[y % capacity as usize] = y as i64;
+                    next += 1;
+                }
+                for r in slice.of(index, rows) {
+                    for y in read(&w, r as i64, height) {
+                        prop_assert_eq!(ring[y as usize % capacity as usize], y, "row {} of slice {}", r, index);
+                    }
+                }
+            }
+        }
+    }
+}

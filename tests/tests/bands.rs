@@ -1,0 +1,196 @@
+//! Bands of rows: the same bits as without, in less memory, for any graph, target, set of kernels and number of workers.
+
+use std::collections::BTreeMap;
+
+use kinglet::kernels::{BinaryOp, UnaryOp};
+use kinglet::{DType, Inline, Model, Quiet, Target};
+use kinglet_compiler::array::Array;
+use kinglet_compiler::graph::{Graph, Layout, Op, PoolKind, Post, TensorId, Window};
+use kinglet_compiler::{Banding, Compiled, Options, compile};
+use kinglet_native::Pool;
+use kinglet_tests::one_node::{Case, Like};
+use kinglet_tests::quantised::quantised;
+use kinglet_tests::{Aligned, Random, run_on};
+use proptest::prelude::*;
+
+/// A picture net that grows step by step.
+struct Net {
+    case: Case,
+    r: Random,
+    /// Tensors with their shapes, the newest last.
+    tensors: Vec<(TensorId, [usize; 3])>,
+}
+
+impl Net {
+    fn new(seed: u64) -> Net {
+        let (mut r, mut case) = (Random::new(seed), Case::new());
+        let shape = [r.below(20) + 4, r.below(6) + 1, r.below(5) + 1];
+        let x = case.input(r.array(DType::F32, &with_batch(shape)), None);
+        Net { case, r, tensors: vec![(x, shape)] }
+    }
+
+    fn add(&mut self, op: Op, inputs: &[TensorId], shape: [usize; 3]) {
+        let t = self.case.node(op, inputs, Like::f32(&with_batch(shape)));
+        self.tensors.push((t, shape));
+    }
+
+    /// A window over a picture, and the extents of what it makes, if it makes anything.
+    fn window(&mut self, size: [usize; 3]) -> Option<(Window, [usize; 2])> {
+        let kernel = [self.r.below(5) + 1, self.r.below(3) + 1];
+        let stride = [self.r.below(3) + 1, self.r.below(2) + 1];
+        let dilation = [self.r.below(2) + 1, 1];
+        let reach = [0, 1].map(|d| (kernel[d] - 1) * dilation[d] + 1);
+        // Padding on both sides, on one, or none.
+        let pads = [0, 1].map(|d| [self.r.below(reach[d]), self.r.below(reach[d])].map(|p| p.min(reach[d] - 1)));
+        let whole = [0, 1].map(|d| size[d] + pads[d][0] + pads[d][1]);
+        let out = [0, 1].map(|d| (whole[d].checked_sub(reach[d])).map_or(0, |n| n / stride[d] + 1));
+        let window = Window {
+            kernel: kernel.to_vec(),
+            strides: stride.to_vec(),
+            dilations: dilation.to_vec(),
+            pads_begin: pads.map(|p| p[0] as i64).to_vec(),
+            pads_end: pads.map(|p| p[1] as i64).to_vec(),
+        };
+        (out[0] > 0 && out[1] > 0).then_some((window, out))
+    }
+
+    fn grow(&mut self) {
+        let back = self.r.below(3).min(self.tensors.len() - 1);
+        let (x, size) = self.tensors[self.tensors.len() - 1 - back];
+        let [h, w, c] = size;
+        let layout = Layout::ChannelsLast;
+        match self.r.below(8) {
+            0 | 1 => {
+                let Some((window, [oh, ow])) = self.window(size) else { return };
+                let depthwise = self.r.below(2) == 0;
+                let (groups, out_c) = if depthwise { (c, c) } else { (1, self.r.below(6) + 1) };
+                let ws = [out_c, c / groups, window.kernel[0], window.kernel[1]];
+                let weights = self.case.constant(self.r.array(DType::F32, &ws), None);
+                self.add(Op::Conv { window, groups, layout, post: Post::default() }, &[x, weights], [oh, ow, out_c]);
+            }
+            2 => {
+                let out_c = self.r.below(20) + 1;
+                let window = Window {
+                    kernel: vec![1, 1],
+                    strides: vec![1, 1],
+                    dilations: vec![1, 1],
+                    pads_begin: vec![0, 0],
+                    pads_end: vec![0, 0],
+                };
+                let weights = self.case.constant(self.r.array(DType::F32, &[out_c, c, 1, 1]), None);
+                self.add(Op::Conv { window, groups: 1, layout, post: Post::default() }, &[x, weights], [h, w, out_c]);
+            }
+            3 => {
+                let up = self.r.below(2) + 1;
+                let kernel = [self.r.below(3) + 1, 1];
+                let window = Window {
+                    kernel: kernel.to_vec(),
+                    strides: vec![up, 1],
+                    dilations: vec![1, 1],
+                    pads_begin: vec![0, 0],
+                    pads_end: vec![0, 0],
+                };
+                let weights = self.case.constant(self.r.array(DType::F32, &[c, 2, kernel[0], 1]), None);
+                let shape = [(h - 1) * up + kernel[0], w, 2];
+                self.add(Op::ConvTranspose { window, groups: 1, layout, post: Post::default() }, &[x, weights], shape);
+            }
+            4 => {
+                let Some((mut window, [oh, ow])) = self.window(size) else { return };
+                // What no window covers would be an average of nothing.
+                window.dilations = vec![1, 1];
+                let kind = [PoolKind::Max, PoolKind::Average][self.r.below(2)];
+                let reach = [0, 1].map(|d| window.kernel[d]);
+                let pads = |d: usize| (window.pads_begin[d] + window.pads_end[d]) as usize;
+                let out =
+                    [0, 1].map(|d| (size[d] + pads(d)).checked_sub(reach[d]).map_or(0, |n| n / window.strides[d] + 1));
+                if out[0] * out[1] * oh * ow > 0 {
+                    self.add(Op::Pool { kind, window, layout }, &[x], [out[0], out[1], c]);
+                }
+            }
+            5 => {
+                let op = [UnaryOp::Relu, UnaryOp::Tanh, UnaryOp::Neg][self.r.below(3)];
+                self.add(Op::unary(op), &[x], size);
+            }
+            6 => {
+                // A tensor of the same shape, by preference not the same.
+                let other = self.tensors.iter().find(|(t, s)| *t != x && *s == size).map_or(x, |(t, _)| *t);
+                self.add(Op::Binary(BinaryOp::Add), &[x, other], size);
+            }
+            _ => {
+                let by = self.case.constant(self.r.array(DType::F32, &[c]), None);
+                self.add(Op::Binary(BinaryOp::Mul), &[x, by], size);
+            }
+        }
+    }
+
+    fn build(seed: u64, steps: usize) -> (Graph, BTreeMap<String, Array>) {
+        let mut net = Net::new(seed);
+        (0..steps).for_each(|_| net.grow());
+        let last = net.tensors.last().expect("there is an input").0;
+        net.case.output(last);
+        // Now and then a tensor in the middle is an output too.
+        if net.r.below(3) == 0 {
+            let t = net.tensors[net.r.below(net.tensors.len())].0;
+            net.case.output(t);
+        }
+        net.case.parts()
+    }
+}
+
+fn with_batch([h, w, c]: [usize; 3]) -> [usize; 4] {
+    [1, h, w, c]
+}
+
+/// Compiles with and without bands and compares what both give, on everything that runs the plan. The number of bands.
+fn check(graph: &Graph, inputs: &BTreeMap<String, Array>) -> usize {
+    let pool = Pool::new(3).expect("there are threads");
+    let mut bands = 0;
+    for target in Target::ALL {
+        let compiled = |bands| -> Compiled {
+            compile(graph.clone(), &Options { target, bands, ..Options::default() }).expect("it compiles")
+        };
+        let (off, on) = (compiled(Banding::Off), compiled(Banding::Memory));
+        assert!(on.report.arena_bytes <= off.report.arena_bytes);
+        let file = Aligned::copy(&on.kgl);
+        bands += Model::load(file.as_ref()).expect("the compiler writes valid files").band_count();
+        for (name, kernels) in kinglet_native::kernel_sets() {
+            if kinglet::Session::new(Model::load(file.as_ref()).expect("as above"), &mut [], *kernels)
+                .is_err_and(|e| matches!(e, kinglet::Error::Kernels { .. }))
+            {
+                continue;
+            }
+            let want = run_on(*kernels, &off.kgl, inputs, &Inline, &mut Quiet);
+            let got = run_on(*kernels, &on.kgl, inputs, &Inline, &mut Quiet);
+            let shared = run_on(*kernels, &on.kgl, inputs, &pool, &mut Quiet);
+            for (output, want) in &want {
+                assert_eq!(got[output].to_bytes(), want.to_bytes(), "{output} on {name}, {}", target.name());
+                assert_eq!(shared[output].to_bytes(), want.to_bytes(), "{output} on {name}, three workers");
+            }
+        }
+    }
+    bands
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Random nets: strides, dilation, padding on either side, upsampling, residuals, several outputs.
+    #[test]
+    fn bands_change_no_bit(seed in any::<u64>(), steps in 2..10usize) {
+        let (graph, inputs) = Net::build(seed, steps);
+        check(&graph, &inputs);
+        let values: Vec<Array> = graph.inputs.iter().map(|&t| inputs[&graph.tensors[t].name].clone()).collect();
+        check(&quantised(&graph, &[values]), &inputs);
+    }
+}
+
+/// There are bands in what the property tests run, so that they test something.
+#[test]
+fn random_nets_have_bands() {
+    let found = (0..40).filter(|&seed| {
+        let (graph, inputs) = Net::build(seed, 8);
+        check(&graph, &inputs) > 0
+    });
+    let found = found.count();
+    assert!(found > 15, "{found} of 40");
+}

@@ -1,0 +1,328 @@
+//! Bands of rows: which runs of steps are executed a few rows at a time, so that the arena is as small as it can be.
+//!
+//! The peak over the order is the least that any cut of it into single steps and bands has. What a band takes is known from the
+//! arithmetic of [`kinglet::bands`]: whole tensors that it shares with steps outside, and of what lies between its steps the rows
+//! that are still needed.
+
+use kinglet::bands::{Rule, Slice, Window};
+use kinglet::kernels;
+
+use super::arena::Lifetime;
+use super::order::buffer;
+use crate::lower::{Lowered, rows_of};
+
+/// Most steps of a band.
+const MOST_STEPS: usize = 256;
+/// Steps above which no bands are looked for: the search looks at every run of them.
+const MOST_OF_PLAN: usize = 4000;
+/// Slices are made so many times larger than they must be, where that fits under the same peak: fewer calls.
+const FACTORS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// The bands of a plan, and what they mean for its steps and buffers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bands {
+    /// First position in the order, steps, slices; in order.
+    pub runs: Vec<(usize, usize, u32)>,
+    /// By position in the order what the step there computes in a slice, if it is in a band.
+    pub slices: Vec<Option<Slice>>,
+    /// By buffer what is kept of it, if it lies within a band.
+    pub rings: Vec<Option<Ring>>,
+    /// By buffer the position of the step in a band that writes it.
+    pub writers: Vec<Option<usize>>,
+}
+
+/// A buffer that holds some rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Rows that are there.
+    pub capacity: usize,
+    /// Bytes of these.
+    pub bytes: usize,
+    /// Nothing of it outlives a slice.
+    pub local: bool,
+}
+
+/// What the planner knows of a step that can be in a band.
+struct Known {
+    output: usize,
+    inputs: Vec<(usize, Rule)>,
+    rows: u64,
+}
+
+/// A run of steps as a band.
+#[derive(Clone)]
+struct Band {
+    slices: Vec<Slice>,
+    count: u32,
+    rings: Vec<(usize, Ring)>,
+    /// Bytes alive at most, tensors that live through it included.
+    need: usize,
+}
+
+/// A plan's steps in order, under search.
+struct Search<'a> {
+    steps: Vec<Option<Known>>,
+    lives: &'a [Lifetime],
+    /// Position of the only step that writes a buffer.
+    writer: Vec<Option<usize>>,
+    /// Rows of each buffer and bytes of a row, if all its tensors have the same.
+    rows: Vec<Option<(usize, usize)>>,
+}
+
+/// Chooses bands. `alive` are the bytes alive at each position without any, `lives` the lifetimes of the buffers, none of which
+/// takes another's place.
+pub(super) fn choose(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[usize]) -> Bands {
+    let n = order.len();
+    let mut bands =
+        Bands { runs: Vec::new(), slices: vec![None; n], rings: vec![None; l.buffers], writers: vec![None; l.buffers] };
+    if n > MOST_OF_PLAN {
+        return bands;
+    }
+    let search = Search::new(l, order, lives);
+    // need[i]: the bands that begin at i, the shortest first.
+    let runs: Vec<Vec<Band>> = (0..n).map(|i| search.from(i)).collect();
+    let mut peak = vec![usize::MAX; n + 1];
+    peak[0] = 0;
+    for i in 0..n {
+        let so_far = peak[i];
+        peak[i + 1] = peak[i + 1].min(so_far.max(alive[i]));
+        for (k, band) in runs[i].iter().enumerate() {
+            let end = i + 2 + k;
+            peak[end] = peak[end].min(so_far.max(band.need));
+        }
+    }
+    // Under that peak the fewest steps in bands.
+    let most = peak[n];
+    let mut cost = vec![usize::MAX; n + 1];
+    let mut from = vec![0; n + 1];
+    cost[0] = 0;
+    for i in (0..n).filter(|&i| peak[i] <= most) {
+        let Some(so_far) = (cost[i] < usize::MAX).then_some(cost[i]) else { continue };
+        let mut take = |end: usize, need: usize, steps: usize| {
+            if need <= most && so_far + steps < cost[end] {
+                (cost[end], from[end]) = (so_far + steps, i);
+            }
+        };
+        take(i + 1, alive[i], 0);
+        for (k, band) in runs[i].iter().enumerate() {
+            take(i + 2 + k, band.need, 2 + k);
+        }
+    }
+    let mut end = n;
+    while end > 0 {
+        let start = from[end];
+        if end - start > 1 {
+            let mut larger = FACTORS.iter().rev().filter_map(|&f| search.band(start, end, f));
+            let band = larger.find(|b| b.need <= most).expect("the least slices fit");
+            for (k, slice) in band.slices.iter().enumerate() {
+                bands.slices[start + k] = Some(*slice);
+                if let Some(step) = &search.steps[start + k] {
+                    bands.writers[step.output] = Some(start + k);
+                }
+            }
+            for (b, ring) in band.rings {
+                bands.rings[b] = Some(ring);
+            }
+            bands.runs.push((start, end - start, band.count));
+        }
+        end = start;
+    }
+    bands.runs.reverse();
+    bands
+}
+
+impl Bands {
+    /// Makes lifetimes those of buffers in bands: rings are as long as they are, and what outlives a slice lives as long as its band.
+    pub(super) fn shape(&self, lives: &mut [Lifetime]) {
+        for &(start, steps, _) in &self.runs {
+            let last = start + steps - 1;
+            for (life, ring) in lives.iter_mut().zip(&self.rings) {
+                if life.bytes == 0 || life.first > last || life.last < start {
+                    continue;
+                }
+                if let Some(ring) = ring {
+                    life.bytes = ring.bytes.next_multiple_of(super::arena::ALIGN);
+                }
+                if !ring.is_some_and(|r| r.local) {
+                    (life.first, life.last) = (life.first.min(start), life.last.max(last));
+                }
+            }
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+}
+
+impl<'a> Search<'a> {
+    fn new(l: &Lowered, order: &[usize], lives: &'a [Lifetime]) -> Self {
+        let mut writer = vec![None; l.buffers];
+        let mut written = vec![0; l.buffers];
+        for (at, &i) in order.iter().enumerate() {
+            for b in l.steps[i].outputs.iter().filter_map(|&t| buffer(l, t)) {
+                (writer[b], written[b]) = (Some(at), written[b] + 1);
+            }
+        }
+        (0..l.buffers).filter(|&b| written[b] != 1).for_each(|b| writer[b] = None);
+        let mut rows: Vec<Option<Option<(usize, usize)>>> = vec![None; l.buffers];
+        for (t, tensor) in l.tensors.iter().enumerate() {
+            let Some(b) = buffer(l, t) else { continue };
+            let (n, row) = rows_of(&tensor.shape);
+            let own = (tensor.advance == 0 && n > 0).then_some((n, row * tensor.dtype.size()));
+            rows[b] = Some(if rows[b].is_none_or(|other| other == own) { own } else { None });
+        }
+        let rows: Vec<Option<(usize, usize)>> = rows.into_iter().map(Option::flatten).collect();
+        let steps = order.iter().map(|&i| Known::of(l, i, &writer, &rows)).collect();
+        Search { steps, lives, writer, rows }
+    }
+
+    /// The bands that begin at a position: of two steps, three, ….
+    fn from(&self, start: usize) -> Vec<Band> {
+        let ends = start + 2..=(start + MOST_STEPS).min(self.steps.len());
+        ends.map_while(|end| self.band(start, end, 1)).collect()
+    }
+
+    /// The steps `start .. end` as a band, with slices so many times larger than the least; `None` if they are none.
+    fn band(&self, start: usize, end: usize, factor: u64) -> Option<Band> {
+        let steps: Vec<&Known> = self.steps[start..end].iter().map(Option::as_ref).collect::<Option<_>>()?;
+        // What each step reads of the others: (reader, window, writer).
+        let mut reads: Vec<(usize, Window, usize)> = Vec::new();
+        for (j, step) in steps.iter().enumerate() {
+            for &(b, rule) in &step.inputs {
+                let Some(i) = self.writer[b].filter(|at| (start..end).contains(at)) else { continue };
+                let Rule::Rows(window) = rule else { return None };
+                reads.push((j, window, i.checked_sub(start).filter(|&i| i < j)?));
+            }
+        }
+        let paces = paces(steps.len(), &reads)?;
+        let mut slices: Vec<Slice> = Vec::new();
+        for (j, pace) in paces.iter().enumerate() {
+            let rows = u32::try_from(pace.checked_mul(factor)?).ok()?;
+            let of = reads.iter().filter(|(reader, ..)| *reader == j);
+            let delay = of.map(|(_, w, i)| w.delay(slices[*i].delay)).max().unwrap_or(0);
+            slices.push(Slice { rows, delay });
+        }
+        let count = slices.iter().zip(&steps).map(|(s, k)| s.count(k.rows)).max()?;
+        let count = u32::try_from(count).ok().filter(|&c| c > 1 && c <= kinglet::format::MAX_SLICES)?;
+        let inside = |b: usize| self.lives[b].first >= start && self.lives[b].last < end;
+        let mut rings = Vec::new();
+        for (i, step) in steps.iter().enumerate() {
+            let (rows, row_bytes) = self.rows[step.output]?;
+            let readers = || reads.iter().filter(|(.., writer)| *writer == i);
+            if !inside(step.output) || readers().next().is_none() {
+                continue;
+            }
+            let needed = readers().map(|(j, w, _)| w.capacity(slices[i], slices[*j])).max()?;
+            let capacity = usize::try_from(needed).unwrap_or(1).clamp(1, rows);
+            let now = |(j, w, _): &(usize, Window, usize)| {
+                let back = i64::from(w.stride) * i64::from(slices[*j].delay) + i64::from(w.pad);
+                i64::from(w.upsample) * i64::from(slices[i].delay) >= back
+            };
+            let local = capacity == slices[i].rows as usize && readers().all(now);
+            rings.push((step.output, Ring { capacity, bytes: capacity * row_bytes, local }));
+        }
+        let need = self.need(start, end, &rings);
+        Some(Band { slices, count, rings, need })
+    }
+
+    /// Bytes alive in a band: what it shares with what is outside or lives through it, its rings, and at most what lives within a
+    /// slice.
+    fn need(&self, start: usize, end: usize, rings: &[(usize, Ring)]) -> usize {
+        let mut all = 0;
+        let mut local = vec![0; end - start];
+        for (b, life) in self.lives.iter().enumerate().filter(|(_, l)| l.bytes > 0 && l.first < end && l.last >= start)
+        {
+            match rings.iter().find(|(ring, _)| *ring == b) {
+                Some((_, ring)) if ring.local => {
+                    local[life.first - start..=life.last - start].iter_mut().for_each(|n| *n += ring.bytes);
+                }
+                Some((_, ring)) => all += ring.bytes,
+                None => all += life.bytes,
+            }
+        }
+        all + local.into_iter().max().unwrap_or(0)
+    }
+}
+
+impl Known {
+    fn of(l: &Lowered, i: usize, writer: &[Option<usize>], rows: &[Option<(usize, usize)>]) -> Option<Known> {
+        let step = &l.steps[i];
+        let &[output] = &step.outputs[..] else { return None };
+        let words: Vec<u8> = step.params.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let (row, rules) = kernels::rules(step.kind, &kinglet::format::words::Words::new(&words))?;
+        let b = buffer(l, output).filter(|&b| step.band.is_none() && writer[b].is_some())?;
+        let size = |t: usize| l.tensors[t].dtype.size();
+        if rows[b] != Some((step.rows, row as usize * size(output))) {
+            return None;
+        }
+        let inputs = step.inputs.iter().zip(rules).filter_map(|(t, rule)| Some(((*t)?, rule)));
+        let inputs = inputs.filter_map(|(t, rule)| {
+            let b = buffer(l, t)?;
+            // A window over other rows than the tensor's is none.
+            let fits = |w: Window| rows[b].is_some_and(|(_, bytes)| bytes == w.row as usize * size(t));
+            Some((
+                b,
+                match rule {
+                    Rule::Rows(w) if fits(w) => Rule::Rows(w),
+                    _ => Rule::Whole,
+                },
+            ))
+        });
+        Some(Known { output: b, inputs: inputs.collect(), rows: step.rows as u64 })
+    }
+}
+
+/// The least whole numbers of rows a slice for each of `n` steps, so that no reader is faster or slower than what it reads; `None`
+/// if there are none, or the steps have nothing to do with each other.
+fn paces(n: usize, reads: &[(usize, Window, usize)]) -> Option<Vec<u64>> {
+    let mut paces: Vec<Option<(u64, u64)>> = vec![None; n];
+    paces[0] = Some((1, 1));
+    loop {
+        let mut news = false;
+        for (j, w, i) in reads {
+            let (stride, upsample) = (u64::from(w.stride), u64::from(w.upsample));
+            let next = |(a, b): (u64, u64), (num, den): (u64, u64)| -> Option<(u64, u64)> {
+                let (a, b) = (a.checked_mul(num)?, b.checked_mul(den)?);
+                let g = gcd(a, b);
+                Some((a / g, b / g))
+            };
+            match (paces[*i], paces[*j]) {
+                (Some(of), None) => (paces[*j], news) = (Some(next(of, (upsample, stride))?), true),
+                (None, Some(of)) => (paces[*i], news) = (Some(next(of, (stride, upsample))?), true),
+                (Some(made), Some(read)) if next(made, (upsample, stride))? != read => return None,
+                _ => {}
+            }
+        }
+        if !news {
+            break;
+        }
+    }
+    let paces: Vec<(u64, u64)> = paces.into_iter().collect::<Option<_>>()?;
+    let least = paces.iter().try_fold(1u64, |m, (_, b)| m.checked_mul(b / gcd(m, *b)))?;
+    let whole: Vec<u64> = paces.iter().map(|(a, b)| a.checked_mul(least / b)).collect::<Option<_>>()?;
+    let common = whole.iter().fold(0, |g, &v| gcd(g, v));
+    Some(whole.iter().map(|v| v / common).collect())
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paces_are_the_least_that_fit_each_other() {
+        let window = |stride, upsample| Window { stride, pad: 0, span: 3, upsample, row: 1 };
+        // A step of stride 2, one of stride 3 behind it, and one that doubles the rows.
+        let reads = [(1, window(2, 1), 0), (2, window(3, 1), 1), (3, window(1, 2), 2)];
+        assert_eq!(paces(4, &reads), Some(vec![6, 3, 1, 2]));
+        // A branch that comes back at another pace.
+        assert_eq!(paces(2, &[(1, window(2, 1), 0), (1, window(1, 1), 0)]), None);
+        // Steps that have nothing to do with each other.
+        assert_eq!(paces(2, &[]), None);
+    }
+}
