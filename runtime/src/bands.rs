@@ -85,6 +85,13 @@ impl Window {
         u32::try_from((behind + stride - 1).div_euclid(stride).max(0)).unwrap_or(u32::MAX)
     }
 
+    /// The first row of the operand that is read for output row `row` or a later one; rows that are not there are not counted.
+    pub fn first(&self, row: u64) -> u64 {
+        let [stride, pad, _, upsample] = self.words();
+        let at = i64::try_from(row).unwrap_or(i64::MAX).saturating_mul(stride).saturating_sub(pad);
+        (at.saturating_add(upsample - 1).div_euclid(upsample)).max(0) as u64
+    }
+
     /// The rows that must be kept, so that none is overwritten before it was read.
     pub fn capacity(&self, made: Slice, read: Slice) -> i64 {
         let [stride, pad, _, upsample] = self.words();

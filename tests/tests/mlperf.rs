@@ -39,7 +39,9 @@ fn compare(dir: &Path, name: &str, bands: Banding) -> (Agreement, usize) {
     println!("{name}: {} values, {} different, by at most {}", a.values, a.different, a.largest);
     let (arena, bound) =
         (compiled.report.arena_bytes - compiled.report.scratch_bytes, compiled.report.lower_bound_bytes);
-    assert!(arena as f64 <= 1.05 * bound as f64, "{name}: arena of {arena} bytes, bound {bound}");
+    // Tensors that slide, one into the place of the other, lie a little lower each time.
+    let room = if bands == Banding::Off { 1.05 } else { 1.1 };
+    assert!(arena as f64 <= room * bound as f64, "{name}: arena of {arena} bytes, bound {bound}");
     (a, arena)
 }
 
@@ -50,11 +52,11 @@ fn agree_with_onnx_runtime() {
     let Some(dir) = shared().map(|s| s.join("mlperf-tiny")) else { return };
     for (name, bands, most) in [
         ("kws_ref_model", Banding::Off, 16_000),
-        ("kws_ref_model", Banding::Memory, 12_672),
+        ("kws_ref_model", Banding::Memory, 9_280),
         ("pretrainedResnet_quant", Banding::Off, 32_768),
-        ("pretrainedResnet_quant", Banding::Memory, 20_480),
+        ("pretrainedResnet_quant", Banding::Memory, 17_408),
         ("vww_96_int8", Banding::Off, 55_296),
-        ("vww_96_int8", Banding::Memory, 41_472),
+        ("vww_96_int8", Banding::Memory, 28_800),
         ("ad01_int8", Banding::Memory, 768),
         ("str_ww_ref_model", Banding::Memory, 6_656),
     ] {

@@ -30,7 +30,7 @@ pub fn all() -> Vec<(&'static str, ModelProto)> {
 pub fn picture() -> ModelProto {
     let mut b = Builder::default();
     b.input("x", DataType::Float, &[1, 2, 24, 5]);
-    b.constant(floats("w1", &[3, 2, 3, 3])).constant(floats("w2", &[3, 3, 3, 3])).constant(floats("w3", &[2, 3, 3, 3]));
+    b.constant(floats("w1", &[7, 2, 3, 3])).constant(floats("w2", &[7, 7, 3, 3])).constant(floats("w3", &[2, 7, 3, 3]));
     let pads = [("pads", Value::Is(&[1, 1, 1, 1]))];
     b.node("Conv", "x w1", "a", &pads).node("Tanh", "a", "t", &[]).node("Conv", "t w2", "b", &pads);
     b.node("Add", "b t", "s", &[]).node("Tanh", "s", "u", &[]);

@@ -76,8 +76,12 @@ pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands) -> Layout {
     let root = share(l, &order, &mut lives, &whole, &bands);
     let roots: Vec<usize> = (0..l.buffers).filter(|&b| root[b] == b).collect();
     let items: Vec<Lifetime> = roots.iter().map(|&b| lives[b]).collect();
-    let bound = lower_bound(&items, order.len());
-    let (places, total) = place(&items, bound);
+    let mut alive = alive(&items, order.len());
+    for slide in &bands.slides {
+        alive[slide.band.0..=slide.band.1].iter_mut().for_each(|n| *n -= slide.saved);
+    }
+    let bound = alive.into_iter().max().unwrap_or(0);
+    let (places, total) = place(&items, &groups(&roots, &root, &bands), bound);
     let mut offsets = vec![0; l.buffers];
     for (&b, &at) in roots.iter().zip(&places) {
         offsets[b] = at;
@@ -207,8 +211,30 @@ fn find(root: &mut [usize], b: usize) -> usize {
     r
 }
 
-fn lower_bound(items: &[Lifetime], steps: usize) -> usize {
-    alive(items, steps).into_iter().max().unwrap_or(0)
+/// Items that are placed together: each with the bytes by which it lies behind the first of them.
+type Group = Vec<(usize, usize)>;
+
+/// The items of these buffers, those together of which one slides into the place of another.
+fn groups(roots: &[usize], root: &[usize], bands: &Bands) -> Vec<Group> {
+    let item = |b: usize| roots.binary_search(&root[b]).expect("the root of a buffer is one");
+    let mut groups: Vec<Group> = (0..roots.len()).map(|i| vec![(i, 0)]).collect();
+    for slide in &bands.slides {
+        let (from, to) = (item(slide.from), item(slide.to));
+        let of = |groups: &[Group], i: usize| groups.iter().position(|g| g.iter().any(|m| m.0 == i)).expect("in one");
+        let behind = |g: &Group, i: usize| g.iter().find(|m| m.0 == i).expect("in it").1;
+        let (a, b) = (of(&groups, from), of(&groups, to));
+        if a == b {
+            continue;
+        }
+        // `from` lies `distance` behind `to`.
+        let (mut first, second) = (std::mem::take(&mut groups[a]), std::mem::take(&mut groups[b]));
+        let (own, wanted) = (behind(&first, from), behind(&second, to) + slide.distance);
+        let second = second.into_iter().map(|(i, at)| (i, at + own.saturating_sub(wanted)));
+        first.iter_mut().for_each(|m| m.1 += wanted.saturating_sub(own));
+        groups[a] = first.into_iter().chain(second).collect();
+    }
+    groups.retain(|g| !g.is_empty());
+    groups
 }
 
 /// Bytes alive at each position, and after the last.
@@ -229,10 +255,12 @@ fn alive(items: &[Lifetime], steps: usize) -> Vec<usize> {
 }
 
 /// Offsets for the items, and their total; stops searching at `bound`.
-fn place(items: &[Lifetime], bound: usize) -> (Vec<usize>, usize) {
+fn place(items: &[Lifetime], groups: &[Group], bound: usize) -> (Vec<usize>, usize) {
+    // A group counts as the largest of its items.
+    let largest = |g: &Group| items[g.iter().max_by_key(|m| items[m.0].bytes).expect("it has one").0];
     let by = |key: &dyn Fn(&Lifetime) -> (std::cmp::Reverse<usize>, usize)| {
-        let mut order: Vec<usize> = (0..items.len()).collect();
-        order.sort_by_key(|&i| key(&items[i]));
+        let mut order: Vec<usize> = (0..groups.len()).collect();
+        order.sort_by_key(|&g| key(&largest(&groups[g])));
         order
     };
     use std::cmp::Reverse;
@@ -245,7 +273,7 @@ fn place(items: &[Lifetime], bound: usize) -> (Vec<usize>, usize) {
     let mut best = (Vec::new(), usize::MAX);
     let mut best_order = Vec::new();
     for order in orders {
-        let (offsets, total) = first_fit(items, &order);
+        let (offsets, total) = first_fit(items, groups, &order);
         if total < best.1 {
             (best, best_order) = ((offsets, total), order);
         }
@@ -261,12 +289,12 @@ fn place(items: &[Lifetime], bound: usize) -> (Vec<usize>, usize) {
         (seed % n.max(1) as u64) as usize
     };
     for attempt in 0..tries.min(MOST_TRIES) {
-        if best.1 <= bound || items.len() < 2 {
+        if best.1 <= bound || groups.len() < 2 {
             break;
         }
         let mut order = best_order.clone();
-        let top: Vec<usize> =
-            (0..order.len()).filter(|&k| best.0[order[k]] + items[order[k]].bytes == best.1 && k > 0).collect();
+        let at_top = |k: &usize| groups[order[*k]].iter().any(|m| best.0[m.0] + items[m.0].bytes == best.1);
+        let top: Vec<usize> = (1..order.len()).filter(at_top).collect();
         let (from, to) = match (attempt % 2, &top[..]) {
             (0, [_, ..]) => {
                 let from = top[random(top.len())];
@@ -276,7 +304,7 @@ fn place(items: &[Lifetime], bound: usize) -> (Vec<usize>, usize) {
         };
         let item = order.remove(from);
         order.insert(to.min(order.len()), item);
-        let (offsets, total) = first_fit(items, &order);
+        let (offsets, total) = first_fit(items, groups, &order);
         if total <= best.1 {
             (best, best_order) = ((offsets, total), order);
         }
@@ -284,27 +312,37 @@ fn place(items: &[Lifetime], bound: usize) -> (Vec<usize>, usize) {
     best
 }
 
-/// Puts the items, in the given order, each at the lowest offset where it is in nobody's way.
-fn first_fit(items: &[Lifetime], order: &[usize]) -> (Vec<usize>, usize) {
+/// Puts the groups, in the given order, each at the lowest offset where its items are in nobody's way.
+fn first_fit(items: &[Lifetime], groups: &[Group], order: &[usize]) -> (Vec<usize>, usize) {
     let mut offsets = vec![0; items.len()];
     let mut placed: Vec<usize> = Vec::new();
     let mut total = 0;
-    for &i in order {
+    for group in order.iter().map(|&g| &groups[g]) {
         let mut at = 0;
-        // `placed` is kept in ascending order of offsets.
-        for &p in &placed {
-            if !items[p].overlaps(&items[i]) || items[p].bytes == 0 {
-                continue;
+        loop {
+            let before = at;
+            for &(i, behind) in group {
+                // `placed` is kept in ascending order of offsets.
+                for &p in &placed {
+                    if !items[p].overlaps(&items[i]) || items[p].bytes == 0 {
+                        continue;
+                    }
+                    if offsets[p] >= at + behind + items[i].bytes {
+                        break;
+                    }
+                    at = at.max((offsets[p] + items[p].bytes).saturating_sub(behind));
+                }
             }
-            if offsets[p] >= at + items[i].bytes {
+            if at == before || group.len() == 1 {
                 break;
             }
-            at = at.max(offsets[p] + items[p].bytes);
         }
-        offsets[i] = at;
-        total = total.max(at + items[i].bytes);
-        let slot = placed.partition_point(|&p| offsets[p] <= at);
-        placed.insert(slot, i);
+        for &(i, behind) in group {
+            offsets[i] = at + behind;
+            total = total.max(at + behind + items[i].bytes);
+            let slot = placed.partition_point(|&p| offsets[p] <= offsets[i]);
+            placed.insert(slot, i);
+        }
     }
     (offsets, total)
 }
@@ -317,7 +355,9 @@ mod tests {
     fn first_fit_reuses_memory_of_the_dead() {
         let life = |first, last, bytes| Lifetime { first, last, bytes };
         let items = [life(0, 1, 64), life(1, 2, 32), life(2, 3, 64)];
-        let (offsets, total) = place(&items, lower_bound(&items, 4));
+        let groups: Vec<Group> = (0..3).map(|i| vec![(i, 0)]).collect();
+        let bound = alive(&items, 4).into_iter().max().expect("there are steps");
+        let (offsets, total) = place(&items, &groups, bound);
         assert_eq!(total, 96);
         assert!(offsets[1] >= 64 || offsets[1] + 32 <= offsets[0]);
     }

@@ -29,6 +29,8 @@ pub struct Bands {
     pub rings: Vec<Option<Ring>>,
     /// By buffer the position of the step in a band that writes it.
     pub writers: Vec<Option<usize>>,
+    /// Whole tensors that share bytes with one that dies in their band.
+    pub slides: Vec<Slide>,
 }
 
 /// A buffer that holds some rows.
@@ -40,6 +42,21 @@ pub struct Ring {
     pub bytes: usize,
     /// Nothing of it outlives a slice.
     pub local: bool,
+}
+
+/// A whole tensor that is born in a band, in the bytes of one that dies there: its rows are written where rows are read no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slide {
+    /// The buffer that dies.
+    pub from: usize,
+    /// The buffer that is born.
+    pub to: usize,
+    /// So many bytes behind the beginning of `to` lies that of `from`, at least.
+    pub distance: usize,
+    /// Bytes that are saved while both are alive.
+    pub saved: usize,
+    /// First and last position of the band.
+    pub band: (usize, usize),
 }
 
 /// What the planner knows of a step that can be in a band.
@@ -55,6 +72,7 @@ struct Band {
     slices: Vec<Slice>,
     count: u32,
     rings: Vec<(usize, Ring)>,
+    slide: Option<Slide>,
     /// Bytes alive at most, tensors that live through it included.
     need: usize,
 }
@@ -67,14 +85,21 @@ struct Search<'a> {
     writer: Vec<Option<usize>>,
     /// Rows of each buffer and bytes of a row, if all its tensors have the same.
     rows: Vec<Option<(usize, usize)>>,
+    /// Buffers of the model's inputs.
+    inputs: Vec<usize>,
 }
 
 /// Chooses bands. `alive` are the bytes alive at each position without any, `lives` the lifetimes of the buffers, none of which
 /// takes another's place.
 pub(super) fn choose(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[usize]) -> Bands {
     let n = order.len();
-    let mut bands =
-        Bands { runs: Vec::new(), slices: vec![None; n], rings: vec![None; l.buffers], writers: vec![None; l.buffers] };
+    let mut bands = Bands {
+        runs: Vec::new(),
+        slices: vec![None; n],
+        rings: vec![None; l.buffers],
+        writers: vec![None; l.buffers],
+        slides: Vec::new(),
+    };
     if n > MOST_OF_PLAN {
         return bands;
     }
@@ -123,6 +148,7 @@ pub(super) fn choose(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[
             for (b, ring) in band.rings {
                 bands.rings[b] = Some(ring);
             }
+            bands.slides.extend(band.slide);
             bands.runs.push((start, end - start, band.count));
         }
         end = start;
@@ -175,7 +201,8 @@ impl<'a> Search<'a> {
         }
         let rows: Vec<Option<(usize, usize)>> = rows.into_iter().map(Option::flatten).collect();
         let steps = order.iter().map(|&i| Known::of(l, i, &writer, &rows)).collect();
-        Search { steps, lives, writer, rows }
+        let inputs = l.inputs.iter().filter_map(|&t| buffer(l, t)).collect();
+        Search { steps, lives, writer, rows, inputs }
     }
 
     /// The bands that begin at a position: of two steps, three, ….
@@ -223,8 +250,67 @@ impl<'a> Search<'a> {
             let local = capacity == slices[i].rows as usize && readers().all(now);
             rings.push((step.output, Ring { capacity, bytes: capacity * row_bytes, local }));
         }
-        let need = self.need(start, end, &rings);
-        Some(Band { slices, count, rings, need })
+        let slide = self.slide((start, end), &steps, &slices, &reads, count);
+        let saved = slide.map_or(0, |s| s.saved);
+        let need = self.need(start, end, &rings) - saved;
+        Some(Band { slices, count, rings, slide, need })
+    }
+
+    /// The largest tensor that is born in a band and outlives it, in the bytes of the largest that dies in it, if all that is read of this
+    /// is read by steps before the one that writes the other.
+    fn slide(
+        &self,
+        (start, end): (usize, usize),
+        steps: &[&Known],
+        slices: &[Slice],
+        reads: &[(usize, Window, usize)],
+        count: u32,
+    ) -> Option<Slide> {
+        let whole = |b: usize| self.lives[b].bytes > 0 && self.rows[b].is_some();
+        let dies = |b: &usize| whole(*b) && self.lives[*b].first < start && self.lives[*b].last < end;
+        let operands = steps.iter().flat_map(|s| s.inputs.iter().map(|(b, _)| *b));
+        // An input of the model is there before the first step.
+        let from = operands.filter(|b| dies(b) || (self.inputs.contains(b) && whole(*b) && self.lives[*b].last < end));
+        let from = from.max_by_key(|&b| self.lives[b].bytes)?;
+        let born = |(i, s): &(usize, &&Known)| {
+            let life = self.lives[s.output];
+            whole(s.output) && life.first == start + i && life.last >= end && !reads.iter().any(|(.., w)| w == i)
+        };
+        let (writer, to) = steps
+            .iter()
+            .enumerate()
+            .filter(born)
+            .map(|(i, s)| (i, s.output))
+            .max_by_key(|(_, b)| self.lives[*b].bytes)?;
+        // Windows over it from outside of the band; all of its readers stand before the writer.
+        let mut readers: Vec<(usize, Window)> = Vec::new();
+        for (j, step) in steps.iter().enumerate() {
+            for (_, rule) in step.inputs.iter().filter(|(b, _)| *b == from) {
+                let Rule::Rows(window) = rule else { return None };
+                readers.push((j, *window));
+            }
+        }
+        if readers.iter().any(|(j, _)| *j >= writer) {
+            return None;
+        }
+        let ((_, row_from), (_, row_to)) = (self.rows[from]?, self.rows[to]?);
+        let distance = (0..count).map(|slice| {
+            let written = slices[writer].of(slice, steps[writer].rows as usize).end * row_to;
+            // What is still read in the next slices.
+            let needed = readers.iter().map(|&(j, w)| {
+                let next = slices[j].of(slice + 1, steps[j].rows as usize);
+                if next.start as u64 >= steps[j].rows {
+                    usize::MAX
+                } else {
+                    w.first(next.start as u64) as usize * row_from
+                }
+            });
+            written.saturating_sub(needed.min().unwrap_or(usize::MAX))
+        });
+        let distance = distance.max()?.next_multiple_of(super::arena::ALIGN);
+        let (size_from, size_to) = (self.lives[from].bytes, self.lives[to].bytes);
+        let saved = (size_from + size_to).checked_sub((distance + size_from).max(size_to)).filter(|&n| n > 0)?;
+        Some(Slide { from, to, distance, saved, band: (start, end - 1) })
     }
 
     /// Bytes alive in a band: what it shares with what is outside or lives through it, its rings, and at most what lives within a
