@@ -3,10 +3,10 @@
 use core::arch::x86_64::*;
 use core::ops::Range;
 
-use kinglet::Element;
 use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Plain, Sign, Sums, Weights, pack_panels};
 use kinglet::rows::{PixelsMut, View};
+use kinglet::{DType, Element};
 
 use super::dense_i8::{runs, sized, tile};
 use super::finish;
@@ -96,9 +96,20 @@ macro_rules! microkernel {
                 out: &mut PixelsMut<'_, f32>,
             ) -> bool {
                 let n = w.width();
-                let there = end.bias.len() >= n && out.count() >= x.pixels && out.run_len() >= n;
+                let there = end.bias.len() >= n
+                    && (end.scale.is_empty() || end.scale.len() >= n)
+                    && out.count() >= x.pixels
+                    && out.run_len() >= n;
+                let residual = match end.residual {
+                    None => None,
+                    Some((r, at)) if r.dtype == DType::F32 => match r.pixels::<f32>(at, n, out.step(), x.pixels) {
+                        None => return false,
+                        there => there,
+                    },
+                    Some(_) => return false,
+                };
                 // SAFETY: `self.0` is the proof of the features; what is read and written has just been checked.
-                fits(x, w) && there && unsafe { tile_to(x, w, To::Floats(end, out)) }
+                fits(x, w) && there && unsafe { tile_to(x, w, To::Floats(end, residual, out)) }
             }
 
             #[inline(always)]
@@ -139,14 +150,14 @@ enum To<'a, 'b> {
     /// They are kept.
     Sums(Sums<'a, f32>),
     /// They are results but for this.
-    Floats(&'a Plain<'a>, &'a mut PixelsMut<'b, f32>),
+    Floats(&'a Plain<'a>, Option<*const f32>, &'a mut PixelsMut<'b, f32>),
 }
 
 /// Multiplies a tile; `false` if it is larger than any here.
 ///
 /// # Safety
-/// [`fits`] holds. There are as many sums as the tile has; the bias and the runs of `out` are as long as the tile is wide, and
-/// there is a run for each pixel.
+/// [`fits`] holds. There are as many sums as the tile has; bias, scale and the runs of `out` and of the residual are as long as the tile is
+/// wide, and there is a run for each pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn tile_to<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, mut to: To<'_, '_>) -> bool {
     runs(x.pixels, |first, pixels| {
@@ -218,23 +229,53 @@ unsafe fn sized_to<const R: usize, const B: usize>(
                 }
             }
         }
-        To::Floats(end, out) => {
-            let (to, step) = (out.as_mut_ptr(), out.step());
-            for b in 0..B {
-                if b < panels {
-                    let (mask, bias) = (lanes(n, b), reals(&end.bias[..n], b));
-                    for p in 0..R {
-                        let mut v = _mm512_add_ps(acc[p][b], bias);
-                        if end.relu {
-                            // NaN stays.
-                            let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(v, _mm512_setzero_ps());
-                            v = _mm512_mask_mov_ps(v, below, _mm512_setzero_ps());
-                        }
-                        // SAFETY: the caller has checked that there are `R` runs of `n` elements.
-                        unsafe { _mm512_mask_storeu_ps(to.add((first + p) * step + 16 * b), mask, v) };
-                    }
+        To::Floats(end, residual, out) => {
+            // What is indexed by variables lies in memory: a copy, that the sums need not.
+            let mut done = [[_mm512_setzero_ps(); B]; R];
+            for p in 0..R {
+                for b in 0..B {
+                    done[p][b] = acc[p][b];
                 }
             }
+            // SAFETY: the caller's.
+            unsafe { store(done.as_flattened(), (B, n), end, *residual, out, first) }
+        }
+    }
+}
+
+/// Takes the sums of pixels from `first` on, of `n` channels in `blocks` vectors each, to results and stores them.
+///
+/// # Safety
+/// Bias and scale have all channels, and `out` and the residual a run of them for each pixel.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn store(
+    sums: &[__m512],
+    (blocks, n): (usize, usize),
+    end: &Plain<'_>,
+    residual: Option<*const f32>,
+    out: &mut PixelsMut<'_, f32>,
+    first: usize,
+) {
+    let (to, step) = (out.as_mut_ptr(), out.step());
+    for b in 0..n.div_ceil(16) {
+        let (mask, bias, scale) = (lanes(n, b), reals(&end.bias[..n], b), reals(end.scale, b));
+        for (p, pixel) in sums.chunks_exact(blocks).enumerate() {
+            let at = (first + p) * step + 16 * b;
+            let mut v = _mm512_add_ps(pixel[b], bias);
+            if !end.scale.is_empty() {
+                v = _mm512_mul_ps(v, scale);
+            }
+            if let Some(residual) = residual {
+                // SAFETY: the caller's; masked lanes are not read.
+                v = _mm512_add_ps(v, unsafe { _mm512_maskz_loadu_ps(mask, residual.add(at)) });
+            }
+            if end.relu {
+                // NaN stays.
+                let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(v, _mm512_setzero_ps());
+                v = _mm512_mask_mov_ps(v, below, _mm512_setzero_ps());
+            }
+            // SAFETY: the caller's; masked lanes are not written.
+            unsafe { _mm512_mask_storeu_ps(to.add(at), mask, v) };
         }
     }
 }

@@ -406,7 +406,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let out_c = p.geometry.output[2] as usize;
         if K::PLAIN {
             let at = self.to + pixel * out_c + channel;
-            let Some(end) = self.finish.plain(channel, n) else { return false };
+            let Some(end) = self.finish.plain(channel, n, at) else { return false };
             let Some(mut out) = self.finish.out.pixels(at, n, out_c, t.pixels) else { return false };
             let weights = self.product.weights(t);
             return self.product.inputs(t, |x| k.plain(x, &weights, &end, &mut out));

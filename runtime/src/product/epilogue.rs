@@ -305,15 +305,23 @@ impl<'a, E: Elementwise> Finish<'a, E> {
         })
     }
 
-    /// How the sums of `n` channels from `channel` on become floats, if that is no more than a bias and a positive part.
+    /// How the sums of `n` channels from `channel` on become floats, the first of which is element `at` of the output, if that is no
+    /// more than [`Plain`] says.
     #[inline(always)]
-    pub(super) fn plain(&self, channel: usize, n: usize) -> Option<Plain<'a>> {
-        let relu = match self.stages {
+    pub(super) fn plain(&self, channel: usize, n: usize, at: usize) -> Option<Plain<'a>> {
+        let (mut scale, mut residual, mut stages) = (&[][..], None, self.stages);
+        if let [Stage::Channels(BinaryOp::Mul), rest @ ..] = stages {
+            (scale, stages) = (self.constants.get(channel..channel + n)?, rest);
+        }
+        if let [Stage::Residual(BinaryOp::Add), rest @ ..] = stages {
+            (residual, stages) = (Some((self.residual?, at)), rest);
+        }
+        let relu = match stages {
             [] => false,
             [Stage::Function { op: UnaryOp::Relu, .. }] => true,
             _ => return None,
         };
-        Some(Plain { bias: self.bias_f32.get(channel..channel + n)?, relu })
+        Some(Plain { bias: self.bias_f32.get(channel..channel + n)?, scale, residual, relu })
     }
 
     /// Replaces `n` bytes of the output by their entries in the table, if there is one.

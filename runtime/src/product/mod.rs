@@ -110,11 +110,16 @@ pub struct Rounding<'a> {
     pub hi: i32,
 }
 
-/// How sums of floats become results where that is no more than this: `sum + bias`, and the positive part of it.
+/// How sums of floats become results where that is no more than this, in this order: `sum + bias`, times a scale, plus a residual, and
+/// the positive part of it.
 #[derive(Clone, Copy)]
 pub struct Plain<'a> {
     /// Bias by channel, from the tile's first on.
     pub bias: &'a [f32],
+    /// Scale by channel, likewise; empty if there is none.
+    pub scale: &'a [f32],
+    /// The residual, which lies as the output does, and its element under the tile's first.
+    pub residual: Option<(crate::rows::View<'a>, usize)>,
     /// What is below 0 becomes 0.
     pub relu: bool,
 }
