@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kinglet::kernels::{BinaryOp, UnaryOp};
+use kinglet::kernels::{BinaryOp, PadMode, UnaryOp};
 use kinglet::{DType, Inline, Model, Quiet, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, PoolKind, Post, TensorId, Window};
@@ -59,7 +59,7 @@ impl Net {
         let (x, size) = self.tensors[self.tensors.len() - 1 - back];
         let [h, w, c] = size;
         let layout = Layout::ChannelsLast;
-        match self.r.below(8) {
+        match self.r.below(9) {
             0 | 1 => {
                 let Some((window, [oh, ow])) = self.window(size) else { return };
                 let depthwise = self.r.below(2) == 0;
@@ -112,6 +112,15 @@ impl Net {
                 self.add(Op::unary(op), &[x], size);
             }
             6 => {
+                let mode = [PadMode::Constant, PadMode::Reflect, PadMode::Edge][self.r.below(3)];
+                let [most_h, most_w] = [h, w].map(|n| if mode == PadMode::Reflect { n } else { 4 }.min(4));
+                let [top, bottom] = [self.r.below(most_h), self.r.below(most_h)];
+                let [left, right] = [self.r.below(most_w), self.r.below(most_w)];
+                let (before, after) = (vec![0, top, left, 0], vec![0, bottom, right, 0]);
+                let shape = [h + top + bottom, w + left + right, c];
+                self.add(Op::Pad { mode, before, after, value: 0.5 }, &[x], shape);
+            }
+            7 => {
                 // A tensor of the same shape, by preference not the same.
                 let other = self.tensors.iter().find(|(t, s)| *t != x && *s == size).map_or(x, |(t, _)| *t);
                 self.add(Op::Binary(BinaryOp::Add), &[x, other], size);
@@ -182,6 +191,57 @@ proptest! {
         let values: Vec<Array> = graph.inputs.iter().map(|&t| inputs[&graph.tensors[t].name].clone()).collect();
         check(&quantised(&graph, &[values]), &inputs);
     }
+}
+
+/// A picture larger than caches, with reflected padding and a residual as restoration nets have them: what the bands for speed are for.
+#[test]
+fn bands_for_speed_change_no_bit() {
+    let mut net = Net::new(1);
+    let shape = [300, 256, 8];
+    let x = net.case.input(net.r.array(DType::F32, &with_batch(shape)), None);
+    let weights = |net: &mut Net, dims: [usize; 4]| net.case.constant(net.r.array(DType::F32, &dims), None);
+    let conv = |kernel: usize, groups: usize| Op::Conv {
+        window: Window {
+            kernel: vec![kernel; 2],
+            strides: vec![1, 1],
+            dilations: vec![1, 1],
+            pads_begin: vec![0, 0],
+            pads_end: vec![0, 0],
+        },
+        groups,
+        layout: Layout::ChannelsLast,
+        post: Post::default(),
+    };
+    let w = weights(&mut net, [8, 8, 1, 1]);
+    net.add(conv(1, 1), &[x, w], shape);
+    let a = net.tensors.last().expect("there is one").0;
+    let (before, after) = (vec![0, 2, 2, 0], vec![0, 2, 2, 0]);
+    net.add(Op::Pad { mode: PadMode::Reflect, before, after, value: 0.0 }, &[a], [304, 260, 8]);
+    let (p, w) = (net.tensors.last().expect("there is one").0, weights(&mut net, [8, 1, 5, 5]));
+    net.add(conv(5, 8), &[p, w], shape);
+    let (d, w) = (net.tensors.last().expect("there is one").0, weights(&mut net, [8, 8, 1, 1]));
+    net.add(conv(1, 1), &[d, w], shape);
+    let e = net.tensors.last().expect("there is one").0;
+    net.add(Op::Binary(BinaryOp::Add), &[e, a], shape);
+    let y = net.tensors.last().expect("there is one").0;
+    net.case.output(y);
+    let (graph, inputs) = net.case.parts();
+    let pool = Pool::new(3).expect("there are threads");
+    let target = kinglet_native::host_target();
+    let plan = |bands| compile(graph.clone(), &Options { target, bands, ..Options::default() }).expect("it compiles");
+    let (off, on) = (plan(Banding::Off), plan(Banding::Speed));
+    assert!(on.report.steps.iter().filter(|s| s.banded).count() >= 3);
+    let run = |plan: &Compiled, workers: &dyn kinglet::Workers| {
+        let best = kinglet_native::best_kernels();
+        run_on(best, &plan.kgl, &inputs, workers, &mut Quiet)
+            .into_values()
+            .next()
+            .expect("an output")
+            .to_bytes()
+            .into_owned()
+    };
+    let want = run(&off, &Inline);
+    assert!(run(&on, &Inline) == want && run(&on, &pool) == want);
 }
 
 /// There are bands in what the property tests run, so that they test something.

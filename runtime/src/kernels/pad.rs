@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::Params;
 use super::walk::{DIMS, elements};
+use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
@@ -73,6 +74,26 @@ impl Params for Pad {
         let start = outer.start * height;
         let inner = elements(self.sources(1, rows.start - start..rows.end - start), &self.input[2..]);
         Some(whole.start + inner.start..whole.start + inner.end)
+    }
+
+    fn row(&self) -> Option<u32> {
+        self.output[2..].iter().try_fold(1u32, |n, &d| n.checked_mul(d))
+    }
+
+    /// What lies beyond a border is looked for up to twice as far away, on either side.
+    fn rule(&self, input: usize) -> Rule {
+        let row = self.input[2..].iter().try_fold(1u32, |n, &d| n.checked_mul(d));
+        let Some(row) = row.filter(|_| input == 0 && self.output[0] == 1) else { return Rule::Whole };
+        let before = self.before[1];
+        let after = self.output[1].saturating_sub(self.input[1]).saturating_sub(before);
+        let (above, below) = match self.mode {
+            PadMode::Constant => (before, 0),
+            PadMode::Edge => (before + after, before + after),
+            PadMode::Reflect => (before + 2 * after, 2 * (before + after)),
+            PadMode::Wrap => return Rule::Whole,
+        };
+        let Ok(pad) = i32::try_from(above) else { return Rule::Whole };
+        Rule::Rows(Window { stride: 1, pad, span: below + 1, upsample: 1, row })
     }
 
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {

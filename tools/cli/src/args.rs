@@ -24,7 +24,8 @@ pub struct Dims {
     /// Leave channels that nobody reads or that are always the same: to compare with
     #[arg(long)]
     keep_channels: bool,
-    /// Run steps a few rows at a time, so that only the rows are kept that are still needed: `memory` as takes the smallest arena
+    /// Run steps a few rows at a time, so that only the rows are kept that are still needed: `memory` as takes the smallest arena,
+    /// `speed` as moves the fewest bytes
     #[arg(long, value_enum, default_value_t = Bands::Off)]
     bands: Bands,
 }
@@ -36,6 +37,8 @@ enum Bands {
     Off,
     /// As takes the smallest arena
     Memory,
+    /// As takes the fewest bytes out of a host's caches
+    Speed,
 }
 
 impl Dims {
@@ -56,6 +59,7 @@ impl Dims {
             bands: match self.bands {
                 Bands::Off => Banding::Off,
                 Bands::Memory => Banding::Memory,
+                Bands::Speed => Banding::Speed,
             },
             ..Options::default()
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::Banding;
 use super::bands::{self, Bands};
 use super::order::{buffer, sizes};
 use crate::lower::Lowered;
@@ -60,13 +61,16 @@ impl Layout {
     }
 }
 
-/// The bands of rows with which the steps in this order take the least memory.
-pub(super) fn choose_bands(l: &Lowered, order: &[usize]) -> Bands {
+/// The bands of rows of the steps in this order.
+pub(super) fn choose_bands(l: &Lowered, order: &[usize], banding: Banding) -> Bands {
     let (own, whole) = lifetimes(l, order);
+    if banding == Banding::Speed {
+        return bands::fastest(l, order, &own);
+    }
     let mut lives = own.clone();
     let root = share(l, order, &mut lives, &whole, &Bands::default());
     let items: Vec<Lifetime> = (0..l.buffers).filter(|&b| root[b] == b).map(|b| lives[b]).collect();
-    bands::choose(l, order, &own, &alive(&items, order.len()))
+    bands::smallest(l, order, &own, &alive(&items, order.len()))
 }
 
 /// Lays out the buffers for one order of steps, some of which are in bands of rows.

@@ -18,6 +18,11 @@ const MOST_OF_PLAN: usize = 4000;
 /// Slices are made so many times larger than they must be, where that fits under the same peak: fewer calls.
 const FACTORS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 
+/// Bytes of a host's second cache: what is larger is taken to leave it.
+const CACHE: usize = 1 << 20;
+/// What the call of a step costs, in bytes that could be moved meanwhile: 0.3 µs at 30 GB/s.
+const CALL: usize = 8 << 10;
+
 /// The bands of a plan, and what they mean for its steps and buffers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bands {
@@ -87,24 +92,19 @@ struct Search<'a> {
     rows: Vec<Option<(usize, usize)>>,
     /// Buffers of the model's inputs.
     inputs: Vec<usize>,
+    /// Buffers that each step reads or writes.
+    touched: Vec<Vec<usize>>,
 }
 
-/// Chooses bands. `alive` are the bytes alive at each position without any, `lives` the lifetimes of the buffers, none of which
-/// takes another's place.
-pub(super) fn choose(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[usize]) -> Bands {
+/// Chooses the bands with which the least memory is taken. `alive` are the bytes alive at each position without any, `lives` the
+/// lifetimes of the buffers, none of which takes another's place.
+pub(super) fn smallest(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[usize]) -> Bands {
     let n = order.len();
-    let mut bands = Bands {
-        runs: Vec::new(),
-        slices: vec![None; n],
-        rings: vec![None; l.buffers],
-        writers: vec![None; l.buffers],
-        slides: Vec::new(),
-    };
     if n > MOST_OF_PLAN {
-        return bands;
+        return Bands::none(l, n);
     }
     let search = Search::new(l, order, lives);
-    // need[i]: the bands that begin at i, the shortest first.
+    // The bands that begin at each position, the shortest first.
     let runs: Vec<Vec<Band>> = (0..n).map(|i| search.from(i)).collect();
     let mut peak = vec![usize::MAX; n + 1];
     peak[0] = 0;
@@ -118,27 +118,87 @@ pub(super) fn choose(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[
     }
     // Under that peak the fewest steps in bands.
     let most = peak[n];
-    let mut cost = vec![usize::MAX; n + 1];
+    let cut = cheapest(n, |i| {
+        let alone = (alive[i] <= most).then_some((i + 1, 0));
+        let bands = runs[i].iter().enumerate().filter(|(_, b)| b.need <= most).map(|(k, _)| (i + 2 + k, 2 + k));
+        alone.into_iter().chain(bands).collect()
+    });
+    let larger = |(start, end): (usize, usize)| {
+        let mut larger = FACTORS.iter().rev().filter_map(|&f| search.band(start, end, f));
+        larger.find(|b| b.need <= most).expect("the least slices fit")
+    };
+    let chosen = cut.into_iter().map(|run| (run, larger(run))).collect();
+    Bands::of(l, &search, chosen)
+}
+
+/// Chooses the bands with which the fewest bytes leave the caches.
+pub(super) fn fastest(l: &Lowered, order: &[usize], lives: &[Lifetime]) -> Bands {
+    let n = order.len();
+    if n > MOST_OF_PLAN {
+        return Bands::none(l, n);
+    }
+    let search = Search::new(l, order, lives);
+    let best = |start: usize, end: usize| {
+        let bands = FACTORS.iter().filter_map(|&f| search.band(start, end, f)).filter(|b| search.fits_caches(b));
+        bands.map(|b| (search.traffic(start, end, Some(&b)), b)).min_by_key(|(cost, _)| *cost)
+    };
+    let runs: Vec<Vec<(usize, Option<usize>)>> = (0..n)
+        .map(|i| {
+            let ends = i + 2..=(i + MOST_STEPS).min(n);
+            // Where the least slices are none, longer runs are no band either.
+            let bands = ends.map_while(|end| search.band(i, end, 1).map(|_| (end, best(i, end).map(|(cost, _)| cost))));
+            bands.collect()
+        })
+        .collect();
+    let cut = cheapest(n, |i| {
+        let bands = runs[i].iter().filter_map(|(end, cost)| Some((*end, (*cost)?)));
+        [(i + 1, search.traffic(i, i + 1, None))].into_iter().chain(bands).collect()
+    });
+    let chosen =
+        cut.into_iter().map(|(start, end)| ((start, end), best(start, end).expect("it was chosen").1)).collect();
+    Bands::of(l, &search, chosen)
+}
+
+/// The runs of several steps in the cheapest cut of `n` steps. `runs` gives the ends and the costs of the runs that begin at a position.
+fn cheapest(n: usize, runs: impl Fn(usize) -> Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    let mut cost: Vec<Option<usize>> = vec![None; n + 1];
     let mut from = vec![0; n + 1];
-    cost[0] = 0;
-    for i in (0..n).filter(|&i| peak[i] <= most) {
-        let Some(so_far) = (cost[i] < usize::MAX).then_some(cost[i]) else { continue };
-        let mut take = |end: usize, need: usize, steps: usize| {
-            if need <= most && so_far + steps < cost[end] {
-                (cost[end], from[end]) = (so_far + steps, i);
+    cost[0] = Some(0);
+    for i in 0..n {
+        let Some(so_far) = cost[i] else { continue };
+        for (end, more) in runs(i) {
+            if cost[end].is_none_or(|c| so_far + more < c) {
+                (cost[end], from[end]) = (Some(so_far + more), i);
             }
-        };
-        take(i + 1, alive[i], 0);
-        for (k, band) in runs[i].iter().enumerate() {
-            take(i + 2 + k, band.need, 2 + k);
         }
     }
+    let mut cut = Vec::new();
     let mut end = n;
     while end > 0 {
-        let start = from[end];
-        if end - start > 1 {
-            let mut larger = FACTORS.iter().rev().filter_map(|&f| search.band(start, end, f));
-            let band = larger.find(|b| b.need <= most).expect("the least slices fit");
+        if end - from[end] > 1 {
+            cut.push((from[end], end));
+        }
+        end = from[end];
+    }
+    cut.reverse();
+    cut
+}
+
+impl Bands {
+    fn none(l: &Lowered, n: usize) -> Bands {
+        Bands {
+            runs: Vec::new(),
+            slices: vec![None; n],
+            rings: vec![None; l.buffers],
+            writers: vec![None; l.buffers],
+            slides: Vec::new(),
+        }
+    }
+
+    /// The bands of these runs of steps.
+    fn of(l: &Lowered, search: &Search<'_>, chosen: Vec<((usize, usize), Band)>) -> Bands {
+        let mut bands = Bands::none(l, search.steps.len());
+        for ((start, end), band) in chosen {
             for (k, slice) in band.slices.iter().enumerate() {
                 bands.slices[start + k] = Some(*slice);
                 if let Some(step) = &search.steps[start + k] {
@@ -151,13 +211,9 @@ pub(super) fn choose(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[
             bands.slides.extend(band.slide);
             bands.runs.push((start, end - start, band.count));
         }
-        end = start;
+        bands
     }
-    bands.runs.reverse();
-    bands
-}
 
-impl Bands {
     /// Makes lifetimes those of buffers in bands: rings are as long as they are, and what outlives a slice lives as long as its band.
     pub(super) fn shape(&self, lives: &mut [Lifetime]) {
         for &(start, steps, _) in &self.runs {
@@ -202,7 +258,9 @@ impl<'a> Search<'a> {
         let rows: Vec<Option<(usize, usize)>> = rows.into_iter().map(Option::flatten).collect();
         let steps = order.iter().map(|&i| Known::of(l, i, &writer, &rows)).collect();
         let inputs = l.inputs.iter().filter_map(|&t| buffer(l, t)).collect();
-        Search { steps, lives, writer, rows, inputs }
+        let operands = |i: &usize| l.steps[*i].inputs.iter().flatten().chain(&l.steps[*i].outputs);
+        let touched = order.iter().map(|i| operands(i).filter_map(|&t| buffer(l, t)).collect()).collect();
+        Search { steps, lives, writer, rows, inputs, touched }
     }
 
     /// The bands that begin at a position: of two steps, three, ….
@@ -311,6 +369,25 @@ impl<'a> Search<'a> {
         let (size_from, size_to) = (self.lives[from].bytes, self.lives[to].bytes);
         let saved = (size_from + size_to).checked_sub((distance + size_from).max(size_to)).filter(|&n| n > 0)?;
         Some(Slide { from, to, distance, saved, band: (start, end - 1) })
+    }
+
+    /// Whether what lies between the steps of a band stays in the second cache, with room for weights and the rows that come and go.
+    fn fits_caches(&self, band: &Band) -> bool {
+        band.rings.iter().map(|(_, ring)| ring.bytes).sum::<usize>() <= CACHE / 2
+    }
+
+    /// Bytes that leave the caches, more or less: tensors that do not fit them, each once, and what a call costs in each slice.
+    fn traffic(&self, start: usize, end: usize, band: Option<&Band>) -> usize {
+        let mut seen: Vec<usize> = Vec::new();
+        for step in &self.touched[start..end] {
+            seen.extend(step);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        let within = |b: &usize| band.is_some_and(|band| band.rings.iter().any(|(ring, _)| ring == b));
+        let large = |b: &usize| self.lives[*b].bytes > CACHE && !within(b);
+        let bytes: usize = seen.iter().filter(|b| large(b)).map(|&b| self.lives[b].bytes).sum();
+        bytes + band.map_or(0, |b| b.count as usize * (end - start) * CALL)
     }
 
     /// Bytes alive in a band: what it shares with what is outside or lives through it, its rings, and at most what lives within a

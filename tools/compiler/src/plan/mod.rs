@@ -29,6 +29,8 @@ pub enum Banding {
     Off,
     /// As takes the least memory.
     Memory,
+    /// As takes the fewest bytes out of the caches of a host.
+    Speed,
 }
 
 /// Chooses the order of steps and the place of every buffer; also what the graph's own order would have taken.
@@ -48,9 +50,10 @@ pub fn plan(lowered: &Lowered, banding: Banding) -> Result<(Layout, Unordered), 
         }
     }
     let mut best = best.expect("there is always the order of the graph");
-    if banding == Banding::Memory {
-        let banded = arena::lay_out(lowered, best.order.clone(), arena::choose_bands(lowered, &best.order));
-        if banded.arena_bytes < best.arena_bytes {
+    if banding != Banding::Off {
+        let bands = arena::choose_bands(lowered, &best.order, banding);
+        let banded = arena::lay_out(lowered, best.order.clone(), bands);
+        if banded.arena_bytes < best.arena_bytes || banding == Banding::Speed {
             best = banded;
         }
     }
