@@ -112,6 +112,28 @@ proptest! {
     }
 }
 
+/// A memory over a whole sequence is a convolution where that takes fewer products, and gives what the recurrence gives.
+#[test]
+fn memories_of_whole_sequences_are_convolutions() {
+    let mut r = Random::new(8);
+    for (time, channels, order, start, keep_loops, kind) in [
+        (40, 1, 48, false, false, "ConvF32"),
+        (32, 1, 32, false, false, "ConvF32"),
+        (31, 1, 48, false, false, "LegendreMemory"),
+        (49, 1, 48, false, false, "LegendreMemory"),
+        (40, 2, 48, false, false, "LegendreMemory"),
+        (40, 1, 48, true, false, "LegendreMemory"),
+        (40, 1, 48, false, true, "LegendreMemory"),
+    ] {
+        let e = Extents { batch: 2, time, inner: channels, state: order };
+        let memory = Recurrence::legendre_memory(&mut r, e, start);
+        let options = Options { keep_loops, ..Options::default() };
+        let report = compile(memory.case().parts().0, &options).expect("it compiles").report;
+        assert!(report.steps.iter().any(|s| s.kind == kind), "{time} frames of order {order}: no {kind}");
+        memory.case().check_with(SUMS, LOOSE_TIE, &options);
+    }
+}
+
 /// Frame by frame, as streams run: as many runs as there are frames.
 #[test]
 fn sequences_frame_by_frame() {

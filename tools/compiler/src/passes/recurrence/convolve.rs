@@ -23,7 +23,7 @@ pub fn convolve(graph: &mut Graph) {
 
 /// The coefficients after an impulse, frame by frame, of a memory that is to be a convolution.
 fn response(graph: &Graph, node: &Node) -> Option<Vec<Vec<f64>>> {
-    let [Some(u), Some(a), Some(b)] = node.inputs[..] else { return None };
+    let ([Some(u), Some(a), Some(b)] | [Some(u), Some(a), Some(b), None]) = node.inputs[..] else { return None };
     let (&[_, frames, 1], Op::LegendreMemory) = (&graph.tensors[u].shape[..], &node.op) else { return None };
     let (a, b) = (graph.value(a)?, graph.value(b)?);
     let order = b.len();
