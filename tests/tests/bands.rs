@@ -6,10 +6,11 @@ use kinglet::kernels::{BinaryOp, PadMode, UnaryOp};
 use kinglet::{DType, Inline, Model, Quiet, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, PoolKind, Post, TensorId, Window};
-use kinglet_compiler::{Banding, Compiled, Options, compile};
+use kinglet_compiler::{Banding, Compiled, Error, Options, compile, import};
 use kinglet_native::Pool;
 use kinglet_tests::one_node::{Case, Like};
 use kinglet_tests::quantised::quantised;
+use kinglet_tests::small_onnx::picture;
 use kinglet_tests::{Aligned, Random, run_on};
 use proptest::prelude::*;
 
@@ -190,6 +191,35 @@ proptest! {
         check(&graph, &inputs);
         let values: Vec<Array> = graph.inputs.iter().map(|&t| inputs[&graph.tensors[t].name].clone()).collect();
         check(&quantised(&graph, &[values]), &inputs);
+    }
+}
+
+/// A limit takes as few bands as it asks for; one that cannot be kept is an error that says by how much, and where.
+#[test]
+fn limits_of_the_arena_are_kept_or_refused() {
+    let model = picture();
+    let plan = |bands, max_arena| {
+        let options = Options { bands, max_arena, ..Options::default() };
+        compile(import(&model.to_bytes(), None, &options).expect("it imports"), &options)
+    };
+    let arena = |bands| plan(bands, None).expect("it compiles").report.arena_bytes;
+    let (off, least) = (arena(Banding::Off), arena(Banding::Memory));
+    assert!(least < off);
+    let mut steps = Vec::new();
+    for most in [off, (off + least) / 2, least] {
+        let report = plan(Banding::Memory, Some(most)).expect("it fits").report;
+        assert!(report.arena_bytes <= most);
+        steps.push(report.steps.iter().filter(|s| s.banded).count());
+    }
+    assert!(steps[0] == 0 && steps.is_sorted(), "{steps:?}");
+    for (bands, most) in [(Banding::Memory, least - 1), (Banding::Off, off - 1), (Banding::Memory, 0)] {
+        let error = plan(bands, Some(most)).expect_err("it does not fit");
+        let Error::Arena { needed, step, alive, .. } = &error else { panic!("{error}") };
+        assert_eq!(*needed, if bands == Banding::Off { off } else { least });
+        assert!(
+            !step.is_empty() && *alive <= *needed && error.to_string().contains(&(needed - most).to_string()),
+            "{error}"
+        );
     }
 }
 

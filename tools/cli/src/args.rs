@@ -28,6 +28,9 @@ pub struct Dims {
     /// `speed` as moves the fewest bytes
     #[arg(long, value_enum, default_value_t = Bands::Off)]
     bands: Bands,
+    /// Refuse a plan whose arena takes more; bands for memory go no further than that
+    #[arg(long, value_name = "BYTES")]
+    max_arena: Option<usize>,
 }
 
 /// Which steps run in bands of rows.
@@ -56,6 +59,7 @@ impl Dims {
             keep_loops: self.keep_loops,
             target: kinglet_native::host_target(),
             keep_channels: self.keep_channels,
+            max_arena: self.max_arena,
             bands: match self.bands {
                 Bands::Off => Banding::Off,
                 Bands::Memory => Banding::Memory,

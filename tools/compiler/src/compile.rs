@@ -32,6 +32,8 @@ pub struct Options {
     pub keep_channels: bool,
     /// Which steps run in bands of rows (`--bands`).
     pub bands: Banding,
+    /// Bytes of arena that the plan may take (`--max-arena`): with bands for memory, these go no further than that.
+    pub max_arena: Option<usize>,
 }
 
 /// A compiled model.
@@ -89,7 +91,7 @@ pub fn compile_with(
     progress("lower");
     let lowered = lower::lower(&graph, options.target)?;
     progress("plan");
-    let (layout, unordered) = plan::plan(&lowered, options.bands)?;
+    let (layout, unordered) = plan::plan(&lowered, options.bands, options.max_arena)?;
     let origins = layout.order.iter().map(|&i| Origin::of(&lowered, &lowered.steps[i])).collect();
     progress("write");
     let (kgl, report, numbers) = plan::write(&graph, lowered, &layout, options.target)?;

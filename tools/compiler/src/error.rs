@@ -34,6 +34,20 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The arena takes more than it may.
+    #[error("the arena takes {needed} bytes, {} more than the {most} that it may: {alive} bytes of tensors are alive at `{step}`{remedy}", needed - most)]
+    Arena {
+        /// Bytes that it takes.
+        needed: usize,
+        /// Bytes that it may take.
+        most: usize,
+        /// The step at which the most tensors are alive.
+        step: String,
+        /// Bytes of these.
+        alive: usize,
+        /// What would make it smaller.
+        remedy: &'static str,
+    },
     /// The bytes are no ONNX model.
     #[error("not an ONNX model: {0}")]
     Decode(String),

@@ -47,22 +47,34 @@ pub struct Layout {
     pub lower_bound_bytes: usize,
     /// The bands of rows.
     pub bands: Bands,
+    /// The position at which the most bytes of tensors are alive, and these.
+    pub peak: (usize, usize),
 }
 
 impl Layout {
     /// Makes room behind the tensors for what the steps keep while they run.
     pub(super) fn add_scratch(&mut self, l: &Lowered) {
-        let most = l.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
-        if most > 0 {
-            let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(LINE - 1) / LINE * LINE;
-            self.scratch_bytes = most;
-            self.arena_bytes = self.arena_bytes.next_multiple_of(LINE).saturating_add(most);
+        (self.arena_bytes, self.scratch_bytes) = (self.with_scratch(l), scratch(l));
+    }
+
+    /// Bytes of the arena with that room.
+    pub(super) fn with_scratch(&self, l: &Lowered) -> usize {
+        match scratch(l) {
+            0 => self.arena_bytes,
+            most => self.arena_bytes.next_multiple_of(LINE).saturating_add(most),
         }
     }
 }
 
-/// The bands of rows of the steps in this order.
-pub(super) fn choose_bands(l: &Lowered, order: &[usize], banding: Banding) -> Bands {
+/// The most that a step keeps while it runs, in whole lines.
+fn scratch(l: &Lowered) -> usize {
+    let most = l.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
+    usize::try_from(most).unwrap_or(usize::MAX).saturating_add(LINE - 1) / LINE * LINE
+}
+
+/// The bands of rows of the steps in this order: those for speed, or those with which tensors take the least memory, or no more than
+/// `most`.
+pub(super) fn choose_bands(l: &Lowered, order: &[usize], banding: Banding, most: usize) -> Bands {
     let (own, whole) = lifetimes(l, order);
     if banding == Banding::Speed {
         return bands::fastest(l, order, &own);
@@ -70,7 +82,7 @@ pub(super) fn choose_bands(l: &Lowered, order: &[usize], banding: Banding) -> Ba
     let mut lives = own.clone();
     let root = share(l, order, &mut lives, &whole, &Bands::default());
     let items: Vec<Lifetime> = (0..l.buffers).filter(|&b| root[b] == b).map(|b| lives[b]).collect();
-    bands::smallest(l, order, &own, &alive(&items, order.len()))
+    bands::smallest(l, order, &own, &alive(&items, order.len()), most)
 }
 
 /// Lays out the buffers for one order of steps, some of which are in bands of rows.
@@ -84,7 +96,8 @@ pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands) -> Layout {
     for slide in &bands.slides {
         alive[slide.band.0..=slide.band.1].iter_mut().for_each(|n| *n -= slide.saved);
     }
-    let bound = alive.into_iter().max().unwrap_or(0);
+    let peak = alive.iter().copied().enumerate().rev().max_by_key(|(_, n)| *n).unwrap_or((0, 0));
+    let bound = peak.1;
     let (places, total) = place(&items, &groups(&roots, &root, &bands), bound);
     let mut offsets = vec![0; l.buffers];
     for (&b, &at) in roots.iter().zip(&places) {
@@ -93,7 +106,7 @@ pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands) -> Layout {
     for b in 0..l.buffers {
         offsets[b] = offsets[root[b]];
     }
-    Layout { order, offsets, arena_bytes: total, scratch_bytes: 0, lower_bound_bytes: bound, bands }
+    Layout { order, offsets, arena_bytes: total, scratch_bytes: 0, lower_bound_bytes: bound, bands, peak }
 }
 
 /// Lifetimes, and which buffers live through the whole body of a loop.

@@ -96,9 +96,9 @@ struct Search<'a> {
     touched: Vec<Vec<usize>>,
 }
 
-/// Chooses the bands with which the least memory is taken. `alive` are the bytes alive at each position without any, `lives` the
+/// Chooses the bands with which the least memory is taken, or the fewest with which no more than `most` is. `alive` are the bytes alive at each position without any, `lives` the
 /// lifetimes of the buffers, none of which takes another's place.
-pub(super) fn smallest(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[usize]) -> Bands {
+pub(super) fn smallest(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[usize], most: usize) -> Bands {
     let n = order.len();
     if n > MOST_OF_PLAN {
         return Bands::none(l, n);
@@ -117,7 +117,7 @@ pub(super) fn smallest(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: 
         }
     }
     // Under that peak the fewest steps in bands.
-    let most = peak[n];
+    let most = peak[n].max(most);
     let cut = cheapest(n, |i| {
         let alone = (alive[i] <= most).then_some((i + 1, 0));
         let bands = runs[i].iter().enumerate().filter(|(_, b)| b.need <= most).map(|(k, _)| (i + 2 + k, 2 + k));

@@ -33,11 +33,16 @@ pub enum Banding {
     Speed,
 }
 
+/// Bytes that the scratch of one worker adds to a layout.
+fn layout_scratch(layout: &Layout, lowered: &Lowered) -> usize {
+    layout.with_scratch(lowered) - layout.arena_bytes
+}
+
 /// Chooses the order of steps and the place of every buffer; also what the graph's own order would have taken.
 ///
 /// # Errors
-/// [`Error::TooLarge`] if the arena would take 4 GiB or more.
-pub fn plan(lowered: &Lowered, banding: Banding) -> Result<(Layout, Unordered), Error> {
+/// [`Error::TooLarge`] if the arena would take 4 GiB or more, [`Error::Arena`] if it takes more than `max_arena`.
+pub fn plan(lowered: &Lowered, banding: Banding, max_arena: Option<usize>) -> Result<(Layout, Unordered), Error> {
     let mut best: Option<Layout> = None;
     let mut unordered = None;
     for order in order::candidates(lowered) {
@@ -50,14 +55,27 @@ pub fn plan(lowered: &Lowered, banding: Banding) -> Result<(Layout, Unordered), 
         }
     }
     let mut best = best.expect("there is always the order of the graph");
-    if banding != Banding::Off {
-        let bands = arena::choose_bands(lowered, &best.order, banding);
+    let fits = |layout: &Layout| max_arena.is_some_and(|most| layout.with_scratch(lowered) <= most);
+    // As few bands as the limit asks for; where the arrangement in memory does not come as low, as many as there can be.
+    let room = max_arena.map_or(0, |most| most.saturating_sub(layout_scratch(&best, lowered)));
+    let tries = if room > 0 { vec![room, 0] } else { vec![0] };
+    for most in tries.into_iter().filter(|_| banding != Banding::Off) {
+        if banding == Banding::Memory && fits(&best) {
+            break;
+        }
+        let bands = arena::choose_bands(lowered, &best.order, banding, most);
         let banded = arena::lay_out(lowered, best.order.clone(), bands);
         if banded.arena_bytes < best.arena_bytes || banding == Banding::Speed {
             best = banded;
         }
     }
     best.add_scratch(lowered);
+    if let Some(most) = max_arena.filter(|&most| best.arena_bytes > most) {
+        let (at, alive) = best.peak;
+        let remedy = if banding == Banding::Off { " (--bands memory may take less)" } else { "" };
+        let step = best.order.get(at).map_or_else(String::new, |&i| lowered.steps[i].name.clone());
+        return Err(Error::Arena { needed: best.arena_bytes, most, step, alive, remedy });
+    }
     if best.arena_bytes > u32::MAX as usize || lowered.weights.len() > u32::MAX as usize {
         return Err(Error::TooLarge(format!(
             "{} bytes of arena and {} of weights; the format holds 4 GiB of each",
