@@ -221,6 +221,12 @@ impl<'a> View<'a> {
         (len.checked_mul(size)? <= self.bytes - at).then_some(at)
     }
 
+    /// Whether the elements `start .. start + len` are there and lie in one piece: in a ring not those around its end.
+    #[inline(always)]
+    pub fn is_in_one_piece<T: Element>(&self, start: usize, len: usize) -> bool {
+        self.locate(start, len, size_of::<T>()).is_some()
+    }
+
     /// Elements `start .. start + len` of the tensor, which may be read as a narrower `T` than its own (bytes of anything) and
     /// never as a wider one. Empty if they are not there or `T` is too wide.
     ///

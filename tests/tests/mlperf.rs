@@ -58,7 +58,7 @@ fn agree_with_onnx_runtime() {
         ("vww_96_int8", Banding::Off, 55_296),
         ("vww_96_int8", Banding::Memory, 28_800),
         ("ad01_int8", Banding::Memory, 768),
-        ("str_ww_ref_model", Banding::Memory, 6_656),
+        ("str_ww_ref_model", Banding::Memory, 3_712),
     ] {
         let (a, arena) = compare(&dir, name, bands);
         assert!(arena <= most, "{name}: {arena} bytes of tensors");

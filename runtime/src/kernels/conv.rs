@@ -93,8 +93,7 @@ impl Conv {
     fn rule(&self, input: usize) -> Rule {
         let g = &self.geometry;
         match (input, self.row()) {
-            // Windows along time take several rows as one piece, which a ring may break.
-            (0, _) if g.pointwise() || !product::along_time(g) => g.rule(),
+            (0, _) => g.rule(),
             (RESIDUAL, Some(row)) => Rule::Rows(Window::pointwise(row)),
             _ => Rule::Whole,
         }

@@ -49,7 +49,12 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
     let channels = u64::from(g.input[2]);
     let at_once = lines::pixels_at_once(g);
     let elements = if !copies(p, depthwise, x) {
-        0
+        // One window over frames that lie in two pieces.
+        if lines::along_time(g) && !g.pointwise() {
+            g.span(0).saturating_mul(channels) + lines::SLACK as u64
+        } else {
+            0
+        }
     } else if g.pointwise() {
         at_once * channels + lines::SLACK as u64
     } else if lines::along_time(g) {
@@ -300,10 +305,16 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let mut row = rows.start;
         while row < rows.end {
             let (sequence, first) = g.window_of(row);
-            let n = at_once.min(rows.end - row).min((sequence + 1) * g.output[0] as usize - row);
-            let reach = lines::reach_along_time(g, n as u64) as usize * c;
+            let mut n = at_once.min(rows.end - row).min((sequence + 1) * g.output[0] as usize - row);
+            let mut reach = lines::reach_along_time(g, n as u64) as usize * c;
             let start = sequence * frames * c;
-            let line: &[K::X] = if copies {
+            // Around the end of a ring window by window, each copied if it lies in two pieces.
+            let mut in_two = !copies && !x.is_in_one_piece::<K::X>(start + first as usize * c, reach);
+            if in_two {
+                (n, reach) = (1, lines::reach_along_time(g, 1) as usize * c);
+                in_two = !x.is_in_one_piece::<K::X>(start + first as usize * c, reach);
+            }
+            let line: &[K::X] = if copies || in_two {
                 let Some(to) = copied.get_mut(..reach) else { return };
                 to.fill(k.padding(x, p.packing.sign));
                 let place = (first, g.upsample[0] as usize);

@@ -22,7 +22,7 @@ pub(super) fn slots(g: &Geometry) -> u64 {
 }
 
 /// Whether the outputs are one line along time: rows of one pixel, made of rows of one pixel.
-pub(crate) fn along_time(g: &Geometry) -> bool {
+pub(super) fn along_time(g: &Geometry) -> bool {
     g.input[1] == 1 && g.output[1] == 1 && g.kernel[1] == 1 && g.pad[1] == 0 && g.upsample[1] == 1 && g.stride[1] == 1
 }
 
@@ -56,7 +56,15 @@ pub(super) fn copy_line<K: Microkernel>(
         let at = (column as isize - from) as usize * channels;
         if let Some(to) = to.get_mut(at..) {
             let there = to.len().min(n.saturating_sub(column) * channels);
-            k.copy(x, start + column * channels, sign, &mut to[..there]);
+            let (first, to) = (start + column * channels, &mut to[..there]);
+            if x.is_in_one_piece::<K::X>(first, there) {
+                k.copy(x, first, sign, to);
+            } else {
+                // Frames around the end of a ring.
+                for (i, to) in to.chunks_mut(channels.max(1)).enumerate() {
+                    k.copy(x, first + i * channels, sign, to);
+                }
+            }
         }
         return;
     }

@@ -27,7 +27,6 @@ pub use driver::{MOST_ROWS, run};
 pub(crate) use driver::{block, scratch};
 pub use epilogue::{Epilogue, Finish, STAGES, Stage};
 pub use geometry::Geometry;
-pub(crate) use lines::along_time;
 pub(crate) use matrices::scratch as matrix_scratch;
 pub use matrices::{Matrix, Pack, pack_panels, run_matrices};
 pub use packing::{Extents, Packing, Sign, WordOrder};
