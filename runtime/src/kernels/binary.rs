@@ -138,7 +138,8 @@ impl Params for Binary {
             });
             return;
         }
-        let (mut a, mut b) = (Operand::new(a, &self.a_strides), Operand::new(b, &self.b_strides));
+        let (mut a, mut b) =
+            (Operand::new(a, &self.dims, &self.a_strides), Operand::new(b, &self.dims, &self.b_strides));
         let mut v = [0f32; CHUNK];
         walk_chunks(&self.dims, strides, rows, |[y, pa, pb], runs, n| {
             let chunks = (a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n));

@@ -1,6 +1,6 @@
 //! Operands of elementwise kernels, read as reals over the shape of an output that may be larger than they are.
 
-use super::walk::DIMS;
+use super::walk::{DIMS, neighbours};
 use crate::DType;
 use crate::elementwise::{Chunk, Elementwise};
 use crate::rows::{CHUNK, View};
@@ -18,10 +18,10 @@ pub(super) struct Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    /// The operand with these strides.
+    /// The operand with these strides over an output of these extents.
     #[inline(always)]
-    pub fn new(view: View<'a>, strides: &[i32; DIMS]) -> Self {
-        let (between, within) = (strides[DIMS - 2] as isize, strides[DIMS - 1] as usize);
+    pub fn new(view: View<'a>, dims: &[u32; DIMS], strides: &[i32; DIMS]) -> Self {
+        let (between, within) = (strides[neighbours(dims)] as isize, strides[DIMS - 1] as usize);
         Operand { view, between, within, buffer: [0.0; CHUNK], held: (0, 0, 0) }
     }
 

@@ -79,7 +79,7 @@ impl Params for Ternary {
         let to = contiguous(&self.dims);
         let strides = [&to, &self.a_strides, &self.b_strides, &self.c_strides];
         let alike = |v: &View<'_>| (v.dtype, v.scale, v.zero_point) == (out.dtype(), out.scale(), out.zero_point());
-        let (alike, mut a) = (alike(&b) && alike(&c), Operand::new(a, &self.a_strides));
+        let (alike, mut a) = (alike(&b) && alike(&c), Operand::new(a, &self.dims, &self.a_strides));
         if self.op == TernaryOp::Where && alike && out.dtype() != DType::F32 {
             let within = strides.map(|s| s[DIMS - 1] as usize);
             walk(&self.dims, [0; 4], strides, rows, |at, n| {
@@ -96,7 +96,8 @@ impl Params for Ternary {
             });
             return;
         }
-        let (mut b, mut c) = (Operand::new(b, &self.b_strides), Operand::new(c, &self.c_strides));
+        let (mut b, mut c) =
+            (Operand::new(b, &self.dims, &self.b_strides), Operand::new(c, &self.dims, &self.c_strides));
         let mut v = [0f32; CHUNK];
         walk_chunks(&self.dims, strides, rows, |[y, pa, pb, pc], runs, n| {
             let chunks = (a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n), c.chunk(e, pc, runs, n));

@@ -54,9 +54,9 @@ pub fn walk<const N: usize>(
     }
 }
 
-/// As [`walk`] from the first elements on, but calls `f(starts, runs, n)` for several innermost runs at once, `n` elements each and
-/// `strides[k][DIMS - 2]` apart: first for all neighbours of one row; where that gives `false` for as many as a chunk holds, at least
-/// one; and where that does too, for chunks of a run. Innermost strides are 0 or 1.
+/// As [`walk`] from the first elements on, but calls `f(starts, runs, n)` for several innermost runs at once, `n` elements each and a
+/// stride along [`neighbours`] apart: first for all of them, in one row or in all rows; where that gives `false` for as many as a chunk
+/// holds, at least one; and where that does too, for chunks of a run. Innermost strides are 0 or 1.
 #[inline(always)]
 pub(super) fn walk_chunks<const N: usize>(
     dims: &[u32; DIMS],
@@ -64,17 +64,15 @@ pub(super) fn walk_chunks<const N: usize>(
     rows: Range<usize>,
     mut f: impl FnMut([usize; N], usize, usize) -> bool,
 ) {
-    let mut outer = *dims;
-    outer[DIMS - 2] = 1;
-    let runs = dims[DIMS - 2] as usize;
+    let axis = neighbours(dims);
     let most = (CHUNK / dims[DIMS - 1].max(1) as usize).max(1);
-    walk(&outer, [0; N], strides, rows, |at, n| {
+    let mut all = |at: [isize; N], runs: usize, n: usize| {
         if f(at.map(|at| at as usize), runs, n) {
             return;
         }
         for first in (0..runs).step_by(most) {
             let from = |k: usize, start: usize| {
-                let [between, within] = [strides[k][DIMS - 2], strides[k][DIMS - 1]].map(|s| s as isize);
+                let [between, within] = [strides[k][axis], strides[k][DIMS - 1]].map(|s| s as isize);
                 (at[k] + first as isize * between) as usize + start * within as usize
             };
             let runs = most.min(runs - first);
@@ -84,7 +82,19 @@ pub(super) fn walk_chunks<const N: usize>(
                 });
             }
         }
-    });
+    };
+    if axis == 0 {
+        let at = core::array::from_fn(|k| rows.start as isize * strides[k][0] as isize);
+        return all(at, rows.len(), dims[DIMS - 1] as usize);
+    }
+    let mut outer = *dims;
+    outer[axis] = 1;
+    walk(&outer, [0; N], strides, rows, |at, n| all(at, dims[axis] as usize, n));
+}
+
+/// The dimension along which innermost runs are neighbours: the one before the last, or the rows if there is none between.
+pub(super) fn neighbours(dims: &[u32; DIMS]) -> usize {
+    if dims[1..DIMS - 1].iter().all(|&d| d == 1) { 0 } else { DIMS - 2 }
 }
 
 /// The elements that [`walk`] reaches in one operand: the first and the one after the last.
