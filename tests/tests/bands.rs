@@ -73,26 +73,14 @@ impl Net {
             }
             2 => {
                 let out_c = self.r.below(20) + 1;
-                let window = Window {
-                    kernel: vec![1, 1],
-                    strides: vec![1, 1],
-                    dilations: vec![1, 1],
-                    pads_begin: vec![0, 0],
-                    pads_end: vec![0, 0],
-                };
+                let window = unpadded([1, 1], [1, 1]);
                 let weights = self.case.constant(self.r.array(DType::F32, &[out_c, c, 1, 1]), None);
                 self.add(Op::Conv { window, groups: 1, layout, post: Post::default() }, &[x, weights], [h, w, out_c]);
             }
             3 => {
                 let up = self.r.below(2) + 1;
                 let kernel = [self.r.below(3) + 1, 1];
-                let window = Window {
-                    kernel: kernel.to_vec(),
-                    strides: vec![up, 1],
-                    dilations: vec![1, 1],
-                    pads_begin: vec![0, 0],
-                    pads_end: vec![0, 0],
-                };
+                let window = unpadded(kernel, [up, 1]);
                 let weights = self.case.constant(self.r.array(DType::F32, &[c, 2, kernel[0], 1]), None);
                 let shape = [(h - 1) * up + kernel[0], w, 2];
                 self.add(Op::ConvTranspose { window, groups: 1, layout, post: Post::default() }, &[x, weights], shape);
@@ -147,6 +135,12 @@ impl Net {
         }
         net.case.parts()
     }
+}
+
+/// A window without padding.
+fn unpadded(kernel: [usize; 2], strides: [usize; 2]) -> Window {
+    let (dilations, pads) = (vec![1, 1], vec![0, 0]);
+    Window { kernel: kernel.to_vec(), strides: strides.to_vec(), dilations, pads_begin: pads.clone(), pads_end: pads }
 }
 
 fn with_batch([h, w, c]: [usize; 3]) -> [usize; 4] {
@@ -233,13 +227,7 @@ fn bands_for_speed_change_no_bit() {
     let x = net.case.input(net.r.array(DType::F32, &with_batch(shape)), None);
     let weights = |net: &mut Net, dims: [usize; 4]| net.case.constant(net.r.array(DType::F32, &dims), None);
     let conv = |kernel: usize, groups: usize| Op::Conv {
-        window: Window {
-            kernel: vec![kernel; 2],
-            strides: vec![1, 1],
-            dilations: vec![1, 1],
-            pads_begin: vec![0, 0],
-            pads_end: vec![0, 0],
-        },
+        window: unpadded([kernel; 2], [1, 1]),
         groups,
         layout: Layout::ChannelsLast,
         post: Post::default(),

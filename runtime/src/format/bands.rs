@@ -28,7 +28,8 @@ pub(super) fn step(m: &Model<'_>, i: usize, band: Option<(&Range<usize>, u32)>) 
         );
     };
     let read = Slice { rows: r.slice_rows, delay: r.delay };
-    let row = kernels::row(&step).ok_or(Fault::Slices)?;
+    let rules = step.kind().and_then(|kind| kernels::rules(kind, m.params(), r.params as usize));
+    let (row, rules) = rules.ok_or(Fault::Slices)?;
     ensure(r.slice_rows > 0 && r.outputs == 1 && read.count(r.rows.into()) <= slices.into(), Fault::Slices)?;
     let fits =
         |t: &TensorRecord, row: u32| u64::from(row) * t.dtype.size() as u64 == u64::from(t.row_bytes) && t.advance == 0;
@@ -39,7 +40,7 @@ pub(super) fn step(m: &Model<'_>, i: usize, band: Option<(&Range<usize>, u32)>) 
             ensure(!is_ring(&t) && t.advance == 0, Fault::Slices)?;
             continue;
         }
-        let Rule::Rows(window) = kernels::rule(&step, k) else { return Err(Fault::Slices) };
+        let Some(Rule::Rows(window)) = rules.get(k) else { return Err(Fault::Slices) };
         let made = m.step_record(writer);
         let made = Slice { rows: made.slice_rows, delay: made.delay };
         ensure(writer < i && fits(&t, window.row), Fault::Slices)?;

@@ -9,6 +9,7 @@
 //! reading every weight would make loading a large model slow and no value of a weight can do harm.
 
 mod bands;
+mod strings;
 pub mod verify;
 mod view;
 pub mod words;

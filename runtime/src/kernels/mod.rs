@@ -216,26 +216,12 @@ macro_rules! kinds {
             }
         }
 
-        /// Elements of an output row of a step: [`Params::row`].
-        pub fn row(step: &crate::Step<'_>) -> Option<u32> {
-            match step.kind()? {
-                $(StepKind::$kind => step.params::<$kind>()?.row(),)*
-            }
-        }
-
-        /// Which rows of input `input` of a step its output rows read: [`Params::rule`].
-        pub fn rule(step: &crate::Step<'_>, input: usize) -> Rule {
-            let Some(kind) = step.kind() else { return Rule::Whole };
-            match kind {
-                $(StepKind::$kind => step.params::<$kind>().map_or(Rule::Whole, |p| p.rule(input)),)*
-            }
-        }
-
-        /// As [`row`] and [`rule`], of the parameter words of a step of this kind.
-        pub fn rules(kind: StepKind, params: &Words<'_>) -> Option<(u32, [Rule; INPUTS])> {
+        /// Elements of an output row and which rows of each input output rows read ([`Params::row`], [`Params::rule`]), of a step of
+        /// this kind whose parameters begin at word `at`; `None` if it cannot be in a band of rows.
+        pub fn rules(kind: StepKind, params: &Words<'_>, at: usize) -> Option<(u32, [Rule; INPUTS])> {
             match kind {
                 $(StepKind::$kind => {
-                    let p = <$kind as crate::format::words::Record>::read(params, 0)?;
+                    let p = <$kind as crate::format::words::Record>::read(params, at)?;
                     Some((p.row()?, core::array::from_fn(|input| p.rule(input))))
                 })*
             }

@@ -10,6 +10,8 @@ mod sequence;
 mod strides;
 mod weights;
 
+pub(crate) use strides::rows_of;
+
 use std::collections::{HashMap, HashSet};
 
 use kinglet::format::words::Record;
@@ -490,15 +492,4 @@ impl<'a> Lowerer<'a> {
             self.out.outputs.push(p);
         }
     }
-}
-
-/// Output rows of a tensor, and elements of a row: image rows, time frames or matrix rows. A tensor without elements has no
-/// rows either.
-pub(crate) fn rows_of(shape: &[usize]) -> (usize, usize) {
-    if shape.contains(&0) {
-        return (0, 0);
-    }
-    let inner = if shape.len() >= 4 { 2 } else { 1 };
-    let lead = shape.len().saturating_sub(inner);
-    (shape[..lead].iter().product(), shape[lead..].iter().product())
 }

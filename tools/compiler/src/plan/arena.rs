@@ -240,9 +240,7 @@ fn groups(roots: &[usize], root: &[usize], bands: &Bands) -> Vec<Group> {
         let of = |groups: &[Group], i: usize| groups.iter().position(|g| g.iter().any(|m| m.0 == i)).expect("in one");
         let behind = |g: &Group, i: usize| g.iter().find(|m| m.0 == i).expect("in it").1;
         let (a, b) = (of(&groups, from), of(&groups, to));
-        if a == b {
-            continue;
-        }
+        assert_ne!(a, b, "a tensor is born once and dies once");
         // `from` lies `distance` behind `to`.
         let (mut first, second) = (std::mem::take(&mut groups[a]), std::mem::take(&mut groups[b]));
         let (own, wanted) = (behind(&first, from), behind(&second, to) + slide.distance);

@@ -12,7 +12,7 @@ use super::order::buffer;
 use crate::lower::{Lowered, rows_of};
 
 /// Most steps of a band.
-const MOST_STEPS: usize = 256;
+const MOST_STEPS: usize = 64;
 /// Steps above which no bands are looked for: the search looks at every run of them.
 const MOST_OF_PLAN: usize = 4000;
 /// Slices are made so many times larger than they must be, where that fits under the same peak: fewer calls.
@@ -96,31 +96,29 @@ struct Search<'a> {
     touched: Vec<Vec<usize>>,
 }
 
-/// Chooses the bands with which the least memory is taken, or the fewest with which no more than `most` is. `alive` are the bytes alive at each position without any, `lives` the
-/// lifetimes of the buffers, none of which takes another's place.
+/// Chooses the bands with which the least memory is taken, or the fewest with which no more than `most` is. `alive` are the bytes alive
+/// at each position without any, `lives` the lifetimes of the buffers, none of which takes another's place.
 pub(super) fn smallest(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[usize], most: usize) -> Bands {
     let n = order.len();
     if n > MOST_OF_PLAN {
         return Bands::none(l, n);
     }
     let search = Search::new(l, order, lives);
-    // The bands that begin at each position, the shortest first.
-    let runs: Vec<Vec<Band>> = (0..n).map(|i| search.from(i)).collect();
+    let runs: Vec<Vec<(usize, Band)>> = (0..n).map(|i| search.from(i)).collect();
     let mut peak = vec![usize::MAX; n + 1];
     peak[0] = 0;
     for i in 0..n {
         let so_far = peak[i];
         peak[i + 1] = peak[i + 1].min(so_far.max(alive[i]));
-        for (k, band) in runs[i].iter().enumerate() {
-            let end = i + 2 + k;
-            peak[end] = peak[end].min(so_far.max(band.need));
+        for (end, band) in &runs[i] {
+            peak[*end] = peak[*end].min(so_far.max(band.need));
         }
     }
     // Under that peak the fewest steps in bands.
     let most = peak[n].max(most);
     let cut = cheapest(n, |i| {
         let alone = (alive[i] <= most).then_some((i + 1, 0));
-        let bands = runs[i].iter().enumerate().filter(|(_, b)| b.need <= most).map(|(k, _)| (i + 2 + k, 2 + k));
+        let bands = runs[i].iter().filter(|(_, b)| b.need <= most).map(|(end, _)| (*end, end - i));
         alone.into_iter().chain(bands).collect()
     });
     let larger = |(start, end): (usize, usize)| {
@@ -142,16 +140,8 @@ pub(super) fn fastest(l: &Lowered, order: &[usize], lives: &[Lifetime]) -> Bands
         let bands = FACTORS.iter().filter_map(|&f| search.band(start, end, f)).filter(|b| search.fits_caches(b));
         bands.map(|b| (search.traffic(start, end, Some(&b)), b)).min_by_key(|(cost, _)| *cost)
     };
-    let runs: Vec<Vec<(usize, Option<usize>)>> = (0..n)
-        .map(|i| {
-            let ends = i + 2..=(i + MOST_STEPS).min(n);
-            // Where the least slices are none, longer runs are no band either.
-            let bands = ends.map_while(|end| search.band(i, end, 1).map(|_| (end, best(i, end).map(|(cost, _)| cost))));
-            bands.collect()
-        })
-        .collect();
     let cut = cheapest(n, |i| {
-        let bands = runs[i].iter().filter_map(|(end, cost)| Some((*end, (*cost)?)));
+        let bands = search.ends(i).filter_map(|end| Some((end, best(i, end)?.0)));
         [(i + 1, search.traffic(i, i + 1, None))].into_iter().chain(bands).collect()
     });
     let chosen =
@@ -231,11 +221,6 @@ impl Bands {
             }
         }
     }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
 }
 
 impl<'a> Search<'a> {
@@ -263,10 +248,15 @@ impl<'a> Search<'a> {
         Search { steps, lives, writer, rows, inputs, touched }
     }
 
-    /// The bands that begin at a position: of two steps, three, ….
-    fn from(&self, start: usize) -> Vec<Band> {
-        let ends = start + 2..=(start + MOST_STEPS).min(self.steps.len());
-        ends.map_while(|end| self.band(start, end, 1)).collect()
+    /// Where bands that begin at a position may end: two steps on or more, and before the first that can be in none.
+    fn ends(&self, start: usize) -> impl Iterator<Item = usize> {
+        let eligible = self.steps[start..].iter().take(MOST_STEPS).take_while(|step| step.is_some()).count();
+        start + 2..=start + eligible
+    }
+
+    /// The bands of the least slices that begin at a position, with their ends. Of branches that meet later, shorter ones are none.
+    fn from(&self, start: usize) -> Vec<(usize, Band)> {
+        self.ends(start).filter_map(|end| Some((end, self.band(start, end, 1)?))).collect()
     }
 
     /// The steps `start .. end` as a band, with slices so many times larger than the least; `None` if they are none.
@@ -414,7 +404,7 @@ impl Known {
         let step = &l.steps[i];
         let &[output] = &step.outputs[..] else { return None };
         let words: Vec<u8> = step.params.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let (row, rules) = kernels::rules(step.kind, &kinglet::format::words::Words::new(&words))?;
+        let (row, rules) = kernels::rules(step.kind, &kinglet::format::words::Words::new(&words), 0)?;
         let b = buffer(l, output).filter(|&b| step.band.is_none() && writer[b].is_some())?;
         let size = |t: usize| l.tensors[t].dtype.size();
         if rows[b] != Some((step.rows, row as usize * size(output))) {

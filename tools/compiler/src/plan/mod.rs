@@ -33,11 +33,6 @@ pub enum Banding {
     Speed,
 }
 
-/// Bytes that the scratch of one worker adds to a layout.
-fn layout_scratch(layout: &Layout, lowered: &Lowered) -> usize {
-    layout.with_scratch(lowered) - layout.arena_bytes
-}
-
 /// Chooses the order of steps and the place of every buffer; also what the graph's own order would have taken.
 ///
 /// # Errors
@@ -57,9 +52,14 @@ pub fn plan(lowered: &Lowered, banding: Banding, max_arena: Option<usize>) -> Re
     let mut best = best.expect("there is always the order of the graph");
     let fits = |layout: &Layout| max_arena.is_some_and(|most| layout.with_scratch(lowered) <= most);
     // As few bands as the limit asks for; where the arrangement in memory does not come as low, as many as there can be.
-    let room = max_arena.map_or(0, |most| most.saturating_sub(layout_scratch(&best, lowered)));
-    let tries = if room > 0 { vec![room, 0] } else { vec![0] };
-    for most in tries.into_iter().filter(|_| banding != Banding::Off) {
+    let scratch = best.with_scratch(lowered) - best.arena_bytes;
+    let room = max_arena.map(|most| most.saturating_sub(scratch));
+    let tries = match banding {
+        Banding::Off => Vec::new(),
+        Banding::Memory => room.into_iter().chain([0]).collect(),
+        Banding::Speed => vec![0],
+    };
+    for most in tries {
         if banding == Banding::Memory && fits(&best) {
             break;
         }

@@ -1,11 +1,12 @@
 //! A Legendre memory over a whole sequence as the convolution with its impulse response: `m_t = Σ_k A^k·B·u_{t−k}`.
 //!
 //! Over fewer frames than the memory has coefficients that takes fewer products (`frames · order` instead of `order²` a frame) and
-//! smaller weights, and its frames do not wait for each other. A memory that goes on from an earlier one stays a recurrence.
+//! smaller weights, and its frames do not wait for each other. A memory that goes on from an earlier one, or leaves the model so that
+//! a later run may go on from it, stays a recurrence: cut in two, a sequence gives the same bits.
 
 use super::axes::add_f32;
 use crate::array::Array;
-use crate::graph::{Graph, Layout, Node, Op, Post, Window};
+use crate::graph::{Graph, Layout, Node, Op, Post, TensorId, Window};
 use crate::legendre::DelaySystem;
 
 /// Fewest frames for which it is worth a convolution.
@@ -27,13 +28,23 @@ fn response(graph: &Graph, node: &Node) -> Option<Vec<Vec<f64>>> {
     let (&[_, frames, 1], Op::LegendreMemory) = (&graph.tensors[u].shape[..], &node.op) else { return None };
     let (a, b) = (graph.value(a)?, graph.value(b)?);
     let order = b.len();
-    if frames < FEWEST || frames > order || !graph.budget.take((frames * order * order) as u64, 0) {
+    if leaves(graph, node.output)
+        || frames < FEWEST
+        || frames > order
+        || !graph.budget.take((frames * order * order) as u64, 0)
+    {
         return None;
     }
     let system = DelaySystem { a: a.reals().into_owned(), b: b.reals().into_owned() };
     let unit: Vec<f64> = (0..frames).map(|t| f64::from(u8::from(t == 0))).collect();
     let response = system.frames(&unit);
     response.iter().flatten().all(|v| (*v as f32).is_finite()).then_some(response)
+}
+
+/// Whether a tensor is an output of the graph, as it is or rearranged.
+fn leaves(graph: &Graph, t: TensorId) -> bool {
+    let moved = |n: &&Node| n.op.moves_only() && n.inputs.contains(&Some(t));
+    graph.outputs.contains(&t) || graph.nodes.iter().filter(moved).any(|n| leaves(graph, n.output))
 }
 
 fn write(graph: &mut Graph, i: usize, response: &[Vec<f64>]) {
