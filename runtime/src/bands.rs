@@ -41,6 +41,16 @@ pub struct Slice {
     pub delay: u32,
 }
 
+/// What is made of a tensor in each slice, in elements: its readers may count in other rows than the step that writes it, pixels for
+/// instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Elements.
+    pub elements: u32,
+    /// Elements by which they stay behind.
+    pub behind: u32,
+}
+
 impl Slice {
     /// The rows of slice `index`, of `all`.
     #[inline]
@@ -54,6 +64,11 @@ impl Slice {
     pub fn count(self, all: u64) -> u64 {
         (all + u64::from(self.delay)).div_ceil(u64::from(self.rows).max(1))
     }
+
+    /// The elements that it makes if a row has so many; `None` if these are more than a tensor can have.
+    pub fn made(self, row: u32) -> Option<Made> {
+        Some(Made { elements: self.rows.checked_mul(row)?, behind: self.delay.checked_mul(row)? })
+    }
 }
 
 impl Window {
@@ -66,22 +81,28 @@ impl Window {
         [self.stride.into(), self.pad.into(), self.span.into(), self.upsample.into()]
     }
 
-    /// Whether the rows of a reader and of what it reads come at the same rate.
-    pub fn keeps_pace(&self, made: Slice, read: Slice) -> bool {
+    /// Rows by which what is made stays behind, the last of which may be there in part.
+    fn behind(&self, made: Made) -> i64 {
+        made.behind.div_ceil(self.row.max(1)).into()
+    }
+
+    /// Whether the rows of a reader and of what it reads come at the same rate, whole ones in each slice.
+    pub fn keeps_pace(&self, made: Made, read: Slice) -> bool {
         let [stride, _, _, upsample] = self.words();
-        stride * i64::from(read.rows) == upsample * i64::from(made.rows)
+        let rows = made.elements / self.row.max(1);
+        rows.checked_mul(self.row) == Some(made.elements) && stride * i64::from(read.rows) == upsample * i64::from(rows)
     }
 
     /// Whether the rows that a slice reads are there, made in the same slice or before.
-    pub fn is_behind(&self, made: Slice, read: Slice) -> bool {
+    pub fn is_behind(&self, made: Made, read: Slice) -> bool {
         let [stride, pad, span, upsample] = self.words();
-        upsample * i64::from(made.delay) + span - stride - pad <= stride * i64::from(read.delay)
+        upsample * self.behind(made) + span - stride - pad <= stride * i64::from(read.delay)
     }
 
     /// The least delay of a reader of rows that are made with this delay.
-    pub fn delay(&self, made: u32) -> u32 {
+    pub fn delay(&self, made: Made) -> u32 {
         let [stride, pad, span, upsample] = self.words();
-        let behind = upsample * i64::from(made) + span - stride - pad;
+        let behind = upsample * self.behind(made) + span - stride - pad;
         u32::try_from((behind + stride - 1).div_euclid(stride).max(0)).unwrap_or(u32::MAX)
     }
 
@@ -92,11 +113,20 @@ impl Window {
         (at.saturating_add(upsample - 1).div_euclid(upsample)).max(0) as u64
     }
 
-    /// The rows that must be kept, so that none is overwritten before it was read.
-    pub fn capacity(&self, made: Slice, read: Slice) -> i64 {
+    /// Rows of the operand above the first of a slice's rows that the slice reads, if nothing is made late.
+    fn back(&self, read: Slice) -> i64 {
         let [stride, pad, _, upsample] = self.words();
-        let back = stride * i64::from(read.delay) + pad;
-        i64::from(made.rows) - i64::from(made.delay) + (back + upsample - 1).div_euclid(upsample)
+        (stride * i64::from(read.delay) + pad + upsample - 1).div_euclid(upsample)
+    }
+
+    /// The elements that must be kept, so that none is overwritten before it was read.
+    pub fn capacity(&self, made: Made, read: Slice) -> i64 {
+        i64::from(made.elements) - i64::from(made.behind) + i64::from(self.row).saturating_mul(self.back(read))
+    }
+
+    /// Whether all that a slice reads is made in the same one: nothing is kept for the next.
+    pub fn is_local(&self, made: Made, read: Slice) -> bool {
+        i64::from(made.behind) >= i64::from(self.row).saturating_mul(self.back(read))
     }
 }
 
@@ -117,15 +147,21 @@ mod tests {
 
     proptest! {
         /// With the least delay and capacity every row that is read has been made and not been overwritten; with a row less in the ring
-        /// than that, or a delay less, some is not, but where the ends of the picture make up for it.
+        /// than that, or a delay less, some is not, but where the ends of the picture make up for it. The writer counts in rows of
+        /// `fine` of the reader's, or the reader in rows of `coarse` of the writer's.
         #[test]
         fn rows_are_there_when_they_are_read(
             (stride, span, pad, upsample) in (1..4u32, 1..6u32, -2..5i32, 1..3u32),
             (factor, made_delay, height) in (1..4u32, 0..5u32, 1..40i64),
+            (fine, coarse) in prop_oneof![(1..4u32, Just(1u32)), (Just(1u32), 1..4u32)],
         ) {
-            let w = Window { stride, pad, span, upsample, row: 1 };
-            let (made, read_rows) = (Slice { rows: stride * factor, delay: made_delay }, upsample * factor);
-            let slice = Slice { rows: read_rows, delay: w.delay(made_delay) };
+            // Elements are the rows of the finer of both.
+            let w = Window { stride, pad, span, upsample, row: coarse };
+            let height = height * i64::from(fine * coarse);
+            let writer = Slice { rows: stride * factor * coarse, delay: made_delay };
+            let made = writer.made(fine).expect("small numbers");
+            let read_rows = upsample * factor * fine;
+            let slice = Slice { rows: read_rows, delay: w.delay(made) };
             prop_assert!(w.keeps_pace(made, slice) && w.is_behind(made, slice));
             let less = Slice { delay: slice.delay.saturating_sub(1), ..slice };
             prop_assert!(slice.delay == 0 || !w.is_behind(made, less));
@@ -135,14 +171,17 @@ mod tests {
             let mut ring = vec![-1; capacity as usize];
             let mut next = 0;
             for index in 0..slices {
-                for y in made.of(index, height as usize) {
+                let rows_made = writer.of(index, (height / i64::from(fine)) as usize);
+                for y in rows_made.start * fine as usize..rows_made.end * fine as usize {
                     prop_assert_eq!(y, next);
                     ring[y % capacity as usize] = y as i64;
                     next += 1;
                 }
                 for r in slice.of(index, rows) {
-                    for y in read(&w, r as i64, height) {
-                        prop_assert_eq!(ring[y as usize % capacity as usize], y, "row {} of slice {}", r, index);
+                    for y in read(&w, r as i64, height / i64::from(coarse)) {
+                        for e in y * i64::from(coarse)..(y + 1) * i64::from(coarse) {
+                            prop_assert_eq!(ring[e as usize % capacity as usize], e, "row {} of slice {}", r, index);
+                        }
                     }
                 }
             }

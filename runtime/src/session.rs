@@ -261,16 +261,24 @@ fn rows_of(step: &Step<'_>, slice: u32) -> Range<usize> {
     }
 }
 
-/// The rows of a slice, in pieces that lie in one piece in each ring that has a row for each of the step's.
+/// The rows of a slice, in pieces that lie in one piece in each ring that has a row, or the like part of one, for each of the step's.
 fn pieces(model: &Model<'_>, step: &Step<'_>, slice: u32) -> impl Iterator<Item = Range<usize>> {
     let Range { start: mut at, end } = rows_of(step, slice);
     let r = *step.record();
     let mut capacities = [0; kernels::INPUTS + 1];
     if r.slice_rows > 0 {
         let operands = (0..kernels::INPUTS).map(|k| step.input(k)).chain([step.output(0)]);
-        for (capacity, t) in capacities.iter_mut().zip(operands) {
-            let ring = t.map(|t| model.tensor(t).0).filter(|t| is_ring(t) && t.rows == r.rows);
-            *capacity = ring.map_or(0, |t| t.capacity as usize);
+        for (k, (capacity, t)) in capacities.iter_mut().zip(operands).enumerate() {
+            let ring =
+                t.map(|t| model.tensor(t).0).filter(|t| is_ring(t) && (k == kernels::INPUTS || t.rows <= r.rows));
+            *capacity = ring.map_or(0, |t| {
+                let each = all_bytes(&t) / u64::from(r.rows);
+                if each * u64::from(r.rows) == all_bytes(&t) && each > 0 {
+                    (u64::from(t.bytes) / each) as usize
+                } else {
+                    0
+                }
+            });
         }
     }
     core::iter::from_fn(move || {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kinglet::kernels::{BinaryOp, PadMode, UnaryOp};
+use kinglet::kernels::{BinaryOp, NormKind, PadMode, ReduceOp, UnaryOp};
 use kinglet::{DType, Inline, Model, Quiet, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, PoolKind, Post, TensorId, Window};
@@ -62,7 +62,7 @@ impl Net {
         let (x, size) = self.tensors[self.tensors.len() - 1 - back];
         let [h, w, c] = size;
         let layout = Layout::ChannelsLast;
-        match self.r.below(9) {
+        match self.r.below(15) {
             0 | 1 => {
                 let Some((window, [oh, ow])) = self.window(size) else { return };
                 let depthwise = self.r.below(2) == 0;
@@ -116,9 +116,48 @@ impl Net {
                 let other = self.tensors.iter().find(|(t, s)| *t != x && *s == size).map_or(x, |(t, _)| *t);
                 self.add(Op::Binary(BinaryOp::Add), &[x, other], size);
             }
-            _ => {
+            8 => {
                 let by = self.case.constant(self.r.array(DType::F32, &[c]), None);
                 self.add(Op::Binary(BinaryOp::Mul), &[x, by], size);
+            }
+            9 => {
+                // Beside a tensor of the same extents, by preference not the same.
+                let other = self.tensors.iter().find(|(t, s)| *t != x && s[..2] == size[..2]);
+                let (other, more) = other.map_or((x, c), |(t, s)| (*t, s[2]));
+                if c + more < 24 {
+                    self.add(Op::Concat { axis: 3 }, &[x, other], [h, w, c + more]);
+                }
+            }
+            10 => {
+                let block = self.r.below(2) + 2;
+                if c.is_multiple_of(block * block) && h < 40 {
+                    let crd = self.r.below(2) == 0;
+                    let shape = [h * block, w * block, c / (block * block)];
+                    self.add(Op::DepthToSpace { block, crd, layout }, &[x], shape);
+                }
+            }
+            11 => {
+                let axes = [vec![3], vec![2, 3]][self.r.below(2)].clone();
+                let kind = [NormKind::Layer, NormKind::Rms][self.r.below(2)];
+                self.add(Op::Norm { kind, axes, epsilon: 0.01 }, &[x], size);
+            }
+            12 => {
+                let axis = self.r.below(2) + 2;
+                let log = self.r.below(2) == 0;
+                self.add(Op::Softmax { axis, log }, &[x], size);
+            }
+            13 => {
+                let step = self.r.below(2) + 1;
+                let [top, left, first] = [h, w, c].map(|n| self.r.below(n));
+                let shape = [(h - top).div_ceil(step), w - left, c - first];
+                let (starts, steps) = (vec![0, top, left, first], vec![1, step as i64, 1, 1]);
+                self.add(Op::Slice { starts, steps }, &[x], shape);
+            }
+            _ => {
+                let op = [ReduceOp::Mean, ReduceOp::Max][self.r.below(2)];
+                let axis = self.r.below(2) + 2;
+                let shape = [h, if axis == 2 { 1 } else { w }, if axis == 3 { 1 } else { c }];
+                self.add(Op::Reduce { op, axes: vec![axis], keep: true }, &[x], shape);
             }
         }
     }

@@ -3,11 +3,11 @@
 
 use core::ops::Range;
 
-use super::verify::{ensure, is_ring};
-use super::{ABSENT, Model, TensorRecord};
+use super::verify::{all_bytes, ensure, is_ring};
+use super::{ABSENT, Model, StepRecord, TensorRecord};
 use crate::Fault;
-use crate::bands::{Rule, Slice};
-use crate::kernels;
+use crate::bands::{Made, Rule, Slice};
+use crate::kernels::{self, Rules};
 
 /// Whether the steps of a run compute some rows in each slice. Then all of them must.
 pub(super) fn are_of_rows(m: &Model<'_>, steps: &Range<usize>) -> bool {
@@ -23,33 +23,65 @@ pub(super) fn step(m: &Model<'_>, i: usize, band: Option<(&Range<usize>, u32)>) 
     let Some((steps, slices)) = band else {
         ensure(r.slice_rows == 0 && r.delay == 0, Fault::Slices)?;
         return ensure(
-            inputs.map(|(_, t)| t).chain(outputs).all(|t| !is_ring(&t) && !written_by(&t, i)),
+            inputs.map(|(_, t)| t).chain(outputs).all(|t| !is_ring(&t) && t.writer as usize != i),
             Fault::Slices,
         );
     };
-    let read = Slice { rows: r.slice_rows, delay: r.delay };
-    let rules = step.kind().and_then(|kind| kernels::rules(kind, m.params(), r.params as usize));
-    let (row, rules) = rules.ok_or(Fault::Slices)?;
+    let read = slice_of(r);
+    let own = rules(m, i)?;
     ensure(r.slice_rows > 0 && r.outputs == 1 && read.count(r.rows.into()) <= slices.into(), Fault::Slices)?;
-    let fits =
-        |t: &TensorRecord, row: u32| u64::from(row) * t.dtype.size() as u64 == u64::from(t.row_bytes) && t.advance == 0;
-    ensure(outputs.all(|t| written_by(&t, i) && fits(&t, row) && t.rows == r.rows), Fault::Slices)?;
+    ensure(outputs.all(|t| t.advance == 0 && is_written(m, i, steps, own.row, &t)), Fault::Slices)?;
     for (k, t) in inputs {
         let writer = t.writer as usize;
         if t.writer == ABSENT || !steps.contains(&writer) {
             ensure(!is_ring(&t) && t.advance == 0, Fault::Slices)?;
             continue;
         }
-        let Some(Rule::Rows(window)) = rules.get(k) else { return Err(Fault::Slices) };
-        let made = m.step_record(writer);
-        let made = Slice { rows: made.slice_rows, delay: made.delay };
-        ensure(writer < i && fits(&t, window.row), Fault::Slices)?;
+        let Some(Rule::Rows(window)) = own.inputs.get(k) else { return Err(Fault::Slices) };
+        ensure(writer < i && t.advance == 0 && holds_whole(&t, window.row), Fault::Slices)?;
+        let made = writes(m, writer, &t)?;
         ensure(window.keeps_pace(made, read) && window.is_behind(made, read), Fault::Slices)?;
-        ensure(i64::from(t.capacity) >= window.capacity(made, read).min(t.rows.into()), Fault::Slices)?;
+        ensure(!is_ring(&t) || elements(&t) as i64 >= window.capacity(made, read), Fault::Slices)?;
     }
     Ok(())
 }
 
-fn written_by(t: &TensorRecord, step: usize) -> bool {
-    t.writer as usize == step && t.writer != ABSENT
+fn slice_of(r: &StepRecord) -> Slice {
+    Slice { rows: r.slice_rows, delay: r.delay }
+}
+
+fn rules(m: &Model<'_>, i: usize) -> Result<Rules, Fault> {
+    let step = m.step(i);
+    let rules = step.kind().and_then(|kind| kernels::rules(kind, m.params(), step.record().params as usize));
+    rules.ok_or(Fault::Slices)
+}
+
+/// Elements of a tensor that are there.
+fn elements(t: &TensorRecord) -> u32 {
+    t.bytes / t.dtype.size() as u32
+}
+
+/// Whether a tensor, and its ring, are made of whole rows of `row` elements.
+fn holds_whole(t: &TensorRecord, row: u32) -> bool {
+    let bytes = u64::from(row) * t.dtype.size() as u64;
+    row > 0 && all_bytes(t).is_multiple_of(bytes) && u64::from(t.bytes).is_multiple_of(bytes)
+}
+
+/// Whether step `i` of a band writes the rows of `t`, and they are all that there are: alone, or as the last of several steps that
+/// write a part of each row, or as one of those before it, at the same pace.
+fn is_written(m: &Model<'_>, i: usize, steps: &Range<usize>, row: u32, t: &TensorRecord) -> bool {
+    let rows = |row: u32, rows: u32| u64::from(row) * u64::from(rows) * t.dtype.size() as u64 == all_bytes(t);
+    let last = t.writer as usize;
+    let r = |i: usize| *m.step(i).record();
+    let same = last == i || (last > i && steps.contains(&last) && slice_of(&r(last)) == slice_of(&r(i)));
+    same && rows(row, r(i).rows) && holds_whole(t, row) && rules(m, last).is_ok_and(|rules| rules.row == row)
+}
+
+/// What step `writer` makes of `t` in a slice, if it writes it.
+fn writes(m: &Model<'_>, writer: usize, t: &TensorRecord) -> Result<Made, Fault> {
+    let step = m.step(writer);
+    let output = step.output(0).and_then(|t| m.tensor_record(t)).ok_or(Fault::Slices)?;
+    let place = |t: &TensorRecord| (t.offset, t.bytes, all_bytes(t), t.dtype.size());
+    ensure(place(&output) == place(t), Fault::Slices)?;
+    slice_of(step.record()).made(rules(m, writer)?.row).ok_or(Fault::Slices)
 }

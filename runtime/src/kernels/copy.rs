@@ -3,8 +3,9 @@
 use core::ops::Range;
 
 use super::Params;
-use super::walk::{DIMS, reached, reaches_only, walk, walked};
+use super::walk::{DIMS, reached, reaches_only, row_within, walk, walked};
 use crate::Element;
+use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -50,6 +51,16 @@ impl Params for Copy {
 
     fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
         reached(&self.dims, self.from, &self.from_strides, rows).filter(|_| input == 0)
+    }
+
+    /// What copies write may lie in the midst of each row: several fill it.
+    fn row(&self) -> Option<u32> {
+        row_within(&self.dims, self.to, &self.to_strides).filter(|&(first, _)| first == 0).map(|(_, row)| row)
+    }
+
+    fn rule(&self, input: usize) -> Rule {
+        let row = row_within(&self.dims, self.from, &self.from_strides).filter(|_| input == 0);
+        row.map_or(Rule::Whole, |(first, row)| Rule::Rows(Window { pad: -first, ..Window::pointwise(row) }))
     }
 
     #[inline(always)]

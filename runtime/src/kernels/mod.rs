@@ -97,6 +97,15 @@ pub trait Params: crate::format::words::Record {
 /// Most inputs of a step.
 pub const INPUTS: usize = 16;
 
+/// What a step in a band of rows makes, and what it reads for that ([`Params::row`], [`Params::rule`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Elements of an output row.
+    pub row: u32,
+    /// Which rows of each input output rows read.
+    pub inputs: [Rule; INPUTS],
+}
+
 /// What multiplies, for [`Kernels::probe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -216,13 +225,12 @@ macro_rules! kinds {
             }
         }
 
-        /// Elements of an output row and which rows of each input output rows read ([`Params::row`], [`Params::rule`]), of a step of
-        /// this kind whose parameters begin at word `at`; `None` if it cannot be in a band of rows.
-        pub fn rules(kind: StepKind, params: &Words<'_>, at: usize) -> Option<(u32, [Rule; INPUTS])> {
+        /// The rules of a step of this kind whose parameters begin at word `at`; `None` if it cannot be in a band of rows.
+        pub fn rules(kind: StepKind, params: &Words<'_>, at: usize) -> Option<Rules> {
             match kind {
                 $(StepKind::$kind => {
                     let p = <$kind as crate::format::words::Record>::read(params, at)?;
-                    Some((p.row()?, core::array::from_fn(|input| p.rule(input))))
+                    Some(Rules { row: p.row()?, inputs: core::array::from_fn(|input| p.rule(input)) })
                 })*
             }
         }

@@ -7,6 +7,7 @@ use super::bytes::{self, are_bytes};
 use super::sum::{in_lanes, larger, smaller, sum};
 use super::walk::{columns, elements};
 use crate::DType;
+use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -69,6 +70,15 @@ impl Params for Reduce {
 
     fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
         (input == 0).then(|| elements(rows, &[self.n, self.inner]))
+    }
+
+    fn row(&self) -> Option<u32> {
+        Some(self.inner)
+    }
+
+    fn rule(&self, input: usize) -> Rule {
+        let row = self.n.checked_mul(self.inner).filter(|_| input == 0);
+        row.map_or(Rule::Whole, |row| Rule::Rows(Window::pointwise(row)))
     }
 
     #[inline(always)]

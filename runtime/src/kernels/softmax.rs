@@ -7,6 +7,7 @@ use super::UnaryOp;
 use super::bytes::{self, are_bytes};
 use super::sum::{self, larger};
 use super::walk::{columns, elements};
+use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -42,6 +43,14 @@ impl Params for Softmax {
 
     fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
         (input == 0).then(|| elements(rows, &[self.n, self.inner]))
+    }
+
+    fn row(&self) -> Option<u32> {
+        self.n.checked_mul(self.inner)
+    }
+
+    fn rule(&self, input: usize) -> Rule {
+        Params::row(self).filter(|_| input == 0).map_or(Rule::Whole, |row| Rule::Rows(Window::pointwise(row)))
     }
 
     #[inline(always)]

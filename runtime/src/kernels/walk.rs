@@ -129,11 +129,20 @@ pub(super) fn row_of(dims: &[u32; DIMS]) -> Option<u32> {
 /// Which rows of an operand with these strides the rows of an output read: each the one in its place, if it reads no further than a
 /// row of it goes.
 pub(super) fn rule_of(dims: &[u32; DIMS], strides: &[i32; DIMS]) -> Rule {
-    let reach = reach(dims, 0, strides, 0..1);
-    match u32::try_from(strides[0]) {
-        Ok(row) if row > 0 && reach.start >= 0 && reach.end <= i64::from(row) => Rule::Rows(Window::pointwise(row)),
+    match row_within(dims, 0, strides) {
+        Some((0, row)) => Rule::Rows(Window::pointwise(row)),
         _ => Rule::Whole,
     }
+}
+
+/// The row of an operand, and the elements of it, in which [`walk`] stays for the first row: those of the next are in the next.
+/// `None` if it does not stay in one.
+pub(super) fn row_within(dims: &[u32; DIMS], offset: i32, strides: &[i32; DIMS]) -> Option<(i32, u32)> {
+    let row = u32::try_from(strides[0]).ok().filter(|&row| row > 0)?;
+    let reach = reach(dims, offset, strides, 0..1);
+    let first = reach.start.div_euclid(row.into());
+    let stays = first >= 0 && reach.end <= (first + 1) * i64::from(row);
+    Some((i32::try_from(first).ok()?, row)).filter(|_| stays)
 }
 
 /// The elements of these rows, each of which has as many as the product of `row`.

@@ -287,10 +287,14 @@ fn place(items: &[Lifetime], groups: &[Group], bound: usize) -> (Vec<usize>, usi
     ];
     let mut best = (Vec::new(), usize::MAX);
     let mut best_order = Vec::new();
+    let mut ceiling = None;
     for order in orders {
-        let (offsets, total) = first_fit(items, groups, &order);
-        if total < best.1 {
-            (best, best_order) = ((offsets, total), order);
+        // What stays small must not lie between two that change places all the time: these go to the walls.
+        for with in [None, Some(bound)] {
+            let (offsets, total) = first_fit(items, groups, &order, with);
+            if total < best.1 {
+                (best, best_order, ceiling) = ((offsets, total), order.clone(), with);
+            }
         }
     }
     // A seeded walk over orders that differ in one move: one of the items that reach the top is placed earlier, or any item
@@ -319,7 +323,7 @@ fn place(items: &[Lifetime], groups: &[Group], bound: usize) -> (Vec<usize>, usi
         };
         let item = order.remove(from);
         order.insert(to.min(order.len()), item);
-        let (offsets, total) = first_fit(items, groups, &order);
+        let (offsets, total) = first_fit(items, groups, &order, ceiling);
         if total <= best.1 {
             (best, best_order) = ((offsets, total), order);
         }
@@ -327,31 +331,18 @@ fn place(items: &[Lifetime], groups: &[Group], bound: usize) -> (Vec<usize>, usi
     best
 }
 
-/// Puts the groups, in the given order, each at the lowest offset where its items are in nobody's way.
-fn first_fit(items: &[Lifetime], groups: &[Group], order: &[usize]) -> (Vec<usize>, usize) {
+/// Puts the groups, in the given order, each at the lowest offset where its items are in nobody's way; if there is a ceiling and they
+/// cannot lie at the bottom, at the highest offset below it, if there is one that reaches it.
+fn first_fit(items: &[Lifetime], groups: &[Group], order: &[usize], ceiling: Option<usize>) -> (Vec<usize>, usize) {
     let mut offsets = vec![0; items.len()];
     let mut placed: Vec<usize> = Vec::new();
     let mut total = 0;
     for group in order.iter().map(|&g| &groups[g]) {
-        let mut at = 0;
-        loop {
-            let before = at;
-            for &(i, behind) in group {
-                // `placed` is kept in ascending order of offsets.
-                for &p in &placed {
-                    if !items[p].overlaps(&items[i]) || items[p].bytes == 0 {
-                        continue;
-                    }
-                    if offsets[p] >= at + behind + items[i].bytes {
-                        break;
-                    }
-                    at = at.max((offsets[p] + items[p].bytes).saturating_sub(behind));
-                }
-            }
-            if at == before || group.len() == 1 {
-                break;
-            }
-        }
+        let height = group.iter().map(|&(i, behind)| behind + items[i].bytes).max().unwrap_or(0);
+        let top = ceiling.and_then(|c| c.checked_sub(height)).map(|top| top / ALIGN * ALIGN);
+        let lowest = lowest(items, group, &placed, &offsets, 0);
+        let highest = top.filter(|&top| lowest > 0 && lowest < top);
+        let at = highest.filter(|&top| self::lowest(items, group, &placed, &offsets, top) == top).unwrap_or(lowest);
         for &(i, behind) in group {
             offsets[i] = at + behind;
             total = total.max(at + behind + items[i].bytes);
@@ -360,6 +351,29 @@ fn first_fit(items: &[Lifetime], groups: &[Group], order: &[usize]) -> (Vec<usiz
         }
     }
     (offsets, total)
+}
+
+/// The lowest offset from `start` on where the items of a group are in the way of none of those that are `placed`, in ascending order
+/// of their offsets.
+fn lowest(items: &[Lifetime], group: &Group, placed: &[usize], offsets: &[usize], start: usize) -> usize {
+    let mut at = start;
+    loop {
+        let before = at;
+        for &(i, behind) in group {
+            for &p in placed {
+                if !items[p].overlaps(&items[i]) || items[p].bytes == 0 {
+                    continue;
+                }
+                if offsets[p] >= at + behind + items[i].bytes {
+                    break;
+                }
+                at = at.max((offsets[p] + items[p].bytes).saturating_sub(behind));
+            }
+        }
+        if at == before || group.len() == 1 {
+            return at;
+        }
+    }
 }
 
 #[cfg(test)]

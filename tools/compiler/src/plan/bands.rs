@@ -4,7 +4,7 @@
 //! arithmetic of [`kinglet::bands`]: whole tensors that it shares with steps outside, and of what lies between its steps the rows
 //! that are still needed.
 
-use kinglet::bands::{Rule, Slice, Window};
+use kinglet::bands::{Made, Rule, Slice, Window};
 use kinglet::kernels;
 
 use super::arena::Lifetime;
@@ -32,7 +32,7 @@ pub struct Bands {
     pub slices: Vec<Option<Slice>>,
     /// By buffer what is kept of it, if it lies within a band.
     pub rings: Vec<Option<Ring>>,
-    /// By buffer the position of the step in a band that writes it.
+    /// By buffer the position of the last step in a band that writes it.
     pub writers: Vec<Option<usize>>,
     /// Whole tensors that share bytes with one that dies in their band.
     pub slides: Vec<Slide>,
@@ -41,9 +41,7 @@ pub struct Bands {
 /// A buffer that holds some rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ring {
-    /// Rows that are there.
-    pub capacity: usize,
-    /// Bytes of these.
+    /// Bytes that are there.
     pub bytes: usize,
     /// Nothing of it outlives a slice.
     pub local: bool,
@@ -69,6 +67,32 @@ struct Known {
     output: usize,
     inputs: Vec<(usize, Rule)>,
     rows: u64,
+    /// Elements of an output row.
+    row: u32,
+    /// Bytes of an element of the output.
+    width: usize,
+}
+
+impl Known {
+    fn made(&self, slice: Slice) -> Option<Made> {
+        slice.made(self.row)
+    }
+}
+
+/// A step of a band that reads what another one writes: `reader` and `writer` are their places in the band.
+#[derive(Clone, Copy)]
+struct Read {
+    reader: usize,
+    window: Window,
+    writer: usize,
+}
+
+/// What all tensors of a buffer have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Whole {
+    bytes: usize,
+    /// Bytes of the shortest run of whole rows of each.
+    row: usize,
 }
 
 /// A run of steps as a band.
@@ -86,10 +110,12 @@ struct Band {
 struct Search<'a> {
     steps: Vec<Option<Known>>,
     lives: &'a [Lifetime],
-    /// Position of the only step that writes a buffer.
-    writer: Vec<Option<usize>>,
-    /// Rows of each buffer and bytes of a row, if all its tensors have the same.
-    rows: Vec<Option<(usize, usize)>>,
+    /// Positions of the steps that write a buffer.
+    writers: Vec<Vec<usize>>,
+    /// What the tensors of each buffer have in common, if each is all of it.
+    whole: Vec<Option<Whole>>,
+    /// Bytes of the elements of each buffer.
+    widths: Vec<usize>,
     /// Buffers of the model's inputs.
     inputs: Vec<usize>,
     /// Buffers that each step reads or writes.
@@ -225,27 +251,29 @@ impl Bands {
 
 impl<'a> Search<'a> {
     fn new(l: &Lowered, order: &[usize], lives: &'a [Lifetime]) -> Self {
-        let mut writer = vec![None; l.buffers];
-        let mut written = vec![0; l.buffers];
+        let mut writers = vec![Vec::new(); l.buffers];
         for (at, &i) in order.iter().enumerate() {
-            for b in l.steps[i].outputs.iter().filter_map(|&t| buffer(l, t)) {
-                (writer[b], written[b]) = (Some(at), written[b] + 1);
-            }
+            l.steps[i].outputs.iter().filter_map(|&t| buffer(l, t)).for_each(|b| writers[b].push(at));
         }
-        (0..l.buffers).filter(|&b| written[b] != 1).for_each(|b| writer[b] = None);
-        let mut rows: Vec<Option<Option<(usize, usize)>>> = vec![None; l.buffers];
+        let mut widths = vec![1; l.buffers];
+        let mut whole: Vec<Option<Option<Whole>>> = vec![None; l.buffers];
         for (t, tensor) in l.tensors.iter().enumerate() {
             let Some(b) = buffer(l, t) else { continue };
             let (n, row) = rows_of(&tensor.shape);
-            let own = (tensor.advance == 0 && n > 0).then_some((n, row * tensor.dtype.size()));
-            rows[b] = Some(if rows[b].is_none_or(|other| other == own) { own } else { None });
+            widths[b] = tensor.dtype.size();
+            let row = row * widths[b];
+            let own = (tensor.advance == 0 && n * row > 0).then_some(Whole { bytes: n * row, row });
+            whole[b] = Some(match (whole[b].unwrap_or(own), own) {
+                (Some(a), Some(b)) if a.bytes == b.bytes => Some(Whole { row: lcm(a.row, b.row), ..a }),
+                _ => None,
+            });
         }
-        let rows: Vec<Option<(usize, usize)>> = rows.into_iter().map(Option::flatten).collect();
-        let steps = order.iter().map(|&i| Known::of(l, i, &writer, &rows)).collect();
+        let whole: Vec<Option<Whole>> = whole.into_iter().map(Option::flatten).collect();
+        let steps = order.iter().map(|&i| Known::of(l, i, &whole)).collect();
         let inputs = l.inputs.iter().filter_map(|&t| buffer(l, t)).collect();
         let operands = |i: &usize| l.steps[*i].inputs.iter().flatten().chain(&l.steps[*i].outputs);
         let touched = order.iter().map(|i| operands(i).filter_map(|&t| buffer(l, t)).collect()).collect();
-        Search { steps, lives, writer, rows, inputs, touched }
+        Search { steps, lives, writers, whole, widths, inputs, touched }
     }
 
     /// Where bands that begin at a position may end: two steps on or more, and before the first that can be in none.
@@ -262,46 +290,100 @@ impl<'a> Search<'a> {
     /// The steps `start .. end` as a band, with slices so many times larger than the least; `None` if they are none.
     fn band(&self, start: usize, end: usize, factor: u64) -> Option<Band> {
         let steps: Vec<&Known> = self.steps[start..end].iter().map(Option::as_ref).collect::<Option<_>>()?;
-        // What each step reads of the others: (reader, window, writer).
-        let mut reads: Vec<(usize, Window, usize)> = Vec::new();
-        for (j, step) in steps.iter().enumerate() {
+        let mut reads: Vec<Read> = Vec::new();
+        for (reader, step) in steps.iter().enumerate() {
             for &(b, rule) in &step.inputs {
-                let Some(i) = self.writer[b].filter(|at| (start..end).contains(at)) else { continue };
-                let Rule::Rows(window) = rule else { return None };
-                reads.push((j, window, i.checked_sub(start).filter(|&i| i < j)?));
+                for at in self.writers[b].iter().filter(|at| (start..end).contains(at)) {
+                    let Rule::Rows(window) = rule else { return None };
+                    reads.push(Read { reader, window, writer: at.checked_sub(start).filter(|&i| i < reader)? });
+                }
             }
         }
-        let paces = paces(steps.len(), &reads)?;
+        // Steps that write a part of each row of one tensor go together.
+        let mut together: Vec<(usize, usize)> = Vec::new();
+        for (j, step) in steps.iter().enumerate() {
+            let before = (0..j).rfind(|&i| steps[i].output == step.output);
+            together.extend(before.map(|i| (i, j)));
+        }
+        if together.iter().any(|&(i, j)| steps[i].row != steps[j].row) {
+            return None;
+        }
+        let paces = self.paces(&steps, &reads, &together)?;
         let mut slices: Vec<Slice> = Vec::new();
-        for (j, pace) in paces.iter().enumerate() {
-            let rows = u32::try_from(pace.checked_mul(factor)?).ok()?;
-            let of = reads.iter().filter(|(reader, ..)| *reader == j);
-            let delay = of.map(|(_, w, i)| w.delay(slices[*i].delay)).max().unwrap_or(0);
-            slices.push(Slice { rows, delay });
+        for pace in paces {
+            slices.push(Slice { rows: u32::try_from(pace.checked_mul(factor)?).ok()?, delay: 0 });
+        }
+        loop {
+            let before = slices.clone();
+            for (j, step) in steps.iter().enumerate() {
+                for read in reads.iter().filter(|read| read.reader == j) {
+                    let delay = read.window.delay(steps[read.writer].made(slices[read.writer])?);
+                    slices[j].delay = slices[j].delay.max(delay);
+                }
+                step.made(slices[j])?;
+            }
+            for &(i, j) in &together {
+                let delay = slices[i].delay.max(slices[j].delay);
+                (slices[i].delay, slices[j].delay) = (delay, delay);
+            }
+            if slices == before {
+                break;
+            }
         }
         let count = slices.iter().zip(&steps).map(|(s, k)| s.count(k.rows)).max()?;
         let count = u32::try_from(count).ok().filter(|&c| c > 1 && c <= kinglet::format::MAX_SLICES)?;
         let inside = |b: usize| self.lives[b].first >= start && self.lives[b].last < end;
-        let mut rings = Vec::new();
-        for (i, step) in steps.iter().enumerate() {
-            let (rows, row_bytes) = self.rows[step.output]?;
-            let readers = || reads.iter().filter(|(.., writer)| *writer == i);
-            if !inside(step.output) || readers().next().is_none() {
+        let mut rings: Vec<(usize, Ring)> = Vec::new();
+        for step in &steps {
+            let whole = self.whole[step.output]?;
+            let known = rings.iter().any(|(b, _)| *b == step.output);
+            let own: Vec<&Read> = reads.iter().filter(|r| steps[r.writer].output == step.output).collect();
+            if known || !inside(step.output) || own.is_empty() {
                 continue;
             }
-            let needed = readers().map(|(j, w, _)| w.capacity(slices[i], slices[*j])).max()?;
-            let capacity = usize::try_from(needed).unwrap_or(1).clamp(1, rows);
-            let now = |(j, w, _): &(usize, Window, usize)| {
-                let back = i64::from(w.stride) * i64::from(slices[*j].delay) + i64::from(w.pad);
-                i64::from(w.upsample) * i64::from(slices[i].delay) >= back
-            };
-            let local = capacity == slices[i].rows as usize && readers().all(now);
-            rings.push((step.output, Ring { capacity, bytes: capacity * row_bytes, local }));
+            // Rings hold whole rows of all that is written and read.
+            let (mut needed, mut local, mut unit) = (1, true, lcm(whole.row, step.row as usize * step.width));
+            for read in own {
+                let made = steps[read.writer].made(slices[read.writer])?;
+                needed = needed.max(read.window.capacity(made, slices[read.reader]));
+                local &= read.window.is_local(made, slices[read.reader]);
+                unit = lcm(unit, read.window.row as usize * step.width);
+            }
+            let bytes = usize::try_from(needed).ok()?.checked_mul(step.width)?.next_multiple_of(unit).min(whole.bytes);
+            let slice = slices[steps.iter().position(|s| s.output == step.output)?].rows as usize * step.row as usize;
+            let local = local && bytes <= (slice * step.width).next_multiple_of(unit);
+            rings.push((step.output, Ring { bytes, local }));
         }
         let slide = self.slide((start, end), &steps, &slices, &reads, count);
         let saved = slide.map_or(0, |s| s.saved);
         let need = self.need(start, end, &rings) - saved;
         Some(Band { slices, count, rings, slide, need })
+    }
+
+    /// The least whole numbers of rows a slice for the steps, so that no reader is faster or slower than what it reads and all of them
+    /// make whole rows of all that reads them; `None` if there are none, or the steps have nothing to do with each other.
+    fn paces(&self, steps: &[&Known], reads: &[Read], together: &[(usize, usize)]) -> Option<Vec<u64>> {
+        let ratio = |r: &Read| {
+            let num = u64::from(r.window.upsample) * u64::from(steps[r.writer].row);
+            let den = u64::from(r.window.stride).checked_mul(r.window.row.into())?;
+            Some((r.reader, r.writer, num, den))
+        };
+        let of_reads = reads.iter().map(ratio).collect::<Option<Vec<_>>>()?;
+        let edges: Vec<_> = of_reads.into_iter().chain(together.iter().map(|&(i, j)| (j, i, 1, 1))).collect();
+        let mut paces = paces(steps.len(), &edges)?;
+        let mut times = 1u64;
+        for (step, pace) in steps.iter().zip(&paces) {
+            let bytes = pace.checked_mul(step.row.into())?.checked_mul(step.width as u64)?;
+            let rows = reads.iter().filter(|r| steps[r.writer].output == step.output);
+            let rows = rows.map(|r| u64::from(r.window.row) * step.width as u64);
+            for row in rows.chain([self.whole[step.output]?.row as u64]) {
+                times = lcm_of(times, row / gcd(bytes, row))?;
+            }
+        }
+        for pace in &mut paces {
+            *pace = pace.checked_mul(times)?;
+        }
+        Some(paces)
     }
 
     /// The largest tensor that is born in a band and outlives it, in the bytes of the largest that dies in it, if all that is read of this
@@ -311,10 +393,10 @@ impl<'a> Search<'a> {
         (start, end): (usize, usize),
         steps: &[&Known],
         slices: &[Slice],
-        reads: &[(usize, Window, usize)],
+        reads: &[Read],
         count: u32,
     ) -> Option<Slide> {
-        let whole = |b: usize| self.lives[b].bytes > 0 && self.rows[b].is_some();
+        let whole = |b: usize| self.lives[b].bytes > 0 && self.whole[b].is_some();
         let dies = |b: &usize| whole(*b) && self.lives[*b].first < start && self.lives[*b].last < end;
         let operands = steps.iter().flat_map(|s| s.inputs.iter().map(|(b, _)| *b));
         // An input of the model is there before the first step.
@@ -322,7 +404,11 @@ impl<'a> Search<'a> {
         let from = from.max_by_key(|&b| self.lives[b].bytes)?;
         let born = |(i, s): &(usize, &&Known)| {
             let life = self.lives[s.output];
-            whole(s.output) && life.first == start + i && life.last >= end && !reads.iter().any(|(.., w)| w == i)
+            whole(s.output)
+                && life.first == start + i
+                && life.last >= end
+                && !reads.iter().any(|r| r.writer == *i)
+                && self.writers[s.output].len() == 1
         };
         let (writer, to) = steps
             .iter()
@@ -330,7 +416,7 @@ impl<'a> Search<'a> {
             .filter(born)
             .map(|(i, s)| (i, s.output))
             .max_by_key(|(_, b)| self.lives[*b].bytes)?;
-        // Windows over it from outside of the band; all of its readers stand before the writer.
+        // Windows over it from outside of the band, and bytes of its elements; all of its readers stand before the writer.
         let mut readers: Vec<(usize, Window)> = Vec::new();
         for (j, step) in steps.iter().enumerate() {
             for (_, rule) in step.inputs.iter().filter(|(b, _)| *b == from) {
@@ -341,16 +427,16 @@ impl<'a> Search<'a> {
         if readers.iter().any(|(j, _)| *j >= writer) {
             return None;
         }
-        let ((_, row_from), (_, row_to)) = (self.rows[from]?, self.rows[to]?);
         let distance = (0..count).map(|slice| {
-            let written = slices[writer].of(slice, steps[writer].rows as usize).end * row_to;
+            let row = steps[writer].row as usize * steps[writer].width;
+            let written = slices[writer].of(slice, steps[writer].rows as usize).end * row;
             // What is still read in the next slices.
             let needed = readers.iter().map(|&(j, w)| {
                 let next = slices[j].of(slice + 1, steps[j].rows as usize);
                 if next.start as u64 >= steps[j].rows {
                     usize::MAX
                 } else {
-                    w.first(next.start as u64) as usize * row_from
+                    w.first(next.start as u64) as usize * w.row as usize * self.widths[from]
                 }
             });
             written.saturating_sub(needed.min().unwrap_or(usize::MAX))
@@ -400,21 +486,22 @@ impl<'a> Search<'a> {
 }
 
 impl Known {
-    fn of(l: &Lowered, i: usize, writer: &[Option<usize>], rows: &[Option<(usize, usize)>]) -> Option<Known> {
+    fn of(l: &Lowered, i: usize, whole: &[Option<Whole>]) -> Option<Known> {
         let step = &l.steps[i];
         let &[output] = &step.outputs[..] else { return None };
         let words: Vec<u8> = step.params.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let (row, rules) = kernels::rules(step.kind, &kinglet::format::words::Words::new(&words), 0)?;
-        let b = buffer(l, output).filter(|&b| step.band.is_none() && writer[b].is_some())?;
-        let size = |t: usize| l.tensors[t].dtype.size();
-        if rows[b] != Some((step.rows, row as usize * size(output))) {
+        let rules = kernels::rules(step.kind, &kinglet::format::words::Words::new(&words), 0)?;
+        let b = buffer(l, output).filter(|_| step.band.is_none())?;
+        let width = l.tensors[output].dtype.size();
+        if whole[b]?.bytes != step.rows * rules.row as usize * width {
             return None;
         }
-        let inputs = step.inputs.iter().zip(rules).filter_map(|(t, rule)| Some(((*t)?, rule)));
+        let inputs = step.inputs.iter().zip(rules.inputs).filter_map(|(t, rule)| Some(((*t)?, rule)));
         let inputs = inputs.filter_map(|(t, rule)| {
             let b = buffer(l, t)?;
-            // A window over other rows than the tensor's is none.
-            let fits = |w: Window| rows[b].is_some_and(|(_, bytes)| bytes == w.row as usize * size(t));
+            // Windows over rows that do not make up the tensor are none.
+            let bytes = |w: Window| w.row as usize * l.tensors[t].dtype.size();
+            let fits = |w: Window| whole[b].is_some_and(|whole| bytes(w) > 0 && whole.bytes.is_multiple_of(bytes(w)));
             Some((
                 b,
                 match rule {
@@ -423,28 +510,28 @@ impl Known {
                 },
             ))
         });
-        Some(Known { output: b, inputs: inputs.collect(), rows: step.rows as u64 })
+        Some(Known { output: b, inputs: inputs.collect(), rows: step.rows as u64, row: rules.row, width })
     }
 }
 
-/// The least whole numbers of rows a slice for each of `n` steps, so that no reader is faster or slower than what it reads; `None`
-/// if there are none, or the steps have nothing to do with each other.
-fn paces(n: usize, reads: &[(usize, Window, usize)]) -> Option<Vec<u64>> {
+/// The least whole numbers, one for each of `n` steps, of which each `edge` (to, from, num, den) makes one `num / den` of another;
+/// `None` if there are none, or not all have to do with each other.
+fn paces(n: usize, edges: &[(usize, usize, u64, u64)]) -> Option<Vec<u64>> {
     let mut paces: Vec<Option<(u64, u64)>> = vec![None; n];
     paces[0] = Some((1, 1));
     loop {
         let mut news = false;
-        for (j, w, i) in reads {
-            let (stride, upsample) = (u64::from(w.stride), u64::from(w.upsample));
+        for &(to, from, num, den) in edges {
             let next = |(a, b): (u64, u64), (num, den): (u64, u64)| -> Option<(u64, u64)> {
-                let (a, b) = (a.checked_mul(num)?, b.checked_mul(den)?);
+                let common = gcd(num, den);
+                let (a, b) = (a.checked_mul(num / common)?, b.checked_mul(den / common)?);
                 let g = gcd(a, b);
                 Some((a / g, b / g))
             };
-            match (paces[*i], paces[*j]) {
-                (Some(of), None) => (paces[*j], news) = (Some(next(of, (upsample, stride))?), true),
-                (None, Some(of)) => (paces[*i], news) = (Some(next(of, (stride, upsample))?), true),
-                (Some(made), Some(read)) if next(made, (upsample, stride))? != read => return None,
+            match (paces[from], paces[to]) {
+                (Some(of), None) => (paces[to], news) = (Some(next(of, (num, den))?), true),
+                (None, Some(of)) => (paces[from], news) = (Some(next(of, (den, num))?), true),
+                (Some(made), Some(read)) if next(made, (num, den))? != read => return None,
                 _ => {}
             }
         }
@@ -463,18 +550,25 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+fn lcm(a: usize, b: usize) -> usize {
+    a / gcd(a as u64, b as u64).max(1) as usize * b
+}
+
+fn lcm_of(a: u64, b: u64) -> Option<u64> {
+    a.checked_mul(b / gcd(a, b).max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn paces_are_the_least_that_fit_each_other() {
-        let window = |stride, upsample| Window { stride, pad: 0, span: 3, upsample, row: 1 };
         // A step of stride 2, one of stride 3 behind it, and one that doubles the rows.
-        let reads = [(1, window(2, 1), 0), (2, window(3, 1), 1), (3, window(1, 2), 2)];
-        assert_eq!(paces(4, &reads), Some(vec![6, 3, 1, 2]));
+        let edges = [(1, 0, 1, 2), (2, 1, 1, 3), (3, 2, 2, 1)];
+        assert_eq!(paces(4, &edges), Some(vec![6, 3, 1, 2]));
         // A branch that comes back at another pace.
-        assert_eq!(paces(2, &[(1, window(2, 1), 0), (1, window(1, 1), 0)]), None);
+        assert_eq!(paces(2, &[(1, 0, 1, 2), (1, 0, 1, 1)]), None);
         // Steps that have nothing to do with each other.
         assert_eq!(paces(2, &[]), None);
     }

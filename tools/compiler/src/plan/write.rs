@@ -128,7 +128,7 @@ fn record(l: &Lowered, number: usize, layout: &Layout) -> Result<TensorRecord, E
     let rows = crate::lower::rows_of(&shape).0 as u32;
     let row_bytes = bytes.checked_div(rows).unwrap_or(0);
     let ring = buffer(l, number).and_then(|b| layout.bands.rings.get(b).copied().flatten());
-    let capacity = ring.map_or(rows, |r| r.capacity as u32);
+    let capacity = ring.and_then(|r| (r.bytes as u32).checked_div(row_bytes)).unwrap_or(rows);
     let writer = buffer(l, number).and_then(|b| layout.bands.writers.get(b).copied().flatten());
     Ok(TensorRecord {
         dtype: t.dtype,
