@@ -2,7 +2,7 @@
 
 use kinglet::kernels::Unit;
 use kinglet::kernels::{
-    ArgMax, Binary, ConvF32, ConvI8, ConvW8, Convert, Copy, CumSum, DepthwiseF32, DepthwiseI8, DepthwiseW8,
+    ArgMax, Binary, ConvF32, ConvI8, ConvW8, Convert, Copy, CumSum, DepthwiseF32, DepthwiseI8, DepthwiseW8, Fold,
     LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Pad, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary,
 };
 use kinglet::product::{self, Packing};
@@ -104,6 +104,7 @@ macro_rules! sets {
                 reduce(Reduce) Reduce;
                 softmax(Softmax) Softmax;
                 norm(Norm) Norm;
+                fold(Fold) Fold;
                 copy(Copy) Copy;
                 pad(Pad) Pad;
                 argmax(ArgMax) ArgMax;

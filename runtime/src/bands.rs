@@ -130,6 +130,58 @@ impl Window {
     }
 }
 
+/// A whole tensor that is written where another one is read no more.
+#[derive(Clone, Copy, Debug)]
+pub struct Sliding {
+    /// What the step that writes the one computes in a slice, how many rows there are, and bytes of each.
+    pub write: (Slice, usize, u64),
+    /// What a step that reads the other computes in a slice, and how many rows there are.
+    pub read: (Slice, usize),
+    /// Rows of the other that it reads, and bytes of each.
+    pub window: (Window, u64),
+    /// It stands before the step that writes, and so has read what it reads in a slice.
+    pub before: bool,
+}
+
+impl Sliding {
+    /// The bytes that are written up to a slice, less those that are not read any more.
+    fn ahead(&self, slice: u32) -> i64 {
+        let (write, rows, row_bytes) = self.write;
+        let written = write.of(slice, rows);
+        let (read, read_rows) = self.read;
+        let reads = read.of(slice.saturating_add(self.before.into()), read_rows);
+        let (window, window_bytes) = self.window;
+        if written.is_empty() && self.before || reads.start >= read_rows {
+            return 0;
+        }
+        let bytes = |n: u64, each: u64| i64::try_from(n.saturating_mul(each)).unwrap_or(i64::MAX);
+        bytes(written.end as u64, row_bytes).saturating_sub(bytes(window.first(reads.start as u64), window_bytes))
+    }
+
+    /// The bytes by which the one must begin before the other, over all slices of a band. Between the slices in which a step
+    /// begins, ends, or leaves its padding behind, what is written and what is read grow by the same in each: these slices, and
+    /// those beside them, stand for all.
+    pub fn distance(&self, slices: u32) -> u64 {
+        let (write, rows, _) = self.write;
+        let (read, read_rows) = self.read;
+        let window = self.window.0;
+        let padded = i64::from(window.pad) / i64::from(window.stride.max(1));
+        let at = |slice: Slice, row: i64| row.saturating_add(slice.delay.into()) / i64::from(slice.rows.max(1));
+        let turns = [
+            0,
+            at(write, 0),
+            at(write, i64::try_from(rows).unwrap_or(i64::MAX)),
+            at(read, 0),
+            at(read, padded),
+            at(read, i64::try_from(read_rows).unwrap_or(i64::MAX)),
+            i64::from(slices) - 1,
+        ];
+        let near = turns.into_iter().flat_map(|turn| turn - 2..=turn + 2).filter_map(|slice| u32::try_from(slice).ok());
+        let most = near.filter(|&slice| slice < slices).map(|slice| self.ahead(slice)).max();
+        most.map_or(0, |most| most.max(0) as u64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +237,22 @@ mod tests {
                     }
                 }
             }
+        }
+
+        /// A few slices stand for all.
+        #[test]
+        fn what_slides_is_never_further_ahead(
+            (stride, span, pad, upsample, factor) in (1..4u32, 1..6u32, -2..5i32, 1..3u32, 1..4u32),
+            (rows, read_rows, delay, more, before) in (1..60usize, 1..60usize, 0..6u32, 0..6u32, any::<bool>()),
+            (row, window_row) in (1..5u64, 1..5u64),
+        ) {
+            let window = Window { stride, pad, span, upsample, row: 1 };
+            let read = Slice { rows: upsample * factor, delay };
+            let write = Slice { rows: factor, delay: delay + more };
+            let slices = read.count(read_rows as u64).max(write.count(rows as u64)) as u32;
+            let sliding = Sliding { write: (write, rows, row), read: (read, read_rows), window: (window, window_row), before };
+            let all = (0..slices).map(|slice| sliding.ahead(slice)).max().unwrap_or(0).max(0);
+            prop_assert_eq!(sliding.distance(slices), all as u64);
         }
     }
 }

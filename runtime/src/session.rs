@@ -213,7 +213,12 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
             let most = if most > 1 && worth_cutting(&model, &step, slice) { most } else { 1 };
             for rows in pieces(&model, &step, slice) {
                 let size = [rows.len(), step.record().columns as usize];
-                let parts = if most > 1 { parts(size, most) } else { [1, 1] };
+                let parts = match most {
+                    1 => [1, 1],
+                    // What joins the rows above is not computed before them.
+                    _ if kind.folds() => [1, size[1].min(most)],
+                    _ => parts(size, most),
+                };
                 let tiles = parts[0] * parts[1];
                 let tile = |t: usize| {
                     let of = match tiles {

@@ -65,6 +65,7 @@ parts! {
     matmul_i8: MatMulI8,
     conv_w8: ConvW8,
     depthwise_w8: DepthwiseW8,
+    fold: Fold,
 }
 
 /// Tells the kernels which step runs, and ends the run behind the last one.

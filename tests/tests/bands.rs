@@ -62,7 +62,7 @@ impl Net {
         let (x, size) = self.tensors[self.tensors.len() - 1 - back];
         let [h, w, c] = size;
         let layout = Layout::ChannelsLast;
-        match self.r.below(15) {
+        match self.r.below(16) {
             0 | 1 => {
                 let Some((window, [oh, ow])) = self.window(size) else { return };
                 let depthwise = self.r.below(2) == 0;
@@ -137,7 +137,8 @@ impl Net {
                 }
             }
             11 => {
-                let axes = [vec![3], vec![2, 3]][self.r.below(2)].clone();
+                // Over channels, a row, the picture, or each channel of it.
+                let axes = [vec![3], vec![2, 3], vec![1, 2, 3], vec![1, 2]][self.r.below(4)].clone();
                 let kind = [NormKind::Layer, NormKind::Rms][self.r.below(2)];
                 self.add(Op::Norm { kind, axes, epsilon: 0.01 }, &[x], size);
             }
@@ -152,6 +153,13 @@ impl Net {
                 let shape = [(h - top).div_ceil(step), w - left, c - first];
                 let (starts, steps) = (vec![0, top, left, first], vec![1, step as i64, 1, 1]);
                 self.add(Op::Slice { starts, steps }, &[x], shape);
+            }
+            14 => {
+                // The mean of each channel, which is added to the picture.
+                let window = unpadded([h, w], [1, 1]);
+                self.add(Op::Pool { kind: PoolKind::Average, window, layout }, &[x], [1, 1, c]);
+                let mean = self.tensors.pop().expect("it was added").0;
+                self.add(Op::Binary(BinaryOp::Add), &[x, mean], size);
             }
             _ => {
                 let op = [ReduceOp::Mean, ReduceOp::Max][self.r.below(2)];

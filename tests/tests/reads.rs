@@ -132,7 +132,8 @@ impl Memory {
         let (kind, rows) = (self.model().step(step).kind().expect("loaded"), self.model().step(step).rows());
         let seen = kinds.entry(kind.name()).or_default();
         for _ in 0..3 {
-            let first = r.below(rows);
+            // What joins the rows above begins with the first.
+            let first = if kind.folds() { 0 } else { r.below(rows) };
             let some = first..first + if r.once_in(2) { 1 } else { r.between(1, rows - first) };
             let kept = self.kept(step, &some, seen);
             assert!(

@@ -4,9 +4,9 @@
 use core::ops::Range;
 
 use super::verify::{all_bytes, ensure, is_ring};
-use super::{ABSENT, Model, StepRecord, TensorRecord};
+use super::{ABSENT, Model, Region, StepRecord, TensorRecord};
 use crate::Fault;
-use crate::bands::{Made, Rule, Slice};
+use crate::bands::{Made, Rule, Slice, Sliding};
 use crate::kernels::{self, Rules};
 
 /// Whether the steps of a run compute some rows in each slice. Then all of them must.
@@ -30,7 +30,7 @@ pub(super) fn step(m: &Model<'_>, i: usize, band: Option<(&Range<usize>, u32)>) 
     let read = slice_of(r);
     let own = rules(m, i)?;
     ensure(r.slice_rows > 0 && r.outputs == 1 && read.count(r.rows.into()) <= slices.into(), Fault::Slices)?;
-    ensure(outputs.all(|t| t.advance == 0 && is_written(m, i, steps, own.row, &t)), Fault::Slices)?;
+    ensure(outputs.all(|t| t.advance == 0 && is_written(m, i, steps, &own, &t)), Fault::Slices)?;
     for (k, t) in inputs {
         let writer = t.writer as usize;
         if t.writer == ABSENT || !steps.contains(&writer) {
@@ -44,6 +44,26 @@ pub(super) fn step(m: &Model<'_>, i: usize, band: Option<(&Range<usize>, u32)>) 
         ensure(!is_ring(&t) || elements(&t) as i64 >= window.capacity(made, read), Fault::Slices)?;
     }
     Ok(())
+}
+
+/// Whether step `i` of a band writes its output over rows of input `k` that it reads no more.
+pub(super) fn slides(m: &Model<'_>, i: usize, k: usize, [x, output]: [&TensorRecord; 2], slices: u32) -> bool {
+    let r = *m.step(i).record();
+    let whole = |t: &TensorRecord| !is_ring(t) && t.advance == 0 && t.region != Region::Weights;
+    let Ok(rules) = rules(m, i) else { return false };
+    let Some(Rule::Rows(window)) = rules.inputs.get(k) else { return false };
+    if r.slice_rows == 0 || rules.folds || !whole(x) || !whole(output) || !holds_whole(x, window.row) {
+        return false;
+    }
+    let bytes = |row: u32, t: &TensorRecord| u64::from(row) * t.dtype.size() as u64;
+    let slice = (slice_of(&r), r.rows as usize);
+    let sliding = Sliding {
+        write: (slice.0, slice.1, bytes(rules.row, output)),
+        read: slice,
+        window: (*window, bytes(window.row, x)),
+        before: false,
+    };
+    u64::from(output.offset).saturating_add(sliding.distance(slices)) <= u64::from(x.offset)
 }
 
 fn slice_of(r: &StepRecord) -> Slice {
@@ -69,12 +89,18 @@ fn holds_whole(t: &TensorRecord, row: u32) -> bool {
 
 /// Whether step `i` of a band writes the rows of `t`, and they are all that there are: alone, or as the last of several steps that
 /// write a part of each row, or as one of those before it, at the same pace.
-fn is_written(m: &Model<'_>, i: usize, steps: &Range<usize>, row: u32, t: &TensorRecord) -> bool {
+fn is_written(m: &Model<'_>, i: usize, steps: &Range<usize>, own: &Rules, t: &TensorRecord) -> bool {
+    if own.folds {
+        return t.writer as usize == i && !is_ring(t);
+    }
+    let row = own.row;
     let rows = |row: u32, rows: u32| u64::from(row) * u64::from(rows) * t.dtype.size() as u64 == all_bytes(t);
     let last = t.writer as usize;
     let r = |i: usize| *m.step(i).record();
     let same = last == i || (last > i && steps.contains(&last) && slice_of(&r(last)) == slice_of(&r(i)));
-    same && rows(row, r(i).rows) && holds_whole(t, row) && rules(m, last).is_ok_and(|rules| rules.row == row)
+    same && rows(row, r(i).rows)
+        && holds_whole(t, row)
+        && rules(m, last).is_ok_and(|rules| rules.row == row && !rules.folds)
 }
 
 /// What step `writer` makes of `t` in a slice, if it writes it.
@@ -83,5 +109,8 @@ fn writes(m: &Model<'_>, writer: usize, t: &TensorRecord) -> Result<Made, Fault>
     let output = step.output(0).and_then(|t| m.tensor_record(t)).ok_or(Fault::Slices)?;
     let place = |t: &TensorRecord| (t.offset, t.bytes, all_bytes(t), t.dtype.size());
     ensure(place(&output) == place(t), Fault::Slices)?;
-    slice_of(step.record()).made(rules(m, writer)?.row).ok_or(Fault::Slices)
+    let rules = rules(m, writer)?;
+    // A fold is read behind the band.
+    ensure(!rules.folds, Fault::Slices)?;
+    slice_of(step.record()).made(rules.row).ok_or(Fault::Slices)
 }

@@ -21,7 +21,7 @@ use words::{code, record};
 /// First bytes of every model file.
 pub const MAGIC: [u8; 4] = *b"KGL1";
 /// Version of the format this runtime reads and writes.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 /// Alignment of sections, weights and the arena.
 pub const ALIGN: usize = 64;
 /// Bytes of the header, before the section table.
@@ -91,7 +91,7 @@ record! {
         pub capacity: u32,
         /// Rows that the dimensions speak of: `capacity`, or more if the tensor is a ring.
         pub rows: u32,
-        /// The step of a band of rows that writes it, or [`ABSENT`].
+        /// The step of a band of rows that writes it, the last if several fill it, or [`ABSENT`].
         pub writer: u32,
         /// Bytes by which the tensor moves from one slice of its band to the next; 0 if it stays where it is.
         pub advance: i32,

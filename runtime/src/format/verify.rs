@@ -161,9 +161,10 @@ fn step(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
     let output = check.output()?;
     let verdict = kernels::verify(kind, &check)?;
     // A row has at least one element: no step can demand more work than its tensors have room for.
+    let of_rows = if kind.folds() { check.input(0)? } else { output };
     if verdict.rows != r.rows as usize
         || verdict.columns != r.columns as usize
-        || u64::from(r.rows) > all_bytes(&output)
+        || u64::from(r.rows) > all_bytes(&of_rows)
     {
         return Err(Fault::Rows);
     }
@@ -185,7 +186,8 @@ fn step(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
             let same = (x.offset, x.bytes, x.advance) == (output.offset, output.bytes, output.advance)
                 && x.dtype.size() == output.dtype.size()
                 && rows(&x) == rows(&output);
-            ensure(apart(&x) || (same && in_place & (1 << k) != 0), Fault::Overlap)?;
+            let own = same && in_place & (1 << k) != 0;
+            ensure(apart(&x) || own || bands::slides(m, i, k, [&x, &output], slices), Fault::Overlap)?;
         }
         for other in 0..n {
             ensure(apart(&check.output_at(other)?), Fault::Overlap)?;

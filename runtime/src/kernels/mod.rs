@@ -12,10 +12,12 @@ mod conv;
 mod convert;
 mod copy;
 mod cumsum;
+mod fold;
 mod gather;
 mod legendre_memory;
 mod lut;
 mod matmul;
+mod moments;
 mod norm;
 mod pad;
 mod pool;
@@ -33,6 +35,7 @@ pub use conv::{Conv, ConvF32, ConvI8, ConvW8, DepthwiseF32, DepthwiseI8, Depthwi
 pub use convert::{Conversion, Convert};
 pub use copy::Copy;
 pub use cumsum::CumSum;
+pub use fold::{Fold, FoldOp};
 pub use gather::Gather;
 pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER, MemoryFrame, memory_rows};
 pub use lut::{Lut, look_up};
@@ -63,6 +66,10 @@ pub trait Params: crate::format::words::Record {
     /// Number of outputs. A second one is a state that later steps or runs go on from.
     const OUTPUTS: usize = 1;
 
+    /// Whether the rows are those of an input, each of which joins what those above it gave: they are computed in order, and the
+    /// output is there when the last of them is.
+    const FOLDS: bool = false;
+
     /// Checks that operands and parameters fit each other, and says how many output rows the step has.
     ///
     /// # Errors
@@ -78,8 +85,8 @@ pub trait Params: crate::format::words::Record {
         None
     }
 
-    /// Elements of an output row, if the step's rows are those of the output; only then can it be a part of a
-    /// [band of rows](crate::bands).
+    /// Elements of an output row, if the step's rows are those of the output (of an input row, if it [folds](Params::FOLDS)); only
+    /// then can it be a part of a [band of rows](crate::bands).
     fn row(&self) -> Option<u32> {
         None
     }
@@ -102,6 +109,8 @@ pub const INPUTS: usize = 16;
 pub struct Rules {
     /// Elements of an output row.
     pub row: u32,
+    /// The output is no rows, but there with the last of them.
+    pub folds: bool,
     /// Which rows of each input output rows read.
     pub inputs: [Rule; INPUTS],
 }
@@ -147,6 +156,11 @@ macro_rules! kinds {
                     $($n => Some(StepKind::$kind),)*
                     _ => None,
                 }
+            }
+
+            /// Whether the rows of such a step are computed in order ([`Params::FOLDS`]).
+            pub const fn folds(self) -> bool {
+                match self { $(StepKind::$kind => <$kind as Params>::FOLDS,)* }
             }
 
             /// The kind's name, as reports print it.
@@ -230,7 +244,8 @@ macro_rules! kinds {
             match kind {
                 $(StepKind::$kind => {
                     let p = <$kind as crate::format::words::Record>::read(params, at)?;
-                    Some(Rules { row: p.row()?, inputs: core::array::from_fn(|input| p.rule(input)) })
+                    let folds = <$kind as Params>::FOLDS;
+                    Some(Rules { row: p.row()?, folds, inputs: core::array::from_fn(|input| p.rule(input)) })
                 })*
             }
         }
@@ -296,6 +311,8 @@ kinds! {
     ConvW8 = 23, conv_w8;
     /// Convolution of each channel by itself, of floats with weights of bytes.
     DepthwiseW8 = 24, depthwise_w8;
+    /// Sums over all rows of a picture, row by row.
+    Fold = 25, fold;
 }
 
 impl crate::Step<'_> {

@@ -4,18 +4,18 @@ use core::ops::Range;
 
 use super::Params;
 use super::bytes::{self, Sums, are_bytes};
-use super::sum::sum;
+use super::moments::{self, Columns, Differences, Moments, Spread};
 use super::walk::{columns, elements};
 use crate::DType;
 use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
-use crate::format::verify::{Check, Verdict, ensure};
+use crate::format::verify::{Check, Verdict, ensure, product};
 use crate::format::words::{code, record};
 use crate::rows::{CHUNK, Operands, Tile, View, chunks};
 
-/// Positions whose sums are taken before they join the total (columns form).
-const RUN: usize = 64;
+/// Where the sums of a fold are among the inputs.
+const SUMS: usize = 3;
 
 code! {
     /// What a normalisation removes.
@@ -29,8 +29,9 @@ code! {
 
 record! {
     /// Parameters of a normalisation. Inputs: 0 `x [outer, n, inner]` of any type, normalised over `n`; 1 scale `[period]`
-    /// f32 (optional), 2 bias `[period]` f32 (optional): element `e` of the tensor takes entry `e mod period`. Output: the
-    /// same shape as `x`. Rows: `outer`.
+    /// f32 (optional), 2 bias `[period]` f32 (optional): element `e` of the tensor takes entry `e mod period`; 3 the words of
+    /// a [`Fold`](super::Fold) over `x` (optional), which give mean and variance. Output: the same shape as `x`. Rows: `outer`, each
+    /// of which is summed and then normalised; with a fold's sums `outer · rows`.
     pub struct Norm {
         /// What is removed.
         pub kind: NormKind,
@@ -44,6 +45,8 @@ record! {
         pub epsilon: f32,
         /// Length of scale and bias.
         pub period: u32,
+        /// Rows that a slice is cut into, if the sums are given; else 1.
+        pub rows: u32,
     }
 }
 
@@ -58,15 +61,25 @@ impl Params for Norm {
                 c.constant(i, DType::F32, &[self.period])?;
             }
         }
-        Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 16)).in_place(1))
+        let given = c.optional(SUMS);
+        ensure(
+            self.rows > 0 && self.n.is_multiple_of(self.rows) && (given.is_some() || self.rows == 1),
+            Fault::Params,
+        )?;
+        if let Some(sums) = given {
+            ensure(sums.dtype == DType::I64, Fault::DType)?;
+            c.size(&sums, &[self.outer, 2, self.inner])?;
+        }
+        let rows = product(&[self.outer, self.rows])?;
+        Ok(Verdict::new(rows, columns(rows as u32, self.n / self.rows, self.inner, 32)).in_place(1))
     }
 
     fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
-        (input == 0).then(|| elements(rows, &[self.n, self.inner]))
+        (input == 0).then(|| elements(rows, &[self.n / self.rows.max(1), self.inner]))
     }
 
     fn row(&self) -> Option<u32> {
-        self.n.checked_mul(self.inner)
+        (self.n / self.rows.max(1)).checked_mul(self.inner)
     }
 
     fn rule(&self, input: usize) -> Rule {
@@ -77,15 +90,22 @@ impl Params for Norm {
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let (scale, bias) = (o.constant::<f32>(1), o.constant::<f32>(2));
-        let (n, inner) = (self.n as usize, self.inner as usize);
+        let sums = o.has_input(SUMS).then(|| o.input(SUMS));
+        // Of a row: positions, and columns.
+        let (n, inner) = ((self.n / self.rows.max(1)) as usize, self.inner as usize);
         // Bytes are normalised as the integers that they are, whose sums are exact; the scale goes into the factor.
         let exact = are_bytes(x.dtype);
         let (x, unit) = if exact { x.unscaled() } else { (x, 1.0) };
         for row in rows {
-            let start = row * n * inner;
+            let (start, group) = (row * n * inner, row / self.rows.max(1) as usize);
             if inner == 1 {
-                let moments =
-                    if exact { self.of_bytes(bytes::sums(&x, start, n), unit) } else { self.of_row(e, &x, start) };
+                let moments = match &sums {
+                    Some(sums) => self.of_words(sums, group, 0, exact, unit),
+                    None if exact => {
+                        moments::of_bytes(self.kind, bytes::sums(&x, start, n), self.n, unit, self.epsilon)
+                    }
+                    None => Differences::of_row(e, self.kind, &x, start, n).moments(self.kind, self.n, self.epsilon),
+                };
                 if self.period == 1 && bytes::worth_a_table(&x, &out, n) {
                     let table = bytes::table(&x, &out, |v| {
                         v.iter_mut().for_each(|v| *v = moments.apply(*v));
@@ -107,12 +127,16 @@ impl Params for Norm {
             chunks(0..inner, |column, width| {
                 let at = |i: usize| start + i * inner + column;
                 let mut columns = Columns::default();
-                if exact {
-                    bytes::column_sums::<true>(&x, at(0), inner, n, width, |k, s| {
-                        columns.set(k, self.of_bytes(s, unit))
-                    });
-                } else {
-                    self.of_columns(e, &x, at(0), width, &mut columns);
+                match &sums {
+                    Some(sums) => {
+                        (0..width).for_each(|k| columns.set(k, self.of_words(sums, group, column + k, exact, unit)))
+                    }
+                    None if exact => bytes::column_sums::<true>(&x, at(0), inner, n, width, |k, s| {
+                        columns.set(k, moments::of_bytes(self.kind, s, self.n, unit, self.epsilon))
+                    }),
+                    None => Differences::of_columns(e, self.kind, &x, (at(0), inner), (n, width), |k, d| {
+                        columns.set(k, d.moments(self.kind, self.n, self.epsilon))
+                    }),
                 }
                 let mut v = [0f32; CHUNK];
                 let v = &mut v[..width];
@@ -130,141 +154,19 @@ impl Params for Norm {
     }
 }
 
-/// What is taken of an element: a mean in two parts, and the factor of the rest.
-///
-/// The mean of elements that are nearly equal, rounded to f32, may be off by more than they differ. The differences from it are
-/// exact there; so their own mean is what the rounded mean lacks. Equal elements leave exactly 0.
-#[derive(Clone, Copy)]
-struct Moments {
-    /// The mean, rounded.
-    mean: f32,
-    /// The mean of the differences from it.
-    rest: f32,
-    /// `1 / √(variance + ε)`
-    factor: f32,
-}
-
-impl Moments {
-    #[inline(always)]
-    fn apply(&self, v: f32) -> f32 {
-        ((v - self.mean) - self.rest) * self.factor
-    }
-}
-
-/// The moments of neighbouring columns.
-struct Columns {
-    mean: [f32; CHUNK],
-    rest: [f32; CHUNK],
-    factor: [f32; CHUNK],
-}
-
-impl Default for Columns {
-    #[inline(always)]
-    fn default() -> Self {
-        Columns { mean: [0.0; CHUNK], rest: [0.0; CHUNK], factor: [0.0; CHUNK] }
-    }
-}
-
-impl Columns {
-    #[inline(always)]
-    fn set(&mut self, k: usize, moments: Moments) {
-        Moments { mean: self.mean[k], rest: self.rest[k], factor: self.factor[k] } = moments;
-    }
-}
-
-/// `K` sums over `n` positions for each column: `add` adds position `i` to those of a run, which join the totals in f64.
-#[inline(always)]
-fn totals<const K: usize>(n: usize, mut add: impl FnMut(usize, &mut [[f32; CHUNK]; K])) -> [[f64; CHUNK]; K] {
-    let mut totals = [[0f64; CHUNK]; K];
-    for run in (0..n).step_by(RUN) {
-        let mut part = [[0f32; CHUNK]; K];
-        for i in run..(run + RUN).min(n) {
-            add(i, &mut part);
-        }
-        for (t, &p) in totals.iter_mut().flatten().zip(part.iter().flatten()) {
-            *t += f64::from(p);
-        }
-    }
-    totals
-}
-
 impl Norm {
-    /// The moments of bytes that stand for `unit` times the integers whose sums are given.
+    /// What is taken of column `column` of slice `group`, by the words that a fold has summed up.
     #[inline(always)]
-    fn of_bytes(&self, sums: Sums, unit: f32) -> Moments {
-        let n = f64::from(self.n);
-        let (sum, squares) = (sums.sum as f64, sums.squares as f64);
-        let unit_squared = f64::from(unit) * f64::from(unit);
-        if self.kind == NormKind::Rms {
-            return Moments { mean: 0.0, rest: 0.0, factor: self.factor(unit, unit_squared * (squares / n)) };
+    fn of_words(&self, sums: &View<'_>, group: usize, column: usize, bytes: bool, unit: f32) -> Moments {
+        let inner = self.inner as usize;
+        let word = |k: usize| sums.slice::<i64>((2 * group + k) * inner + column, 1).first().map_or(0, |&w| w);
+        let (first, second) = (word(0), word(1));
+        if bytes {
+            let sums = Sums { sum: first, squares: second };
+            return moments::of_bytes(self.kind, sums, self.n, unit, self.epsilon);
         }
-        let mean = (sum / n) as f32;
-        let rest = (sum / n - f64::from(mean)) as f32;
-        // Each product is exact up to 2¹⁸ elements, and never are two that should be equal not so.
-        let variance = (n * squares - sum * sum) / (n * n);
-        Moments { mean, rest, factor: self.factor(unit, unit_squared * variance) }
-    }
-
-    /// The moments of the `n` neighbouring elements at `start`.
-    #[inline(always)]
-    fn of_row<E: Elementwise>(&self, e: E, x: &View<'_>, start: usize) -> Moments {
-        let end = start + self.n as usize;
-        let mut v = [0f32; CHUNK];
-        let mut mean = 0f32;
-        // Totals over chunks are f64: few additions, and long rows lose nothing.
-        if self.kind == NormKind::Layer {
-            let mut total = 0f64;
-            chunks(start..end, |at, n| total += f64::from(sum(e.reals(x, at, &mut v[..n]), |v| v)));
-            mean = (total / f64::from(self.n)) as f32;
-        }
-        let (mut total, mut squares) = (0f64, 0f64);
-        chunks(start..end, |at, n| {
-            let v = e.reals(x, at, &mut v[..n]);
-            total += f64::from(sum(v, |v| v - mean));
-            squares += f64::from(sum(v, |v| (v - mean) * (v - mean)));
-        });
-        self.moments(mean, total, squares)
-    }
-
-    /// The moments of `width` neighbouring columns, the first of which begins at `start`.
-    #[inline(always)]
-    fn of_columns<E: Elementwise>(&self, e: E, x: &View<'_>, start: usize, width: usize, columns: &mut Columns) {
-        let (n, inner) = (self.n as usize, self.inner as usize);
-        let mean = &mut columns.mean;
-        let mut v = [0f32; CHUNK];
-        let v = &mut v[..width];
-        if self.kind == NormKind::Layer {
-            let [total] = totals(n, |i, [part]| {
-                part.iter_mut().zip(e.reals(x, start + i * inner, v)).for_each(|(p, &v)| *p += v);
-            });
-            mean.iter_mut().zip(&total).for_each(|(m, &t)| *m = (t / n as f64) as f32);
-        }
-        let [total, squares] = totals(n, |i, [part, squares]| {
-            for (((p, s), &v), &m) in part.iter_mut().zip(squares).zip(e.reals(x, start + i * inner, v)).zip(&*mean) {
-                let d = v - m;
-                *p += d;
-                *s += d * d;
-            }
-        });
-        for k in 0..width {
-            columns.set(k, self.moments(columns.mean[k], total[k], squares[k]));
-        }
-    }
-
-    /// The moments, given the rounded mean and the sums of the differences from it and of their squares.
-    #[inline(always)]
-    fn moments(&self, mean: f32, total: f64, squares: f64) -> Moments {
-        let n = f64::from(self.n);
-        let rest = if self.kind == NormKind::Layer { total / n } else { 0.0 };
-        Moments { mean, rest: rest as f32, factor: self.factor(1.0, squares / n - rest * rest) }
-    }
-
-    /// `unit / √(variance + ε)`
-    #[inline(always)]
-    fn factor(&self, unit: f32, variance: f64) -> f32 {
-        // Rounding may take it below 0; NaN stays NaN.
-        let variance = if variance < 0.0 { 0.0 } else { variance };
-        unit / libm::sqrtf((variance + f64::from(self.epsilon)) as f32)
+        let [mean, squares] = [first, second].map(|w| f64::from_bits(w as u64));
+        Spread { mean, squares }.moments(self.n, self.epsilon)
     }
 
     /// Multiplies by the scale and adds the bias, if there are such; the first of `v` is element `at` of the tensor.

@@ -212,8 +212,11 @@ fn norms() -> ModelProto {
     b.node("BatchNormalization", "x g b m v", "bn", &[]).node("InstanceNormalization", "x g b", "in", &[]);
     b.node("LayerNormalization", "x g5 b5", "ln", &[("epsilon", Value::F(1e-6))]);
     b.node("RMSNormalization", "x g5", "rn", &[]).node("LayerNormalization", "x g5", "l2", &[("axis", Value::I(3))]);
+    // Over several rows.
+    b.constant(floats("g345", &[3, 4, 5]));
+    b.node("LayerNormalization", "x g345", "l1", &[("axis", Value::I(1))]);
     b.node("Softmax", "x", "s", &[]).node("LogSoftmax", "x", "l", &[("axis", Value::I(1))]);
-    b.outputs("bn in ln rn l2 s l").build()
+    b.outputs("bn in ln rn l2 l1 s l").build()
 }
 
 /// Only the weights are bytes.

@@ -89,9 +89,13 @@ pub fn compile_with(
 ) -> Result<Compiled, Error> {
     passes::run(&mut graph, options, progress)?;
     progress("lower");
-    let lowered = lower::lower(&graph, options.target)?;
+    let lowered = lower::lower(&graph, options.target, false)?;
     progress("plan");
-    let (layout, unordered) = plan::plan(&lowered, options.bands, options.max_arena)?;
+    let planned = plan::plan(&lowered, options.bands, options.max_arena);
+    let (lowered, (layout, unordered)) = match options.bands {
+        Banding::Memory if lower::could_fold(&graph) => with_folds(&graph, options, lowered, planned)?,
+        _ => (lowered, planned?),
+    };
     let origins = layout.order.iter().map(|&i| Origin::of(&lowered, &lowered.steps[i])).collect();
     progress("write");
     let (kgl, report, numbers) = plan::write(&graph, lowered, &layout, options.target)?;
@@ -104,4 +108,22 @@ pub fn compile_with(
         ..report
     };
     Ok(Compiled { kgl, report, graph, origins, numbers })
+}
+
+/// What a plan is, with the steps it is one of.
+type Planned = (Lowered, (plan::Layout, plan::Unordered));
+
+/// The plan in which means over pictures are summed within bands, if it takes less memory than the one that is there.
+fn with_folds(
+    graph: &Graph,
+    options: &Options,
+    lowered: Lowered,
+    planned: Result<(plan::Layout, plan::Unordered), Error>,
+) -> Result<Planned, Error> {
+    let folded = lower::lower(graph, options.target, true)?;
+    match (planned, plan::plan(&folded, options.bands, options.max_arena)) {
+        (Ok(whole), Ok(sums)) if sums.0.arena_bytes < whole.0.arena_bytes => Ok((folded, sums)),
+        (Err(_), Ok(sums)) => Ok((folded, sums)),
+        (whole, _) => Ok((lowered, whole?)),
+    }
 }

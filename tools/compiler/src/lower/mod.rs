@@ -133,12 +133,12 @@ pub(crate) fn no_kernel(reason: impl Into<String>, remedy: impl Into<String>) ->
 
 pub(crate) type Result<T> = std::result::Result<T, NoKernel>;
 
-/// Lowers a graph.
+/// Lowers a graph. `folds` makes a mean over a picture two steps, the first of which can be a part of a band of rows.
 ///
 /// # Errors
 /// [`Error::Unsupported`] with every node that has no kernel.
-pub fn lower(graph: &Graph, target: Target) -> std::result::Result<Lowered, Error> {
-    let mut l = Lowerer::new(graph, target);
+pub fn lower(graph: &Graph, target: Target, folds: bool) -> std::result::Result<Lowered, Error> {
+    let mut l = Lowerer { folds, ..Lowerer::new(graph, target) };
     for &t in &graph.inputs {
         let p = l.buffer_tensor(t);
         l.out.inputs.push(p);
@@ -157,6 +157,11 @@ pub fn lower(graph: &Graph, target: Target) -> std::result::Result<Lowered, Erro
     if l.unsupported.is_empty() { Ok(l.out) } else { Err(Error::Unsupported(l.unsupported)) }
 }
 
+/// Whether `folds` makes a difference to [`lower`].
+pub fn could_fold(graph: &Graph) -> bool {
+    graph.nodes.iter().any(|node| reduce::mean_of_picture(graph, node).is_some())
+}
+
 /// The name of the last ONNX node that a node came from, or of its output.
 fn name_of(graph: &Graph, node: &Node) -> String {
     node.source.last().cloned().unwrap_or_else(|| graph.tensors[node.output].name.clone())
@@ -165,6 +170,7 @@ fn name_of(graph: &Graph, node: &Node) -> String {
 pub(crate) struct Lowerer<'a> {
     graph: &'a Graph,
     target: Target,
+    folds: bool,
     out: Lowered,
     tensors: HashMap<TensorId, PlanTensorId>,
     /// Tensors whose memory was chosen before the node that computes them is lowered.
@@ -219,6 +225,7 @@ impl<'a> Lowerer<'a> {
             products: HashMap::new(),
             graph,
             target,
+            folds: false,
             out: Lowered::default(),
             tensors: HashMap::new(),
             given: HashMap::new(),
@@ -427,6 +434,11 @@ impl<'a> Lowerer<'a> {
             .filter(|&&p| matches!(self.out.tensors[p].place, Place::Buffer(_)))
             .map(|&p| dtype(p))
             .collect();
+        // Means over windows are of quantised elements, whatever their sums are.
+        let (computed, out) = match (&node.op, node.inputs[0]) {
+            (Op::Pool { .. }, Some(t)) => (vec![self.graph.tensors[t].dtype], self.graph.tensors[node.output].dtype),
+            _ => (computed, out),
+        };
         if !computed.contains(&DType::F32) {
             let reason = match node.op {
                 Op::Dequantize => "it hands a quantised tensor to a float reader".into(),

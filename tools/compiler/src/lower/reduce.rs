@@ -1,11 +1,13 @@
 //! Reductions, normalisations and pooling.
 
-use kinglet::kernels::{ArgMax, BinaryOp, CumSum, Norm, Pool, Reduce, ReduceOp, Softmax, Unary, UnaryOp};
+use kinglet::kernels::{
+    ArgMax, BinaryOp, CumSum, Fold, FoldOp, Norm, NormKind, Pool, PoolKind, Reduce, ReduceOp, Softmax, Unary, UnaryOp,
+};
 use kinglet::product::Geometry;
 use kinglet::{DType, StepKind};
 
 use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel, rows_of};
-use crate::graph::{Layout, Node, Op, TensorId};
+use crate::graph::{Graph, Layout, Node, Op, TensorId};
 
 /// Extents before, in and behind a run of axes.
 fn split(shape: &[usize], axes: std::ops::Range<usize>) -> (u32, u32, u32) {
@@ -23,6 +25,19 @@ fn runs(shape: &[usize], axes: &[usize]) -> Vec<std::ops::Range<usize>> {
         }
     }
     out
+}
+
+/// Height and width of a picture of several rows of which a node gives the mean of each channel, if it does.
+pub(super) fn mean_of_picture(graph: &Graph, node: &Node) -> Option<[u32; 2]> {
+    let Op::Pool { kind: PoolKind::Average | PoolKind::AverageWithPadding, window, layout: Layout::ChannelsLast } =
+        &node.op
+    else {
+        return None;
+    };
+    let &[_, height, width, _] = &graph.tensors[node.inputs[0]?].shape[..] else { return None };
+    let whole = window.kernel == [height, width] && graph.tensors[node.output].shape[1..3] == [1, 1];
+    let padded = window.pads_begin.iter().chain(&window.pads_end).any(|&p| p != 0);
+    (whole && !padded && height > 1).then_some([height as u32, width as u32])
 }
 
 impl Lowerer<'_> {
@@ -133,8 +148,21 @@ impl Lowerer<'_> {
                 *slot = p.map(|p| self.repeated(p, &shape, period));
             }
         }
-        let params = Norm { kind: *kind, outer, n, inner, epsilon: *epsilon, period: period as u32 };
-        let extra = Extra::rows(outer as usize).in_place(1);
+        // What is normalised over several rows is summed row by row, and normalised row by row.
+        let rows = (rows_of(&shape).0 as u32).checked_div(outer).unwrap_or(1).max(1);
+        let rows = if self.band.is_none() && n.is_multiple_of(rows) && outer * rows == rows_of(&shape).0 as u32 {
+            rows
+        } else {
+            1
+        };
+        if rows > 1 {
+            let sums = self.temporary(DType::I64, &[outer as usize, 2, inner as usize]);
+            let op = if *kind == NormKind::Rms { FoldOp::Rms } else { FoldOp::Layer };
+            self.fold(node, Fold { op, outer, height: rows, n: n / rows, inner }, x, sums);
+            operands.push(Some(sums));
+        }
+        let params = Norm { kind: *kind, outer, n, inner, epsilon: *epsilon, period: period as u32, rows };
+        let extra = Extra::rows((outer * rows) as usize).in_place(1);
         if constant || parameters.iter().all(|p| p.is_none()) {
             let y = self.buffer_tensor(node.output);
             self.emit(node, StepKind::Norm, params, operands, y, extra);
@@ -154,6 +182,12 @@ impl Lowerer<'_> {
             v = y;
         }
         Ok(())
+    }
+
+    fn fold(&mut self, node: &Node, params: Fold, x: PlanTensorId, sums: PlanTensorId) {
+        let extra = Extra::rows((params.outer * params.height) as usize);
+        let extra = Extra { columns: (params.inner as usize).div_ceil(kinglet::rows::CHUNK), ..extra };
+        self.emit(node, StepKind::Fold, params, vec![Some(x)], sums, extra);
     }
 
     /// After how many elements of a tensor of shape `shape` a parameter that broadcasts to it repeats.
@@ -206,6 +240,15 @@ impl Lowerer<'_> {
             pad_end: pads(&window.pads_end),
         };
         let x = self.operand(t);
+        if let Some([height, width]) = mean_of_picture(self.graph, node).filter(|_| self.folds) {
+            let shape = [input[0], channels as usize];
+            let sums = self.temporary(DType::F32, &shape);
+            let op = FoldOp::Sum;
+            self.fold(node, Fold { op, outer: shape[0] as u32, height, n: width, inner: channels }, x, sums);
+            let count = self.constant_f32(&[(height * width) as f32]);
+            let y = self.buffer_tensor(node.output);
+            return self.emit_binary(node, BinaryOp::Div, (sums, &shape), (count, &[1]), (y, &shape));
+        }
         let y = self.buffer_tensor(node.output);
         self.emit(node, StepKind::Pool, params, vec![Some(x)], y, Extra::rows(input[0] * out[0] as usize));
         Ok(())

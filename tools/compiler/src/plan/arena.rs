@@ -12,8 +12,8 @@ pub(super) const ALIGN: usize = 16;
 /// Alignment of scratch.
 const LINE: usize = kinglet::format::ALIGN;
 /// Rearrangements tried when the first layouts are above the lower bound: at most so many, and fewer for more items.
-const MOST_TRIES: usize = 4000;
-const TRIES_TIMES_ITEMS: usize = 400_000_000;
+const MOST_TRIES: usize = 2000;
+const TRIES_TIMES_ITEMS: usize = 200_000_000;
 
 /// When a buffer holds something: from the first to the last step, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,16 +285,31 @@ fn place(items: &[Lifetime], groups: &[Group], bound: usize) -> (Vec<usize>, usi
         by(&|l| (Reverse(l.last - l.first), l.first)),
         by(&|l| (Reverse(0), l.first)),
     ];
+    // What stays small must not lie between two that change places all the time: with a ceiling these go to the walls.
+    let mut best = (Vec::new(), usize::MAX);
+    for ceiling in [None, Some(bound)] {
+        if best.1 > bound {
+            let found = search(items, groups, &orders, bound, ceiling);
+            best = if found.1 < best.1 { found } else { best };
+        }
+    }
+    best
+}
+
+/// The best that is found from these orders on.
+fn search(
+    items: &[Lifetime],
+    groups: &[Group],
+    orders: &[Vec<usize>],
+    bound: usize,
+    ceiling: Option<usize>,
+) -> (Vec<usize>, usize) {
     let mut best = (Vec::new(), usize::MAX);
     let mut best_order = Vec::new();
-    let mut ceiling = None;
     for order in orders {
-        // What stays small must not lie between two that change places all the time: these go to the walls.
-        for with in [None, Some(bound)] {
-            let (offsets, total) = first_fit(items, groups, &order, with);
-            if total < best.1 {
-                (best, best_order, ceiling) = ((offsets, total), order.clone(), with);
-            }
+        let (offsets, total) = first_fit(items, groups, order, ceiling);
+        if total < best.1 {
+            (best, best_order) = ((offsets, total), order.clone());
         }
     }
     // A seeded walk over orders that differ in one move: one of the items that reach the top is placed earlier, or any item
