@@ -102,7 +102,9 @@ pub enum Error {
         /// The first step that met one.
         step: u32,
     },
-    /// The observer stopped the run. Outputs and state are unspecified; `Session::reset` makes the state good again.
+    /// An input or output of the plan comes or goes row by row, and nobody gives or takes its rows: run it by `Session::run_rows`.
+    Fed,
+    /// The observer, or who gives and takes rows, stopped the run. Outputs and state are unspecified; `Session::reset` makes the state good again.
     Interrupted {
         /// The step that would have run next.
         step: u32,
@@ -134,6 +136,7 @@ impl Error {
             Error::DivisionByZero { .. } => 1800,
             Error::Interrupted { .. } => 1900,
             Error::Kernels { .. } => 2000,
+            Error::Fed => 2100,
         }
     }
 }
@@ -178,6 +181,9 @@ impl fmt::Display for Error {
                     "these kernels do not run models compiled for the target {}: compile for this one",
                     target.name()
                 )
+            }
+            Error::Fed => {
+                f.write_str("an input or output of the plan comes row by row: run it with rows (Session::run_rows)")
             }
             Error::Interrupted { step } => write!(f, "the run was interrupted before step {step}"),
         }

@@ -5,12 +5,12 @@ use core::ops::{ControlFlow, Range};
 use crate::bands::Slice;
 use crate::faults::{DataFault, FaultWord};
 use crate::format::verify::{all_bytes, is_ring};
-use crate::format::{ALIGN, StepRecord};
+use crate::format::{ABSENT, ALIGN, StepRecord, TensorRecord};
 use crate::kernels::{self, Kernels};
 use crate::observe::{Observer, Quiet};
 use crate::rows::{Memory, Operands, Tile};
 use crate::workers::{Inline, Workers};
-use crate::{Element, Error, Model, Region, Step, Tensor};
+use crate::{Element, Error, Feed, Model, Region, Step, StepKind, Tensor};
 
 /// Work (multiply-accumulates or output bytes) below which cutting a step among workers costs more than it gains.
 const WORTH_CUTTING: u64 = 16 * 1024;
@@ -185,13 +185,41 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     /// [`Error::IndexOutOfRange`] and [`Error::DivisionByZero`] if the data has them: the run went through all the same, with
     /// the documented values in their place, so that its time depends on no value; the error names the first such step.
     /// [`Error::Interrupted`] if the observer stopped the run. What is in outputs and state then is unspecified (partly new,
-    /// partly old): call [`Session::reset`] and write the inputs again before the next run.
+    /// partly old): call [`Session::reset`] and write the inputs again before the next run. [`Error::Fed`] if an input or output of
+    /// the plan comes row by row: [`Session::run_rows`].
     pub fn run_with(
         &mut self,
         workers: &(impl Workers + ?Sized),
         observer: &mut (impl Observer + ?Sized),
     ) -> Result<(), Error> {
+        self.go(workers, observer, None)
+    }
+
+    /// As [`Session::run_with`], on a plan that was compiled to take an input, or to give an output, row by row (`convert --feed`): asks
+    /// `feed` for the rows that a slice reads, and gives it those that it has made. Inputs that lie whole in the arena are
+    /// written before the run, as ever, unless they are named to be fed: then all of their rows are asked for.
+    ///
+    /// # Errors
+    /// As [`Session::run_with`]; [`Error::Interrupted`] also if `feed` stopped the run.
+    pub fn run_rows(
+        &mut self,
+        feed: &mut dyn Feed,
+        workers: &(impl Workers + ?Sized),
+        observer: &mut (impl Observer + ?Sized),
+    ) -> Result<(), Error> {
+        self.go(workers, observer, Some(feed))
+    }
+
+    fn go(
+        &mut self,
+        workers: &(impl Workers + ?Sized),
+        observer: &mut (impl Observer + ?Sized),
+        mut feed: Option<&mut dyn Feed>,
+    ) -> Result<(), Error> {
         let model = self.model;
+        if feed.is_none() && model.is_fed() {
+            return Err(Error::Fed);
+        }
         let scratch = model.scratch_bytes();
         let slots = match scratch {
             0 => usize::MAX,
@@ -208,6 +236,16 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
             let Some(kind) = step.kind() else { continue };
             if let ControlFlow::Break(()) = observer.before(index) {
                 return Err(Error::Interrupted { step: index as u32 });
+            }
+            let interrupted = Error::Interrupted { step: index as u32 };
+            if let (Some(feed), Some(asked)) =
+                (feed.as_deref_mut(), step.params::<kernels::Feed>().filter(|_| kind == StepKind::Feed))
+            {
+                for rows in pieces(&model, &step, slice) {
+                    if give(&model, self.arena, feed, asked.input as usize, step.rows(), rows).is_break() {
+                        return Err(interrupted);
+                    }
+                }
             }
             let memory = Memory::new(self.arena, model.weights());
             let most = if most > 1 && worth_cutting(&model, &step, slice) { most } else { 1 };
@@ -245,9 +283,73 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                 });
             }
             observer.after(index, &ArenaView { model: &model, arena: self.arena });
+            if let Some(feed) = feed.as_deref_mut() {
+                let made = (0..model.output_count()).filter(|&o| model.output_writer(o) == Some(index));
+                for (output, rows) in made.flat_map(|o| pieces(&model, &step, slice).map(move |rows| (o, rows))) {
+                    if take(&model, self.arena, feed, output, step.rows(), rows).is_break() {
+                        return Err(interrupted);
+                    }
+                }
+            }
+        }
+        if let Some(feed) = feed {
+            for output in (0..model.output_count()).filter(|&o| model.output_writer(o).is_none()) {
+                let rows = model.output_tensor(output).map_or(0, |t| model.tensor(t).0.rows as usize);
+                if take(&model, self.arena, feed, output, rows, 0..rows).is_break() {
+                    return Err(Error::Interrupted { step: model.step_count() as u32 });
+                }
+            }
         }
         result
     }
+}
+
+/// Asks for rows of an input that lie in one piece: those of a step that has `all` rows, some for each row of the input or the other
+/// way round.
+fn give(
+    model: &Model<'_>,
+    arena: &mut [u8],
+    feed: &mut dyn Feed,
+    input: usize,
+    all: usize,
+    rows: Range<usize>,
+) -> ControlFlow<()> {
+    let Some(t) = model.input_tensor(input).and_then(|t| model.tensor_record(t)) else { return ControlFlow::Break(()) };
+    match arena.get_mut(place(&t, all, &rows)) {
+        Some(bytes) => feed.give(input, own_rows(&t, all, &rows), bytes),
+        None => ControlFlow::Break(()),
+    }
+}
+
+/// Hands over rows of an output, as [`give`].
+fn take(
+    model: &Model<'_>,
+    arena: &[u8],
+    feed: &mut dyn Feed,
+    output: usize,
+    all: usize,
+    rows: Range<usize>,
+) -> ControlFlow<()> {
+    let Some(t) = model.output_tensor(output).and_then(|t| model.tensor_record(t)) else {
+        return ControlFlow::Break(());
+    };
+    match memory_of(model, arena, &t).get(place(&t, all, &rows)) {
+        Some(bytes) => feed.take(output, own_rows(&t, all, &rows), bytes),
+        None => ControlFlow::Break(()),
+    }
+}
+
+/// The rows of a tensor that are these rows of a step, of `all`.
+fn own_rows(t: &TensorRecord, all: usize, rows: &Range<usize>) -> Range<usize> {
+    let own = |row: usize| (row as u64 * u64::from(t.rows) / all.max(1) as u64) as usize;
+    own(rows.start)..own(rows.end)
+}
+
+/// Where rows of a tensor, of `all`, lie in the arena if they lie in one piece.
+fn place(t: &TensorRecord, all: usize, rows: &Range<usize>) -> Range<usize> {
+    let each = all_bytes(t) as usize / all.max(1);
+    let start = t.offset as usize + (rows.start * each).checked_rem(t.bytes as usize).unwrap_or(0);
+    start..start + rows.len() * each
 }
 
 /// Whether what a step computes in a slice is so much that workers share it.
@@ -302,36 +404,68 @@ fn parts([rows, columns]: [usize; 2], wanted: usize) -> [usize; 2] {
 
 /// What a session's arena holds, for who keeps the arena and makes a [`Session`] only to run.
 impl<'a> Model<'a> {
+    /// Whether an input comes, or an output goes, row by row ([`Session::run_rows`]).
+    pub fn is_fed(&self) -> bool {
+        let inputs = (0..self.input_count()).map(|i| self.input_comes_by_rows(i));
+        inputs.chain((0..self.output_count()).map(|o| self.output_writer(o).is_some())).any(|fed| fed)
+    }
+
+    /// Whether input `i` comes row by row.
+    pub fn input_comes_by_rows(&self, i: usize) -> bool {
+        self.input_tensor(i).is_some_and(|t| is_ring(&self.tensor(t).0))
+    }
+
+    /// The step that makes the rows of output `i`, if it goes row by row.
+    fn output_writer(&self, i: usize) -> Option<usize> {
+        let t = self.tensor(self.output_tensor(i)?).0;
+        (is_ring(&t) && t.writer != ABSENT).then_some(t.writer as usize)
+    }
+
+    /// Whether output `i` goes row by row.
+    pub fn output_goes_by_rows(&self, i: usize) -> bool {
+        self.output_writer(i).is_some()
+    }
+
     /// Input `i` in an arena of this model, as bytes.
     ///
     /// # Errors
-    /// [`Error::NoSuchTensor`].
+    /// [`Error::NoSuchTensor`]; [`Error::Fed`] if it comes row by row.
     pub fn input_bytes<'m>(&self, arena: &'m mut [u8], i: usize) -> Result<&'m mut [u8], Error> {
         let t = self.input_tensor(i).and_then(|t| self.tensor_record(t)).ok_or(Error::NoSuchTensor)?;
+        if is_ring(&t) {
+            return Err(Error::Fed);
+        }
         arena.get_mut(t.offset as usize..).and_then(|a| a.get_mut(..t.bytes as usize)).ok_or(Error::NoSuchTensor)
     }
 
     /// Output `i` in an arena of this model, after a run, as bytes.
     ///
     /// # Errors
-    /// [`Error::NoSuchTensor`].
+    /// [`Error::NoSuchTensor`]; [`Error::Fed`] if it goes row by row.
     pub fn output_bytes<'m>(&self, arena: &'m [u8], i: usize) -> Result<&'m [u8], Error>
     where
         'a: 'm,
     {
         let t = self.output_tensor(i).ok_or(Error::NoSuchTensor)?;
+        if is_ring(&self.tensor(t).0) {
+            return Err(Error::Fed);
+        }
         bytes_of(self, arena, t).ok_or(Error::NoSuchTensor)
+    }
+}
+
+/// The memory that a tensor lies in.
+fn memory_of<'m>(model: &Model<'m>, arena: &'m [u8], t: &TensorRecord) -> &'m [u8] {
+    match t.region {
+        Region::Weights => model.weights(),
+        Region::Arena | Region::State => arena,
     }
 }
 
 /// The bytes of tensor `i` as they are now.
 fn bytes_of<'m>(model: &Model<'m>, arena: &'m [u8], i: usize) -> Option<&'m [u8]> {
     let t = model.tensor_record(i)?;
-    let memory = match t.region {
-        Region::Weights => model.weights(),
-        Region::Arena | Region::State => arena,
-    };
-    memory.get(t.offset as usize..(t.offset as usize).checked_add(t.bytes as usize)?)
+    memory_of(model, arena, &t).get(t.offset as usize..(t.offset as usize).checked_add(t.bytes as usize)?)
 }
 
 /// Read access to every tensor of a session, between steps.

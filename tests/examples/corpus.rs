@@ -8,7 +8,7 @@ use kinglet::Target;
 use kinglet_compiler::{Options, compile, import};
 use kinglet_onnx::{DataType, ModelProto};
 use kinglet_tests::files_of;
-use kinglet_tests::hostile::plan::{planned, planned_in_bands};
+use kinglet_tests::hostile::plan::{planned, planned_fed, planned_in_bands};
 use kinglet_tests::small_onnx::{self, Builder, Value, floats, ints};
 
 /// A loop of as many trips as a band may have slices, a day's work in a file of a kilobyte.
@@ -46,6 +46,7 @@ fn seeds(corpus: &Path) {
     let picture = small_onnx::picture();
     write(&corpus.join("onnx/seed_picture.onnx"), &picture.to_bytes());
     write(&corpus.join("kgl/seed_picture.kgl"), &planned_in_bands("picture", &picture, Target::Generic));
+    write(&corpus.join("kgl/seed_fed.kgl"), &planned_fed("picture", &picture, Target::Generic));
 }
 
 /// The plans of the golden graphs that compile as they are.

@@ -10,9 +10,10 @@ pub mod zoo_run;
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
-use kinglet::{Inline, Kernels, Model, Observer, Quiet, Reference, Session, Workers};
+use kinglet::{Feed, Inline, Kernels, Model, Observer, Quiet, Reference, Session, Workers};
 use kinglet_compiler::array::{Array, Numbers};
 use kinglet_compiler::{Compiled, Options};
 
@@ -200,6 +201,7 @@ pub fn run_on(
     // What a previous user left in memory must not matter.
     arena.as_mut().fill(0xA5);
     let mut session = Session::new(model, arena.as_mut(), kernels).expect("the arena is large enough");
+    let mut feed = Arrays::default();
     for i in 0..model.input_count() {
         let name = model.input_name(i).expect("compiled with names");
         let Some(array) = inputs.get(name) else {
@@ -208,18 +210,64 @@ pub fn run_on(
         };
         let tensor = model.tensor(model.input_tensor(i).expect("has a tensor"));
         assert_eq!(tensor.dtype(), array.dtype, "type of input `{name}`");
-        session.input_bytes_mut(i).expect("exists").copy_from_slice(&array.to_bytes());
+        let bytes = array.to_bytes().into_owned();
+        if !model.input_comes_by_rows(i) {
+            session.input_bytes_mut(i).expect("exists").copy_from_slice(&bytes);
+        }
+        feed.inputs.insert(i, bytes);
     }
-    session.run_with(workers, observer).expect("the data has an answer for every step");
+    if model.is_fed() {
+        assert_eq!(session.run_with(workers, observer), Err(kinglet::Error::Fed));
+        session.run_rows(&mut feed, workers, observer)
+    } else {
+        session.run_with(workers, observer)
+    }
+    .expect("the data has an answer for every step");
     (0..model.output_count())
         .map(|i| {
             let tensor = model.tensor(model.output_tensor(i).expect("has a tensor"));
             let shape: Vec<usize> = tensor.shape().iter().map(|&d| d as usize).collect();
-            let bytes = session.output_bytes(i).expect("exists");
+            let bytes = match feed.outputs.get(&i) {
+                Some(taken) => {
+                    assert_eq!(session.output_bytes(i).ok(), (!model.output_goes_by_rows(i)).then_some(&taken[..]));
+                    taken
+                }
+                None => session.output_bytes(i).expect("exists"),
+            };
             let array = Array::from_bytes(tensor.dtype(), &shape, bytes).expect("sizes were verified");
             (model.output_name(i).expect("compiled with names").to_string(), array)
         })
         .collect()
+}
+
+/// Whole inputs, given by rows, and outputs that were taken so; each row once, and in order.
+#[derive(Default)]
+struct Arrays {
+    inputs: BTreeMap<usize, Vec<u8>>,
+    outputs: BTreeMap<usize, Vec<u8>>,
+    /// Rows of each input that were given.
+    given: BTreeMap<usize, usize>,
+    /// Rows of each output that were taken.
+    taken: BTreeMap<usize, usize>,
+}
+
+impl Feed for Arrays {
+    fn give(&mut self, input: usize, rows: Range<usize>, to: &mut [u8]) -> ControlFlow<()> {
+        let next = self.given.entry(input).or_default();
+        assert_eq!(*next, rows.start, "rows are asked for once, in order");
+        *next = rows.end;
+        let row = to.len() / rows.len();
+        to.copy_from_slice(&self.inputs[&input][rows.start * row..rows.end * row]);
+        ControlFlow::Continue(())
+    }
+
+    fn take(&mut self, output: usize, rows: Range<usize>, from: &[u8]) -> ControlFlow<()> {
+        let next = self.taken.entry(output).or_default();
+        assert_eq!(*next, rows.start, "rows are given once, in order");
+        *next = rows.end;
+        self.outputs.entry(output).or_default().extend_from_slice(from);
+        ControlFlow::Continue(())
+    }
 }
 
 /// Largest absolute difference, and largest magnitude of `want`. NaN against anything but NaN is an infinite difference.

@@ -66,6 +66,7 @@ parts! {
     conv_w8: ConvW8,
     depthwise_w8: DepthwiseW8,
     fold: Fold,
+    feed: Feed,
 }
 
 /// Tells the kernels which step runs, and ends the run behind the last one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kinglet::kernels::{BinaryOp, NormKind, PadMode, ReduceOp, UnaryOp};
-use kinglet::{DType, Inline, Model, Quiet, Target};
+use kinglet::{DType, Inline, Model, Quiet, Reference, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, PoolKind, Post, TensorId, Window};
 use kinglet_compiler::{Banding, Compiled, Error, Options, compile, import};
@@ -204,6 +204,18 @@ fn check(graph: &Graph, inputs: &BTreeMap<String, Array>) -> usize {
         };
         let (off, on) = (compiled(Banding::Off), compiled(Banding::Memory));
         assert!(on.report.arena_bytes <= off.report.arena_bytes);
+        let ports = graph.inputs.iter().map(|&t| &graph.tensors[t].name).chain(&graph.output_names);
+        let fed = |bands| {
+            let options = Options { target, bands, feed: ports.clone().cloned().collect(), ..Options::default() };
+            compile(graph.clone(), &options).expect("it compiles")
+        };
+        for plan in [fed(Banding::Off), fed(Banding::Memory)] {
+            let want = run_on(&Reference, &off.kgl, inputs, &Inline, &mut Quiet);
+            let got = run_on(&Reference, &plan.kgl, inputs, &Inline, &mut Quiet);
+            for (output, want) in &want {
+                assert_eq!(got[output].to_bytes(), want.to_bytes(), "{output}, fed, {}", target.name());
+            }
+        }
         let file = Aligned::copy(&on.kgl);
         bands += Model::load(file.as_ref()).expect("the compiler writes valid files").band_count();
         for (name, kernels) in kinglet_native::kernel_sets() {

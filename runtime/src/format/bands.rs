@@ -7,7 +7,7 @@ use super::verify::{all_bytes, ensure, is_ring};
 use super::{ABSENT, Model, Region, StepRecord, TensorRecord};
 use crate::Fault;
 use crate::bands::{Made, Rule, Slice, Sliding};
-use crate::kernels::{self, Rules};
+use crate::kernels::{self, Rules, StepKind};
 
 /// Whether the steps of a run compute some rows in each slice. Then all of them must.
 pub(super) fn are_of_rows(m: &Model<'_>, steps: &Range<usize>) -> bool {
@@ -64,6 +64,24 @@ pub(super) fn slides(m: &Model<'_>, i: usize, k: usize, [x, output]: [&TensorRec
         before: false,
     };
     u64::from(output.offset).saturating_add(sliding.distance(slices)) <= u64::from(x.offset)
+}
+
+/// Whether a ring can be given, or taken, in whole rows in each slice.
+pub(super) fn comes_by_rows(m: &Model<'_>, t: &TensorRecord) -> bool {
+    let writer = t.writer as usize;
+    if t.writer == ABSENT || writer >= m.step_count() || m.step_record(writer).slice_rows == 0 {
+        return false;
+    }
+    let row = t.row_bytes.checked_div(t.dtype.size() as u32).unwrap_or(0);
+    let whole = |n: u32| row > 0 && n.is_multiple_of(row);
+    // What is taken is all there when the step has written it.
+    writes(m, writer, t).is_ok_and(|made| whole(made.elements) && whole(made.behind) && elements(t) >= made.elements)
+}
+
+/// Whether the rows of input `i` of the model, which is a ring, are asked for.
+pub(super) fn is_fed(m: &Model<'_>, t: &TensorRecord, i: usize) -> bool {
+    let step = m.step(t.writer as usize);
+    step.kind() == Some(StepKind::Feed) && step.params().is_some_and(|p: kernels::Feed| p.input as usize == i)
 }
 
 fn slice_of(r: &StepRecord) -> Slice {

@@ -55,14 +55,15 @@ pub(super) fn model(m: &Model<'_>) -> Result<u64, Error> {
         let t = io.ok_or(Error::NoSuchTensor)?;
         let bad = Error::Tensor { tensor: t as u32 };
         let record = m.tensor_record(t).ok_or(bad)?;
-        if is_ring(&record) || elements(&Tensor(record)) != Some(record.bytes as u64 / record.dtype.size() as u64) {
+        let whole = elements(&Tensor(record)) == Some(all_bytes(&record) / record.dtype.size() as u64);
+        if !whole || is_ring(&record) && !bands::comes_by_rows(m, &record) {
             return Err(bad);
         }
     }
     for i in 0..m.input_count() {
         let t = m.input_tensor(i).unwrap_or(usize::MAX);
         let input = m.tensor(t).0;
-        if input.region != Region::Arena {
+        if input.region != Region::Arena || is_ring(&input) && !bands::is_fed(m, &input, i) {
             return Err(Error::Tensor { tensor: t as u32 });
         }
         if let Some(default) = m.default_tensor(i) {
@@ -269,6 +270,12 @@ impl Check<'_> {
     /// Input `i`, if it is there.
     pub fn optional(&self, i: usize) -> Option<TensorRecord> {
         self.model.step(self.step).input(i).and_then(|t| self.model.tensor_record(t))
+    }
+
+    /// Whether the first output is the model's input `number`.
+    pub fn is_input(&self, number: u32) -> bool {
+        let output = self.model.step(self.step).output(0);
+        output.is_some() && self.model.input_tensor(number as usize) == output
     }
 
     /// The first output.

@@ -12,6 +12,7 @@ mod conv;
 mod convert;
 mod copy;
 mod cumsum;
+mod feed;
 mod fold;
 mod gather;
 mod legendre_memory;
@@ -35,6 +36,7 @@ pub use conv::{Conv, ConvF32, ConvI8, ConvW8, DepthwiseF32, DepthwiseI8, Depthwi
 pub use convert::{Conversion, Convert};
 pub use copy::Copy;
 pub use cumsum::CumSum;
+pub use feed::Feed;
 pub use fold::{Fold, FoldOp};
 pub use gather::Gather;
 pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER, MemoryFrame, memory_rows};
@@ -313,6 +315,8 @@ kinds! {
     DepthwiseW8 = 24, depthwise_w8;
     /// Sums over all rows of a picture, row by row.
     Fold = 25, fold;
+    /// Rows of an input that the caller gives while the plan runs.
+    Feed = 26, feed;
 }
 
 impl crate::Step<'_> {

@@ -29,6 +29,7 @@ mod repack;
 mod session;
 #[cfg(test)]
 mod testing;
+mod whole;
 
 use kinglet::{Kernels, Target};
 

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kinglet::{Element, Kernels, Model, Observer, Quiet, Session, Tensor, Workers};
+use kinglet::{Element, Feed, Kernels, Model, Observer, Quiet, Session, Tensor, Workers};
 
 use crate::aligned::Aligned;
+use crate::whole::Whole;
 use crate::{Error, ModelFile, Pool, best_kernels};
 
 /// A [`kinglet::Session`] together with its model file, its arena and its threads.
@@ -20,6 +21,7 @@ pub struct OwnedSession {
     kernels: &'static dyn Kernels,
     file: Arc<ModelFile>,
     pool: Pool,
+    whole: Whole,
 }
 
 impl OwnedSession {
@@ -58,7 +60,7 @@ impl OwnedSession {
         kinglet::runs_on(&model, kernels)?;
         let pool = Pool::new(threads)?;
         let arena = Aligned::zeroed(model.arena_bytes_for(pool.count()), "the arena")?;
-        Ok(OwnedSession { arena, kernels, file, pool })
+        Ok(OwnedSession { arena, kernels, file, pool, whole: Whole::default() })
     }
 
     /// The model as it runs: with its weights in the order of the kernels, if they were not.
@@ -99,12 +101,17 @@ impl OwnedSession {
         self.input_mut(i)
     }
 
-    /// Input `i` in the arena as bytes, whatever its type.
+    /// Input `i` in the arena as bytes, whatever its type. (One that the plan takes row by row lies whole beside the arena, from the
+    /// first time that it is asked for; [`OwnedSession::run_rows`] does without.)
     ///
     /// # Errors
-    /// [`Error::NoSuchTensor`].
+    /// [`Error::NoSuchTensor`], [`Error::Memory`].
     pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], Error> {
         self.tensor(Side::Input, i)?;
+        let model = suited(&self.file, self.kernels);
+        if model.input_comes_by_rows(i) {
+            return Ok(self.whole.input(&model, i)?.unwrap_or(&mut []));
+        }
         Ok(suited(&self.file, self.kernels).input_bytes(self.arena.as_mut_slice(), i)?)
     }
 
@@ -118,7 +125,10 @@ impl OwnedSession {
             return Err(self.missing(Side::Input, format!("number {i} with a default")));
         };
         // The file was verified: both have the same length.
-        model.input_bytes(self.arena.as_mut_slice(), i)?.copy_from_slice(default);
+        match self.whole.input(&model, i)? {
+            Some(input) => input.copy_from_slice(default),
+            None => model.input_bytes(self.arena.as_mut_slice(), i)?.copy_from_slice(default),
+        }
         Ok(())
     }
 
@@ -146,6 +156,9 @@ impl OwnedSession {
     /// [`Error::NoSuchTensor`].
     pub fn output_bytes(&self, i: usize) -> Result<&[u8], Error> {
         self.tensor(Side::Output, i)?;
+        if let Some(whole) = self.whole.output(i) {
+            return Ok(whole);
+        }
         Ok(self.model().output_bytes(self.arena.as_slice(), i)?)
     }
 
@@ -163,10 +176,27 @@ impl OwnedSession {
     /// As [`OwnedSession::run`], and if the observer stopped the run: outputs and state are unspecified then, until
     /// [`OwnedSession::reset`].
     pub fn run_observed(&mut self, observer: &mut (impl Observer + ?Sized)) -> Result<(), Error> {
-        let mut session = Session::resume(suited(&self.file, self.kernels), self.arena.as_mut_slice(), self.kernels)?;
-        session
-            .run_with(&self.pool, observer)
-            .map_err(|source| Error::of_run(source, &suited(&self.file, self.kernels)))
+        let model = suited(&self.file, self.kernels);
+        let mut session = Session::resume(model, self.arena.as_mut_slice(), self.kernels)?;
+        let result = if model.is_fed() {
+            self.whole.prepare(&model)?;
+            session.run_rows(&mut self.whole, &self.pool, observer)
+        } else {
+            session.run_with(&self.pool, observer)
+        };
+        result.map_err(|source| Error::of_run(source, &model))
+    }
+
+    /// Runs the model once, on rows that `feed` gives, and gives it those of the outputs ([`Session::run_rows`]). Allocates nothing,
+    /// unless it fails.
+    ///
+    /// # Errors
+    /// As [`OwnedSession::run`], and if `feed` stopped the run.
+    pub fn run_rows(&mut self, feed: &mut dyn Feed) -> Result<(), Error> {
+        let model = suited(&self.file, self.kernels);
+        let mut session = Session::resume(model, self.arena.as_mut_slice(), self.kernels)?;
+        let result = session.run_rows(feed, &self.pool, &mut Quiet);
+        result.map_err(|source| Error::of_run(source, &model))
     }
 
     /// Forgets all state: the next run is the first of a stream.

@@ -21,6 +21,16 @@ pub fn planned_in_bands(name: &str, model: &ModelProto, target: Target) -> Vec<u
     planned_with(name, model, &Options { target, bands: Banding::Memory, ..Options::default() })
 }
 
+/// As [`planned_in_bands`], with all inputs and outputs coming row by row.
+///
+/// # Panics
+/// If it does not compile.
+pub fn planned_fed(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
+    let graph = model.graph.as_ref().expect("a model has a graph");
+    let feed = graph.input.iter().chain(&graph.output).map(|v| v.name.clone()).collect();
+    planned_with(name, model, &Options { target, bands: Banding::Memory, feed, ..Options::default() })
+}
+
 fn planned_with(name: &str, model: &ModelProto, options: &Options) -> Vec<u8> {
     let options = Options { draws_as_inputs: true, keep_loops: true, ..options.clone() };
     let graph = import(&model.to_bytes(), None, &options).unwrap_or_else(|e| panic!("{name}: {e}"));

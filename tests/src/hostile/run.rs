@@ -1,9 +1,10 @@
 //! A loaded plan runs on every kernel set, in several tiles, between guards.
 
+use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use kinglet::format::TensorRecord;
-use kinglet::{DType, Error, Inline, Kernels, Model, Quiet, Reference, Session, StepKind, Workers};
+use kinglet::{DType, Error, Feed, Inline, Kernels, Model, Quiet, Reference, Session, StepKind, Workers};
 
 use super::{caught, plan};
 use crate::one_node::SUMMING;
@@ -78,14 +79,18 @@ fn once(model: Model<'_>, kernels: &dyn Kernels, tiles: usize, seed: u64) -> Ans
     let start = Instant::now();
     let mut session = Session::new(model, &mut bytes[GUARD..GUARD + arena], kernels).expect("the arena is as asked");
     for i in 0..model.input_count() {
-        session.input_bytes_mut(i).expect("an input");
+        let fed = session.input_bytes_mut(i).err();
+        assert_eq!(fed, model.input_comes_by_rows(i).then_some(Error::Fed), "an input");
         if seed.is_multiple_of(2) {
             session.set_default(i).ok();
         }
     }
-    let result = match tiles {
-        1 => session.run_with(&Inline, &mut Quiet),
-        _ => session.run_with(&Backwards(tiles), &mut Quiet),
+    let mut feed = Rows { random: Random::new(seed), taken: vec![Vec::new(); model.output_count()] };
+    let result = match (tiles, model.is_fed()) {
+        (1, false) => session.run_with(&Inline, &mut Quiet),
+        (_, false) => session.run_with(&Backwards(tiles), &mut Quiet),
+        (1, true) => session.run_rows(&mut feed, &Inline, &mut Quiet),
+        (_, true) => session.run_rows(&mut feed, &Backwards(tiles), &mut Quiet),
     };
     // The data is random: an index may be out of range, a divisor 0.
     let answered = matches!(result, Ok(()) | Err(Error::IndexOutOfRange { .. } | Error::DivisionByZero { .. }));
@@ -94,12 +99,32 @@ fn once(model: Model<'_>, kernels: &dyn Kernels, tiles: usize, seed: u64) -> Ans
     assert!(start.elapsed() < most, "a run took {:?} for {} units of work", start.elapsed(), model.work());
     let output = |i: usize| {
         let tensor = model.output_tensor(i).expect("an output");
-        (model.tensor(tensor).dtype(), session.output_bytes(i).expect("an output").to_vec())
+        let bytes = session.output_bytes(i).map(<[u8]>::to_vec);
+        (model.tensor(tensor).dtype(), bytes.unwrap_or_else(|_| feed.taken[i].clone()))
     };
     let outputs = (0..model.output_count()).map(output).collect();
     let guards = bytes[..GUARD].iter().chain(&bytes[GUARD + arena..]);
     assert!(guards.copied().all(|b| b == 0xC3), "memory around the arena was written");
     Answer { result, outputs }
+}
+
+/// Gives any rows, and keeps those that it takes.
+struct Rows {
+    random: Random,
+    taken: Vec<Vec<u8>>,
+}
+
+impl Feed for Rows {
+    fn give(&mut self, _: usize, rows: Range<usize>, to: &mut [u8]) -> ControlFlow<()> {
+        assert!(!rows.is_empty() && !to.is_empty());
+        fill(to, &mut self.random);
+        ControlFlow::Continue(())
+    }
+
+    fn take(&mut self, output: usize, _: Range<usize>, from: &[u8]) -> ControlFlow<()> {
+        self.taken[output].extend_from_slice(from);
+        ControlFlow::Continue(())
+    }
 }
 
 /// Fills an arena: every other time with any bits, else with bits that are small as floats, too.

@@ -28,6 +28,10 @@ pub struct Dims {
     /// `speed` as moves the fewest bytes
     #[arg(long, value_enum, default_value_t = Bands::Off)]
     bands: Bands,
+    /// Take the rows of an input, or give those of an output, while the plan runs, so that it need not lie in memory as a whole;
+    /// pictures are channels last then; may be given several times
+    #[arg(long, value_name = "NAME")]
+    feed: Vec<String>,
     /// Refuse a plan whose arena takes more; bands for memory go no further than that
     #[arg(long, value_name = "BYTES")]
     max_arena: Option<usize>,
@@ -60,6 +64,7 @@ impl Dims {
             target: kinglet_native::host_target(),
             keep_channels: self.keep_channels,
             max_arena: self.max_arena,
+            feed: self.feed.clone(),
             bands: match self.bands {
                 Bands::Off => Banding::Off,
                 Bands::Memory => Banding::Memory,

@@ -32,6 +32,9 @@ pub struct Options {
     pub keep_channels: bool,
     /// Which steps run in bands of rows (`--bands`).
     pub bands: Banding,
+    /// Inputs and outputs by name whose rows the caller gives or takes while the plan runs (`--feed`). Pictures among them are
+    /// channels last.
+    pub feed: Vec<String>,
     /// Bytes of arena that the plan may take (`--max-arena`): with bands for memory, these go no further than that.
     pub max_arena: Option<usize>,
 }
@@ -87,9 +90,14 @@ pub fn compile_with(
     options: &Options,
     progress: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled, Error> {
+    let names = graph.inputs.iter().map(|&t| &graph.tensors[t].name).chain(&graph.output_names);
+    let unknown = options.feed.iter().find(|name| !names.clone().any(|n| n == *name));
+    if let Some(name) = unknown {
+        return Err(Error::NoSuchPort { name: name.clone(), known: names.cloned().collect::<Vec<_>>().join(", ") });
+    }
     passes::run(&mut graph, options, progress)?;
     progress("lower");
-    let lowered = lower::lower(&graph, options.target, false)?;
+    let lowered = lower::lower(&graph, options.target, false, &options.feed)?;
     progress("plan");
     let planned = plan::plan(&lowered, options.bands, options.max_arena);
     let (lowered, (layout, unordered)) = match options.bands {
@@ -120,7 +128,7 @@ fn with_folds(
     lowered: Lowered,
     planned: Result<(plan::Layout, plan::Unordered), Error>,
 ) -> Result<Planned, Error> {
-    let folded = lower::lower(graph, options.target, true)?;
+    let folded = lower::lower(graph, options.target, true, &options.feed)?;
     match (planned, plan::plan(&folded, options.bands, options.max_arena)) {
         (Ok(whole), Ok(sums)) if sums.0.arena_bytes < whole.0.arena_bytes => Ok((folded, sums)),
         (Err(_), Ok(sums)) => Ok((folded, sums)),

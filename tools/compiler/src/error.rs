@@ -34,6 +34,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// There is no input or output of this name.
+    #[error("there is no input or output `{name}` to be fed; there are: {known}")]
+    NoSuchPort {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
     /// The arena takes more than it may.
     #[error("the arena takes {needed} bytes, {} more than the {most} that it may: {alive} bytes of tensors are alive at `{step}`{remedy}", needed - most)]
     Arena {

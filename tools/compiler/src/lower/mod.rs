@@ -15,6 +15,7 @@ pub(crate) use strides::rows_of;
 use std::collections::{HashMap, HashSet};
 
 use kinglet::format::words::Record;
+use kinglet::kernels::Feed;
 use kinglet::{DType, StepKind, Target};
 
 use crate::array::Array;
@@ -117,8 +118,18 @@ pub struct Lowered {
     pub defaults: Vec<Option<PlanTensorId>>,
     /// Outputs of the model.
     pub outputs: Vec<PlanTensorId>,
+    /// For each output whether the caller takes its rows as they are made.
+    pub fed: Vec<bool>,
     /// Which tensor of the plan each tensor of the graph is.
     pub of_graph: HashMap<TensorId, PlanTensorId>,
+}
+
+impl Lowered {
+    /// The inputs that lie in the arena before a run: those whose rows no step asks for.
+    pub(crate) fn whole_inputs(&self) -> impl Iterator<Item = PlanTensorId> + '_ {
+        let fed = |t: PlanTensorId| self.steps.iter().any(|s| s.kind == StepKind::Feed && s.outputs == [t]);
+        self.inputs.iter().copied().filter(move |&t| !fed(t))
+    }
 }
 
 /// Why a node cannot be lowered.
@@ -133,15 +144,19 @@ pub(crate) fn no_kernel(reason: impl Into<String>, remedy: impl Into<String>) ->
 
 pub(crate) type Result<T> = std::result::Result<T, NoKernel>;
 
-/// Lowers a graph. `folds` makes a mean over a picture two steps, the first of which can be a part of a band of rows.
+/// Lowers a graph. `folds` makes a mean over a picture two steps, the first of which can be a part of a band of rows. `feed` names
+/// the inputs and outputs whose rows the caller gives and takes.
 ///
 /// # Errors
 /// [`Error::Unsupported`] with every node that has no kernel.
-pub fn lower(graph: &Graph, target: Target, folds: bool) -> std::result::Result<Lowered, Error> {
+pub fn lower(graph: &Graph, target: Target, folds: bool, feed: &[String]) -> std::result::Result<Lowered, Error> {
     let mut l = Lowerer { folds, ..Lowerer::new(graph, target) };
-    for &t in &graph.inputs {
+    for (number, &t) in graph.inputs.iter().enumerate() {
         let p = l.buffer_tensor(t);
         l.out.inputs.push(p);
+        if feed.contains(&graph.tensors[t].name) {
+            l.feed(number, t, p);
+        }
         let default = graph.defaults.get(&t).map(|value| {
             let place = l.store(&value.to_bytes());
             let tensor = l.describe(t, place);
@@ -153,6 +168,7 @@ pub fn lower(graph: &Graph, target: Target, folds: bool) -> std::result::Result<
     if l.unsupported.is_empty() {
         l.outputs();
     }
+    l.out.fed = graph.output_names.iter().map(|name| feed.contains(name)).collect();
     l.out.of_graph = l.tensors;
     if l.unsupported.is_empty() { Ok(l.out) } else { Err(Error::Unsupported(l.unsupported)) }
 }
@@ -253,6 +269,14 @@ impl<'a> Lowerer<'a> {
         let (name, op) = (name_of(self.graph, node), node.op.name());
         self.unsupported.push(Unsupported { node: name, op, reason, remedy });
         false
+    }
+
+    /// The step that asks for the rows of input `number`.
+    fn feed(&mut self, number: usize, t: TensorId, p: PlanTensorId) {
+        let (rows, row) = rows_of(self.shape(t));
+        let node = Node::new(Op::Reshape, Vec::new(), t, Vec::new());
+        let params = Feed { input: number as u32, rows: rows as u32, row: row as u32 };
+        self.emit(&node, StepKind::Feed, params, Vec::new(), p, Extra::rows(rows));
     }
 
     fn node(&mut self, node: &'a Node) -> Result<()> {
@@ -423,6 +447,9 @@ impl<'a> Lowerer<'a> {
         let dtype = |p: PlanTensorId| self.out.tensors[p].dtype;
         let first = inputs.first().copied().flatten().map_or(DType::F32, dtype);
         let out = dtype(output);
+        if kind == StepKind::Feed {
+            return (out, None);
+        }
         let moves = matches!(kind, StepKind::Copy | StepKind::Gather | StepKind::Lut);
         let product = matches!(kind, StepKind::ConvI8 | StepKind::DepthwiseI8 | StepKind::MatMulI8);
         if (product || moves) && first != DType::F32 {
@@ -435,7 +462,7 @@ impl<'a> Lowerer<'a> {
             .map(|&p| dtype(p))
             .collect();
         // Means over windows are of quantised elements, whatever their sums are.
-        let (computed, out) = match (&node.op, node.inputs[0]) {
+        let (computed, out) = match (&node.op, node.inputs.first().copied().flatten()) {
             (Op::Pool { .. }, Some(t)) => (vec![self.graph.tensors[t].dtype], self.graph.tensors[node.output].dtype),
             _ => (computed, out),
         };

@@ -5,6 +5,7 @@ mod bias;
 mod cleanup;
 mod crop;
 mod dead;
+mod feed;
 mod gelu;
 pub mod layout;
 mod lookup;
@@ -79,6 +80,7 @@ pub fn run(graph: &mut Graph, options: &Options, progress: &mut dyn FnMut(&'stat
         progress(name);
         apply(*pass, graph);
     }
+    feed::by_rows(graph, &options.feed);
     Ok(())
 }
 

@@ -73,8 +73,8 @@ fn scratch(l: &Lowered) -> usize {
 }
 
 /// The bands of rows of the steps in this order: those for speed, or those with which tensors take the least memory, or no more than
-/// `most`.
-pub(super) fn choose_bands(l: &Lowered, order: &[usize], banding: Banding, most: usize) -> Bands {
+/// `most`, with slices at most `largest` times as large as they must be.
+pub(super) fn choose_bands(l: &Lowered, order: &[usize], banding: Banding, most: usize, largest: u64) -> Bands {
     let (own, whole) = lifetimes(l, order);
     if banding == Banding::Speed {
         return bands::fastest(l, order, &own);
@@ -82,13 +82,19 @@ pub(super) fn choose_bands(l: &Lowered, order: &[usize], banding: Banding, most:
     let mut lives = own.clone();
     let root = share(l, order, &mut lives, &whole, &Bands::default());
     let items: Vec<Lifetime> = (0..l.buffers).filter(|&b| root[b] == b).map(|b| lives[b]).collect();
-    bands::smallest(l, order, &own, &alive(&items, order.len()), most)
+    bands::smallest(l, order, &own, &alive(&items, order.len()), (most, largest))
 }
 
 /// Lays out the buffers for one order of steps, some of which are in bands of rows.
 pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands) -> Layout {
     let (mut lives, whole) = lifetimes(l, &order);
     bands.shape(&mut lives);
+    // What nobody takes row by row is there at the end.
+    for b in l.outputs.iter().filter_map(|&t| buffer(l, t)) {
+        if bands.rings.get(b).copied().flatten().is_none() {
+            lives[b].last = order.len();
+        }
+    }
     let root = share(l, &order, &mut lives, &whole, &bands);
     let roots: Vec<usize> = (0..l.buffers).filter(|&b| root[b] == b).collect();
     let items: Vec<Lifetime> = roots.iter().map(|&b| lives[b]).collect();
@@ -128,12 +134,11 @@ fn lifetimes(l: &Lowered, order: &[usize]) -> (Vec<Lifetime>, Vec<bool>) {
             }
         }
     }
-    for &t in &l.inputs {
-        if let Some(b) = buffer(l, t) {
-            touch(b, 0);
-        }
+    // What is fed is there when a step asks for it, and gone when it was made.
+    for b in l.whole_inputs().filter_map(|t| buffer(l, t)) {
+        touch(b, 0);
     }
-    for &t in &l.outputs {
+    for (_, &t) in l.fed.iter().zip(&l.outputs).filter(|(fed, _)| !**fed) {
         if let Some(b) = buffer(l, t) {
             touch(b, n);
         }

@@ -62,8 +62,15 @@ pub struct Slide {
 }
 
 /// Chooses the bands with which the least memory is taken, or the fewest with which no more than `most` is. `alive` are the bytes alive
-/// at each position without any, `lives` the lifetimes of the buffers, none of which takes another's place.
-pub(super) fn smallest(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: &[usize], most: usize) -> Bands {
+/// at each position without any, `lives` the lifetimes of the buffers, none of which takes another's place. Slices are at most
+/// `largest` times as large as they must be.
+pub(super) fn smallest(
+    l: &Lowered,
+    order: &[usize],
+    lives: &[Lifetime],
+    alive: &[usize],
+    (most, largest): (usize, u64),
+) -> Bands {
     let n = order.len();
     if n > MOST_OF_PLAN {
         return Bands::none(l, n);
@@ -88,7 +95,8 @@ pub(super) fn smallest(l: &Lowered, order: &[usize], lives: &[Lifetime], alive: 
     });
     // Tensors that slide are bound to each other in memory: as few as there must be, then the largest slices.
     let larger = |(start, end): (usize, usize)| {
-        let bands = FACTORS.iter().rev().filter_map(|&f| search.band(start, end, f)).filter(|b| b.need <= most);
+        let factors = FACTORS.iter().rev().filter(|&&f| f <= largest);
+        let bands = factors.filter_map(|&f| search.band(start, end, f)).filter(|b| b.need <= most);
         bands.map(|b| b.with_slides_for(most)).min_by_key(|b| b.slides.len()).expect("the least slices fit")
     };
     let chosen = cut.into_iter().map(|run| (run, larger(run))).collect();

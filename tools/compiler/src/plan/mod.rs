@@ -21,6 +21,9 @@ pub struct Unordered {
     pub lower_bound_bytes: usize,
 }
 
+/// Slices are tried at most so many times as large as they must be, until their rings can be arranged as the peak says.
+const SLICES: [u64; 3] = [64, 4, 1];
+
 /// Whether steps are executed in [bands of rows](kinglet::bands).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Banding {
@@ -63,10 +66,17 @@ pub fn plan(lowered: &Lowered, banding: Banding, max_arena: Option<usize>) -> Re
         if banding == Banding::Memory && fits(&best) {
             break;
         }
-        let bands = arena::choose_bands(lowered, &best.order, banding, most);
-        let banded = arena::lay_out(lowered, best.order.clone(), bands);
-        if banded.arena_bytes < best.arena_bytes || banding == Banding::Speed {
-            best = banded;
+        // Smaller slices leave room in which tensors can be arranged, where larger ones take just as much at the peak.
+        for largest in SLICES {
+            let bands = arena::choose_bands(lowered, &best.order, banding, most, largest);
+            let banded = arena::lay_out(lowered, best.order.clone(), bands);
+            let bound = banded.arena_bytes <= banded.lower_bound_bytes;
+            if banded.arena_bytes < best.arena_bytes || banding == Banding::Speed {
+                best = banded;
+            }
+            if bound || banding == Banding::Speed {
+                break;
+            }
         }
     }
     best.add_scratch(lowered);

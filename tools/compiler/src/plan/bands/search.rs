@@ -67,8 +67,10 @@ pub(super) struct Search<'a> {
     whole: Vec<Option<Whole>>,
     /// Bytes of the elements of each buffer.
     widths: Vec<usize>,
-    /// Buffers of the model's inputs.
+    /// Buffers of the model's inputs that are there before the first step.
     inputs: Vec<usize>,
+    /// Buffers of outputs whose rows the caller takes.
+    taken: Vec<usize>,
     /// Buffers that each step reads or writes.
     touched: Vec<Vec<usize>>,
 }
@@ -94,10 +96,11 @@ impl<'a> Search<'a> {
         }
         let whole: Vec<Option<Whole>> = whole.into_iter().map(Option::flatten).collect();
         let steps = order.iter().map(|&i| Known::of(l, i, &whole)).collect();
-        let inputs = l.inputs.iter().filter_map(|&t| buffer(l, t)).collect();
+        let inputs = l.whole_inputs().filter_map(|t| buffer(l, t)).collect();
+        let taken = l.fed.iter().zip(&l.outputs).filter(|(fed, _)| **fed).filter_map(|(_, &t)| buffer(l, t)).collect();
         let operands = |i: &usize| l.steps[*i].inputs.iter().flatten().chain(&l.steps[*i].outputs);
         let touched = order.iter().map(|i| operands(i).filter_map(|&t| buffer(l, t)).collect()).collect();
-        Search { steps, lives, writers, whole, widths, inputs, touched }
+        Search { steps, lives, writers, whole, widths, inputs, taken, touched }
     }
 
     /// Where bands that begin at a position may end: before the first step that can be in none.
@@ -167,11 +170,20 @@ impl<'a> Search<'a> {
             let whole = self.whole[step.output]?;
             let known = rings.iter().any(|(b, _)| *b == step.output);
             let own: Vec<&Read> = reads.iter().filter(|r| steps[r.writer].output == step.output).collect();
-            if known || !inside(step.output) || own.is_empty() {
+            let taken = self.taken.contains(&step.output);
+            if known || !inside(step.output) || own.is_empty() && !taken {
                 continue;
             }
             // Rings hold whole rows of all that is written and read.
             let (mut needed, mut local, mut unit) = (1, true, lcm(whole.row, step.row as usize * step.width));
+            let slice = slices[steps.iter().position(|s| s.output == step.output)?];
+            if taken {
+                let made = step.made(slice)?;
+                needed = made.elements.into();
+                if !(made.behind as usize * step.width).is_multiple_of(whole.row) {
+                    return None;
+                }
+            }
             for read in own {
                 let made = steps[read.writer].made(slices[read.writer])?;
                 needed = needed.max(read.window.capacity(made, slices[read.reader]));
@@ -179,13 +191,17 @@ impl<'a> Search<'a> {
                 unit = lcm(unit, read.window.row as usize * step.width);
             }
             let bytes = usize::try_from(needed).ok()?.checked_mul(step.width)?.next_multiple_of(unit).min(whole.bytes);
-            let slice = slices[steps.iter().position(|s| s.output == step.output)?].rows as usize * step.row as usize;
-            let local = local && bytes <= (slice * step.width).next_multiple_of(unit);
+            // What the caller takes is a ring, or whole at the end of the run.
+            if taken && bytes == whole.bytes {
+                continue;
+            }
+            let slice = slice.rows as usize * step.row as usize * step.width;
+            let local = local && bytes <= slice.next_multiple_of(unit);
             rings.push((step.output, Ring { bytes, local }));
         }
         let slides = self.slides((start, end), &steps, &slices, &reads, count);
-        // A step alone is a band only if it writes where it has read.
-        if steps.len() == 1 && slides.is_empty() {
+        // A step alone is a band only if it writes where it has read, or its rows come or go.
+        if steps.len() == 1 && slides.is_empty() && rings.is_empty() {
             return None;
         }
         let saved: usize = slides.iter().map(|s| s.saved).sum();
@@ -229,10 +245,11 @@ impl<'a> Search<'a> {
         count: u32,
     ) -> Vec<Slide> {
         let whole = |b: usize| self.lives[b].bytes > 0 && self.whole[b].is_some();
-        // An input of the model is there before the first step.
         let dies = |b: &usize| {
             let life = self.lives[*b];
-            whole(*b) && life.last < end && (life.first < start || self.inputs.contains(b))
+            // An output that no ring holds stays to the end.
+            let stays = self.taken.contains(b);
+            whole(*b) && !stays && life.last < end && (life.first < start || self.inputs.contains(b))
         };
         let mut dying: Vec<usize> = steps.iter().flat_map(|s| s.inputs.iter().map(|(b, _)| *b)).filter(dies).collect();
         dying.sort_unstable();
