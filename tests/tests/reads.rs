@@ -368,7 +368,8 @@ fn rows_depend_on_nothing_else() {
         }
     }
     println!("{kinds:#?}");
-    for kind in StepKind::ALL {
+    // A feed reads nothing.
+    for kind in StepKind::ALL.iter().filter(|k| **k != StepKind::Feed) {
         let seen = kinds.get(kind.name()).unwrap_or_else(|| panic!("no step is a {}", kind.name()));
         assert!(seen.narrow >= 10, "{}: only {} inputs were not read whole", kind.name(), seen.narrow);
         assert!(seen.felt >= 10, "{}: only {} rows felt what they read", kind.name(), seen.felt);

@@ -134,10 +134,7 @@ mod tests {
         node(Op::Dequantize, b, y);
         (g.inputs, g.outputs, g.output_names) = (vec![x], vec![y], vec!["y".into()]);
         by_rows(&mut g, &["x".into(), "y".into()]);
-        assert_eq!(
-            g.nodes.iter().map(|n| n.op.name()).collect::<Vec<_>>(),
-            ["QuantizeLinear", "Neg", "DequantizeLinear"]
-        );
+        assert_eq!(g.nodes.iter().map(|n| n.op.name()).collect::<Vec<_>>(), ["Quantize", "Neg", "Dequantize"]);
         assert_eq!((&g.tensors[x].shape[..], &g.tensors[y].shape[..]), (&last[..], &last[..]));
         assert_eq!((g.nodes[1].inputs[0], g.nodes[2].inputs[0]), (Some(q), Some(n)));
         // Others stay as they are.

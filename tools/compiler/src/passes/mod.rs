@@ -17,6 +17,7 @@ pub mod recurrence;
 mod scale;
 mod shrink;
 mod split;
+mod sum;
 mod util;
 mod weights;
 
@@ -45,6 +46,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("absorb quantisation", quant::absorb),
     ("read weights of bytes", weights::read_bytes),
     ("fold dequantised constants", cleanup::fold_all),
+    ("sum by products of ones", sum::sum),
     ("recognise quantised normalisations", norm::recognise),
     ("fold scales", scale::fold),
     ("shrink constants", shrink::shrink),

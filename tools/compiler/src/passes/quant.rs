@@ -373,20 +373,36 @@ pub fn why_not_integer(graph: &Graph, op: &Op, x: TensorId, w: TensorId, y: Tens
     if qw.scales.len() > 1 && axis != Some(qw.axis) {
         return Some(format!("the scales of `{}` do not run along the output channels", tw.name));
     }
-    if largest_product(tx, tw) * sum as i64 > i64::from(i32::MAX) {
+    let small = matches!(op, Op::MatMul { transpose_a: false, .. })
+        && weights_of_softmax(graph, x).is_some_and(|most| most * span(tw) as f64 <= f64::from(i32::MAX));
+    if span(tx) * span(tw) * sum as i64 > i64::from(i32::MAX) && !small {
         return Some(format!("a sum of {sum} products in `{}` could exceed 32 bits", graph.tensors[y].name));
     }
     None
 }
 
-/// The largest magnitude of `(x − zx)·(w − zw)`, whatever the values are and whichever channel's zero point it is.
-fn largest_product(x: &Tensor, w: &Tensor) -> i64 {
-    let span = |t: &Tensor| {
-        let (lo, hi) = t.dtype.quantized_range().expect("bytes have a range");
-        let zeros = t.quant.as_ref().map_or(&[0][..], |q| &q.zero_points);
-        zeros.iter().map(|z| i64::from((z - lo).max(hi - z))).max().unwrap_or(0)
-    };
-    span(x) * span(w)
+/// The largest magnitude of `q − zero_point`, whatever the values are and whichever channel's zero point it is.
+fn span(t: &Tensor) -> i64 {
+    let (lo, hi) = t.dtype.quantized_range().expect("bytes have a range");
+    let zeros = t.quant.as_ref().map_or(&[0][..], |q| &q.zero_points);
+    zeros.iter().map(|z| i64::from((z - lo).max(hi - z))).max().unwrap_or(0)
+}
+
+/// At most what `q − zero_point` of a row of a tensor adds up to, if its rows are softmaxes: these are no less than 0 and add up to 1,
+/// and rounding at most doubles what it does not make 0. (Attention over a picture has sums of very many products.)
+fn weights_of_softmax(graph: &Graph, t: TensorId) -> Option<f64> {
+    let maker = |t: TensorId| graph.nodes.iter().find(|n| n.output == t);
+    let mut node = maker(t)?;
+    while matches!(node.op, Op::Quantize | Op::Reshape) {
+        node = maker(node.inputs[0]?)?;
+    }
+    let Op::Softmax { axis, log: false } = node.op else { return None };
+    // Its rows are those of the product, whatever views lie between.
+    let own = &graph.tensors[node.output].shape;
+    let rows = graph.tensors[t].shape.last() == Some(&own[axis]) && own[axis + 1..].iter().all(|&n| n == 1);
+    let (scale, _) = graph.tensors[t].quant.as_ref()?.single()?;
+    // The sums of the softmax itself are f32.
+    (rows && scale > 0.0).then_some(2.001 / f64::from(scale))
 }
 
 /// Whether the integer product has a bias and a multiplier for each column: convolutions, and what becomes one.
@@ -407,7 +423,7 @@ fn bias_fits(graph: &Graph, x: TensorId, w: TensorId, b: TensorId) -> bool {
     let largest = bias.value.as_ref().map_or(0, |v| v.ints().iter().map(|b| b.abs()).max().unwrap_or(0));
     // No output channel sums over more products than there are weights for it.
     let terms = tw.len() / bias.len().max(1);
-    let room = largest + largest_product(tx, tw) * terms as i64 <= i64::from(i32::MAX);
+    let room = largest + span(tx) * span(tw) * terms as i64 <= i64::from(i32::MAX);
     // The file rounds the product of scales to f32; a bias of up to 2²⁴ then differs by less than one unit.
     room && bias.dtype == DType::I32
         && bias.value.is_some()
