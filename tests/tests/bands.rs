@@ -8,6 +8,7 @@ use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, PoolKind, Post, TensorId, Window};
 use kinglet_compiler::{Banding, Compiled, Error, Options, compile, import};
 use kinglet_native::Pool;
+use kinglet_tests::mobilenet::mobilenet_v2;
 use kinglet_tests::one_node::{Case, Like};
 use kinglet_tests::quantised::quantised;
 use kinglet_tests::small_onnx::picture;
@@ -332,4 +333,28 @@ fn random_nets_have_bands() {
     });
     let found = found.count();
     assert!(found > 15, "{found} of 40");
+}
+
+/// A model of the size that microcontrollers run, in less memory than by patches that compute their borders again (MCUNetV2: 172 kB for
+/// this model; Lin et al. 2021).
+#[test]
+fn mobilenet_fits_a_microcontroller() {
+    let (graph, inputs) = mobilenet_v2(224);
+    let plan = |bands, feed: &[&str]| {
+        let feed = feed.iter().map(|s| s.to_string()).collect();
+        compile(graph.clone(), &Options { bands, feed, ..Options::default() }).expect("it compiles")
+    };
+    let best = kinglet_native::best_kernels();
+    let off = plan(Banding::Off, &[]);
+    let want = run_on(&Reference, &off.kgl, &inputs, &Inline, &mut Quiet);
+    assert!(want["y0"].ints().iter().collect::<std::collections::BTreeSet<_>>().len() > 20, "answers differ");
+    for (feed, most) in [(&[][..], 207_872), (&["image"][..], 136_640)] {
+        let on = plan(Banding::Memory, feed);
+        let tensors = on.report.arena_bytes - on.report.scratch_bytes;
+        assert!(tensors <= most, "{tensors} bytes of tensors");
+        let set: [&dyn kinglet::Kernels; 2] = [&Reference, best];
+        for kernels in set {
+            assert_eq!(run_on(kernels, &on.kgl, &inputs, &Inline, &mut Quiet)["y0"].to_bytes(), want["y0"].to_bytes());
+        }
+    }
 }

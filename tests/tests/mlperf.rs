@@ -56,14 +56,14 @@ fn agree_with_onnx_runtime() {
         ("kws_ref_model", off, 16_000),
         ("kws_ref_model", memory, 5_248),
         ("pretrainedResnet_quant", off, 32_768),
-        ("pretrainedResnet_quant", memory, 17_408),
+        ("pretrainedResnet_quant", memory, 16_384),
         ("vww_96_int8", off, 55_296),
         ("vww_96_int8", memory, 28_032),
         ("ad01_int8", memory, 768),
         ("str_ww_ref_model", memory, 3_712),
         ("kws_ref_model", fed, 4_864),
-        ("pretrainedResnet_quant", fed, 17_280),
-        ("vww_96_int8", fed, 16_320),
+        ("pretrainedResnet_quant", fed, 16_384),
+        ("vww_96_int8", fed, 16_128),
         ("str_ww_ref_model", fed, 3_712),
     ] {
         let (a, arena) = compare(&dir, name, how);

@@ -66,8 +66,8 @@ pub(super) fn slides(m: &Model<'_>, i: usize, k: usize, [x, output]: [&TensorRec
     u64::from(output.offset).saturating_add(sliding.distance(slices)) <= u64::from(x.offset)
 }
 
-/// Whether a ring can be given, or taken, in whole rows in each slice.
-pub(super) fn comes_by_rows(m: &Model<'_>, t: &TensorRecord) -> bool {
+/// Whether a ring can be given, or taken if it is an output, in whole rows in each slice.
+pub(super) fn comes_by_rows(m: &Model<'_>, t: &TensorRecord, taken: bool) -> bool {
     let writer = t.writer as usize;
     if t.writer == ABSENT || writer >= m.step_count() || m.step_record(writer).slice_rows == 0 {
         return false;
@@ -75,7 +75,8 @@ pub(super) fn comes_by_rows(m: &Model<'_>, t: &TensorRecord) -> bool {
     let row = t.row_bytes.checked_div(t.dtype.size() as u32).unwrap_or(0);
     let whole = |n: u32| row > 0 && n.is_multiple_of(row);
     // What is taken is all there when the step has written it.
-    writes(m, writer, t).is_ok_and(|made| whole(made.elements) && whole(made.behind) && elements(t) >= made.elements)
+    let there = |made: Made| !taken || elements(t) >= made.elements;
+    writes(m, writer, t).is_ok_and(|made| whole(made.elements) && whole(made.behind) && there(made))
 }
 
 /// Whether the rows of input `i` of the model, which is a ring, are asked for.

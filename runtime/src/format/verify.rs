@@ -51,12 +51,13 @@ pub(super) fn model(m: &Model<'_>) -> Result<u64, Error> {
             work = work.saturating_add(all);
         }
     }
-    for io in (0..m.input_count()).map(|i| m.input_tensor(i)).chain((0..m.output_count()).map(|i| m.output_tensor(i))) {
+    let inputs = (0..m.input_count()).map(|i| (m.input_tensor(i), false));
+    for (io, taken) in inputs.chain((0..m.output_count()).map(|i| (m.output_tensor(i), true))) {
         let t = io.ok_or(Error::NoSuchTensor)?;
         let bad = Error::Tensor { tensor: t as u32 };
         let record = m.tensor_record(t).ok_or(bad)?;
         let whole = elements(&Tensor(record)) == Some(all_bytes(&record) / record.dtype.size() as u64);
-        if !whole || is_ring(&record) && !bands::comes_by_rows(m, &record) {
+        if !whole || is_ring(&record) && !bands::comes_by_rows(m, &record, taken) {
             return Err(bad);
         }
     }

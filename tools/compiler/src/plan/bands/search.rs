@@ -38,6 +38,16 @@ struct Read {
     writer: usize,
 }
 
+/// Steps that could be a band.
+struct Run<'a> {
+    start: usize,
+    end: usize,
+    steps: Vec<&'a Known>,
+    reads: Vec<Read>,
+    /// Steps that fill one tensor.
+    together: Vec<(usize, usize)>,
+}
+
 /// What all tensors of a buffer have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Whole {
@@ -141,10 +151,31 @@ impl<'a> Search<'a> {
             return None;
         }
         let paces = self.paces(&steps, &reads, &together)?;
-        let mut slices: Vec<Slice> = Vec::new();
+        let mut asked: Vec<Slice> = Vec::new();
         for pace in paces {
-            slices.push(Slice { rows: u32::try_from(pace.checked_mul(factor)?).ok()?, delay: 0 });
+            asked.push(Slice { rows: u32::try_from(pace.checked_mul(factor)?).ok()?, delay: 0 });
         }
+        let strides = reads.iter().any(|r| r.window.stride > 1);
+        let run = Run { start, end, steps, reads, together };
+        let mut best = self.delayed(&run, &asked)?;
+        // Where a reader strides, the least delay may lie between two of its rows, and keep a row that nobody reads yet; a step more
+        // behind keeps it in the narrower tensor before.
+        for j in (0..asked.len()).filter(|_| strides) {
+            let before = asked[j].delay;
+            asked[j].delay = best.slices[j].delay + 1;
+            match self.delayed(&run, &asked) {
+                Some(later) if later.need < best.need => best = later,
+                _ => asked[j].delay = before,
+            }
+        }
+        Some(best)
+    }
+
+    /// A run of steps as a band in which each stays behind by no less than it is asked to.
+    fn delayed(&self, run: &Run<'_>, asked: &[Slice]) -> Option<Band> {
+        let Run { start, end, steps, reads, together } = run;
+        let (start, end) = (*start, *end);
+        let mut slices = asked.to_vec();
         loop {
             let before = slices.clone();
             for (j, step) in steps.iter().enumerate() {
@@ -154,7 +185,7 @@ impl<'a> Search<'a> {
                 }
                 step.made(slices[j])?;
             }
-            for &(i, j) in &together {
+            for &(i, j) in together {
                 let delay = slices[i].delay.max(slices[j].delay);
                 (slices[i].delay, slices[j].delay) = (delay, delay);
             }
@@ -162,7 +193,7 @@ impl<'a> Search<'a> {
                 break;
             }
         }
-        let count = slices.iter().zip(&steps).map(|(s, k)| s.count(k.rows)).max()?;
+        let count = slices.iter().zip(steps).map(|(s, k)| s.count(k.rows)).max()?;
         let count = u32::try_from(count).ok().filter(|&c| c > 1 && c <= kinglet::format::MAX_SLICES)?;
         let inside = |b: usize| self.lives[b].first >= start && self.lives[b].last < end;
         let mut rings: Vec<(usize, Ring)> = Vec::new();
@@ -199,7 +230,7 @@ impl<'a> Search<'a> {
             let local = local && bytes <= slice.next_multiple_of(unit);
             rings.push((step.output, Ring { bytes, local }));
         }
-        let slides = self.slides((start, end), &steps, &slices, &reads, count);
+        let slides = self.slides((start, end), steps, &slices, reads, count);
         // A step alone is a band only if it writes where it has read, or its rows come or go.
         if steps.len() == 1 && slides.is_empty() && rings.is_empty() {
             return None;
