@@ -37,7 +37,8 @@ pub(crate) struct Memory<'a> {
 
 // SAFETY: workers share the arena through this type. `Workers` (an unsafe trait) calls each tile once, the session gives
 // each tile rows of its own, and `Kernels` (an unsafe trait) writes only these; what is read is written by no worker of the
-// same step (verified by `Model::load`, see `format::verify`; in-place steps read only the elements that they write).
+// same step (verified by `Model::load`, see `format::verify`; in-place steps read only the elements that they write, and one that
+// slides over its input writes no row in a slice that the slice reads: `format::bands::slides`).
 unsafe impl Sync for Memory<'_> {}
 // SAFETY: as above; the pointer is valid on every thread for as long as the session's borrow of the arena lives.
 unsafe impl Send for Memory<'_> {}

@@ -175,7 +175,8 @@ macro_rules! kinds {
         /// what it does better and inherits the reference for the rest.
         ///
         /// # Safety
-        /// Kernels of one step run on several threads over one arena. A method must write only the given rows and columns of the output,
+        /// Kernels of one step run on several threads over one arena. A method must write only the given rows and columns of the output
+        /// (of a step that folds, its given columns), read no rows of an input that [`Params::rule`] leaves out,
         /// hold one writable view of it (and the scratch) at a time, and not keep a slice of an input while it writes the
         /// same elements in place.
         #[allow(unsafe_code)]
