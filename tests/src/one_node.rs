@@ -45,6 +45,9 @@ pub const SUMS: Bound = Bound::OfLargest(1e-5);
 /// The bound of functions of single elements: 10⁻⁵ is the precision of the polynomials with a margin.
 pub const ELEMENTS: Bound = Bound::OfEach { relative: 1e-5, absolute: 1e-5 };
 
+/// Parts of the way between two values that a function is evaluated at.
+const BETWEEN: usize = 16;
+
 /// What a tensor is, apart from its values.
 #[derive(Clone, Debug)]
 pub struct Like {
@@ -269,6 +272,24 @@ impl Case {
             let operands: Vec<Option<&Array>> = node.inputs.iter().map(|t| t.map(|t| &values[t][0])).collect();
             let more = if node.more.is_empty() { vec![] } else { eval::outputs(graph, node, &operands).split_off(1) };
             values[node.output] = if exact { [a, b] } else { join([a, b], side(1)) };
+            // Two ties, one behind the other, lie several steps apart: a function that falls and rises has other values between.
+            let between = node.inputs[..].iter().flatten().map(|&t| &values[t]).next().cloned();
+            if let (Op::Unary { .. }, Some([lo, hi]), false) =
+                (&node.op, between.filter(|v| v[0].dtype == DType::F32), exact)
+            {
+                for k in 1..BETWEEN {
+                    let part = k as f64 / BETWEEN as f64;
+                    let at = lo
+                        .reals()
+                        .iter()
+                        .zip(hi.reals().iter())
+                        .map(|(lo, hi)| if lo == hi { *lo } else { lo + (hi - lo) * part })
+                        .collect();
+                    let inside = evaluate(graph, node, &[Some(&Array::f32(&lo.shape, at))], tie);
+                    let known = std::mem::replace(&mut values[node.output], [nothing(), nothing()]);
+                    values[node.output] = join(known, inside);
+                }
+            }
             for (&t, value) in node.more.iter().zip(more) {
                 values[t] = [value.clone(), value];
             }
