@@ -104,7 +104,8 @@ pub enum Error {
     },
     /// An input or output of the plan comes or goes row by row, and nobody gives or takes its rows: run it by `Session::run_rows`.
     Fed,
-    /// The observer, or who gives and takes rows, stopped the run. Outputs and state are unspecified; `Session::reset` makes the state good again.
+    /// The observer, or who gives and takes rows, stopped the run. Outputs and state are unspecified; `Session::reset` makes the
+    /// state good again.
     Interrupted {
         /// The step that would have run next.
         step: u32,

@@ -238,8 +238,9 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                 return Err(Error::Interrupted { step: index as u32 });
             }
             let interrupted = Error::Interrupted { step: index as u32 };
-            if let (Some(feed), Some(asked)) =
-                (feed.as_deref_mut(), step.params::<kernels::Feed>().filter(|_| kind == StepKind::Feed))
+            if kind == StepKind::Feed
+                && let Some(feed) = feed.as_deref_mut()
+                && let Some(asked) = step.params::<kernels::Feed>()
             {
                 for rows in pieces(&model, &step, slice) {
                     if give(&model, self.arena, feed, asked.input as usize, step.rows(), rows).is_break() {

@@ -213,8 +213,10 @@ fn check(graph: &Graph, inputs: &BTreeMap<String, Array>) -> usize {
         for plan in [fed(Banding::Off), fed(Banding::Memory)] {
             let want = run_on(&Reference, &off.kgl, inputs, &Inline, &mut Quiet);
             let got = run_on(&Reference, &plan.kgl, inputs, &Inline, &mut Quiet);
+            let shared = run_on(&Reference, &plan.kgl, inputs, &pool, &mut Quiet);
             for (output, want) in &want {
                 assert_eq!(got[output].to_bytes(), want.to_bytes(), "{output}, fed, {}", target.name());
+                assert_eq!(shared[output].to_bytes(), want.to_bytes(), "{output}, fed, three workers");
             }
         }
         let file = Aligned::copy(&on.kgl);

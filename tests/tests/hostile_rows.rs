@@ -3,11 +3,12 @@
 
 use kinglet::format::{ABSENT, StepRecord, TensorRecord};
 use kinglet::{Error, Fault};
+use kinglet_onnx::DataType;
 use kinglet_tests::Random;
 use kinglet_tests::hostile::cases;
 use kinglet_tests::hostile::lie::Lie;
 use kinglet_tests::hostile::plan::planned_in_bands;
-use kinglet_tests::small_onnx::picture;
+use kinglet_tests::small_onnx::{Builder, ints, picture, reals};
 
 fn band() -> Lie {
     Lie { file: planned_in_bands("a picture", &picture(), kinglet::Target::Generic) }
@@ -76,6 +77,27 @@ fn rows_off_by_one() {
         let result = band().change_band(0, |b| b.steps = steps).load();
         assert!(matches!(result, Err(Error::Step { fault: Fault::Slices, .. })), "{steps} of {all}: {result:?}");
     }
+}
+
+/// A step that slides over its own input: a little closer, and it would write what it still reads.
+#[test]
+fn steps_that_slide_too_close() {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[64, 100]).constant(reals("s", &[0.5])).constant(ints(
+        "z",
+        DataType::Int8,
+        &[],
+        &[3],
+    ));
+    b.node("QuantizeLinear", "x s z", "y", &[]).outputs("y");
+    let honest = Lie { file: planned_in_bands("a quantisation", &b.build(), kinglet::Target::Generic) };
+    let [x, y] = [0, 1].map(|k| honest.operand(0, k));
+    let tensor = |t: usize| honest.tensors()[t];
+    assert!(honest.bands() == 1 && tensor(y).offset + tensor(y).bytes > tensor(x).offset, "it slides");
+    assert_eq!(honest.clone().load(), Ok(()));
+    let closer = honest.clone().roomy().change_tensor(y, |t| t.offset += 16).load();
+    assert_eq!(closer, Err(Error::Step { step: 0, fault: Fault::Overlap }));
+    assert_eq!(honest.clone().roomy().change_tensor(y, |t| t.offset -= 16).load(), Ok(()));
 }
 
 /// Rows anyhow: what is accepted stays within its memory.

@@ -109,10 +109,10 @@ impl OwnedSession {
     pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], Error> {
         self.tensor(Side::Input, i)?;
         let model = suited(&self.file, self.kernels);
-        if model.input_comes_by_rows(i) {
-            return Ok(self.whole.input(&model, i)?.unwrap_or(&mut []));
+        match self.whole.input(&model, i)? {
+            Some(input) => Ok(input),
+            None => Ok(model.input_bytes(self.arena.as_mut_slice(), i)?),
         }
-        Ok(suited(&self.file, self.kernels).input_bytes(self.arena.as_mut_slice(), i)?)
     }
 
     /// Writes its default into input `i`, for a run that no other value is given to it.
@@ -162,7 +162,8 @@ impl OwnedSession {
         Ok(self.model().output_bytes(self.arena.as_slice(), i)?)
     }
 
-    /// Runs the model once. Allocates nothing, unless it fails.
+    /// Runs the model once. Allocates nothing, unless it fails, or is the first run of a plan that takes or gives rows: these lie whole
+    /// beside the arena then.
     ///
     /// # Errors
     /// [`Error::Run`] if the data has an index out of range or an integer division by 0.

@@ -1,5 +1,6 @@
 //! Graph → steps: each node becomes one step of the runtime (a few, where the runtime has no single one).
 
+mod arithmetic;
 mod elementwise;
 mod epilogue;
 mod movement;
@@ -434,67 +435,6 @@ impl<'a> Lowerer<'a> {
             outputs,
             band: self.band,
         });
-    }
-
-    /// The type a step computes in and, if that is float, why.
-    fn arithmetic(
-        &self,
-        node: &Node,
-        kind: StepKind,
-        inputs: &[Option<PlanTensorId>],
-        output: PlanTensorId,
-    ) -> (DType, Option<String>) {
-        let dtype = |p: PlanTensorId| self.out.tensors[p].dtype;
-        let first = inputs.first().copied().flatten().map_or(DType::F32, dtype);
-        let out = dtype(output);
-        if kind == StepKind::Feed {
-            return (out, None);
-        }
-        let moves = matches!(kind, StepKind::Copy | StepKind::Gather | StepKind::Lut);
-        let product = matches!(kind, StepKind::ConvI8 | StepKind::DepthwiseI8 | StepKind::MatMulI8);
-        if (product || moves) && first != DType::F32 {
-            return (first, None);
-        }
-        let computed: Vec<DType> = inputs
-            .iter()
-            .flatten()
-            .filter(|&&p| matches!(self.out.tensors[p].place, Place::Buffer(_)))
-            .map(|&p| dtype(p))
-            .collect();
-        // Means over windows are of quantised elements, whatever their sums are.
-        let (computed, out) = match (&node.op, node.inputs.first().copied().flatten()) {
-            (Op::Pool { .. }, Some(t)) => (vec![self.graph.tensors[t].dtype], self.graph.tensors[node.output].dtype),
-            _ => (computed, out),
-        };
-        if !computed.contains(&DType::F32) {
-            let reason = match node.op {
-                Op::Dequantize => "it hands a quantised tensor to a float reader".into(),
-                _ => format!("its result is f32: no QuantizeLinear follows {}", node.op.name()),
-            };
-            return if out == DType::F32 { (DType::F32, Some(reason)) } else { (first, None) };
-        }
-        let reason = match node.op {
-            Op::Quantize => "it quantises a float tensor".into(),
-            Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => self.why_float_product(node),
-            _ => "its input is f32".into(),
-        };
-        (DType::F32, Some(reason))
-    }
-
-    fn why_float_product(&self, node: &Node) -> String {
-        let dequantized = |t: &Option<TensorId>| {
-            let t = (*t)?;
-            let made = self.graph.nodes.iter().find(|n| n.output == t);
-            made.filter(|n| matches!(n.op, Op::Dequantize)).and_then(|n| n.inputs[0])
-        };
-        // Only where both operands are quantised is it for us that the product runs in float.
-        let operands: Vec<Option<TensorId>> = node.inputs.iter().take(2).map(dequantized).collect();
-        if let [Some(x), Some(w)] = operands[..] {
-            let why = crate::passes::quant::why_not_integer(self.graph, &node.op, x, w, node.output);
-            return why
-                .unwrap_or_else(|| "its operands are quantised in a form that integer products do not take".into());
-        }
-        "its operands are f32 in the model".into()
     }
 
     /// Makes the output of a node another view of its input's memory.

@@ -149,12 +149,10 @@ impl Lowerer<'_> {
             }
         }
         // What is normalised over several rows is summed row by row, and normalised row by row.
-        let rows = (rows_of(&shape).0 as u32).checked_div(outer).unwrap_or(1).max(1);
-        let rows = if self.band.is_none() && n.is_multiple_of(rows) && outer * rows == rows_of(&shape).0 as u32 {
-            rows
-        } else {
-            1
-        };
+        let all = rows_of(&shape).0 as u32;
+        let rows = all.checked_div(outer).unwrap_or(1).max(1);
+        let whole = outer * rows == all && n.is_multiple_of(rows);
+        let rows = if whole && self.band.is_none() { rows } else { 1 };
         if rows > 1 {
             let sums = self.temporary(DType::I64, &[outer as usize, 2, inner as usize]);
             let op = if *kind == NormKind::Rms { FoldOp::Rms } else { FoldOp::Layer };

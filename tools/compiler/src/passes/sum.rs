@@ -26,6 +26,9 @@ pub fn sum(graph: &mut Graph) {
         graph.nodes[i] = Node::new(op, vec![Some(x)], total, node.source.clone());
         added.push(Node::new(Op::Binary(BinaryOp::Mul), vec![Some(total), Some(by)], node.output, node.source));
     }
+    if added.is_empty() {
+        return;
+    }
     graph.nodes.extend(added);
     graph.sort();
     super::cleanup::cleanup(graph);
