@@ -74,9 +74,5 @@ fn by_channels(p: &Packing, panel: u32) -> bool {
 
 /// Whether the weights of any product may lie so: as the microkernels read them, or as a plan for any target has them.
 fn takes(p: &Packing) -> bool {
-    let generic = kinglet::Target::Generic.info();
-    let own = kinglet::Target::X86_64.info();
-    [generic, own].iter().any(|info| {
-        [info.floats, info.short_bytes, info.long_bytes, info.depthwise_floats, info.depthwise_bytes].contains(p)
-    })
+    kinglet::Target::ALL.iter().any(|t| t.info().has(p))
 }

@@ -11,6 +11,10 @@ pub enum Target {
     Generic = 0,
     /// x86-64 with AVX2 and more: one packing for every level.
     X86_64 = 1,
+    /// AArch64, every level: one packing that baseline NEON and the dot product both read as they want.
+    Armv8 = 2,
+    /// AArch64 with the matrix product of bytes (FEAT_I8MM), which wants another packing.
+    Armv8I8mm = 3,
 }
 
 /// What there is to know of a target.
@@ -26,8 +30,10 @@ pub struct TargetInfo {
     pub short_bytes: Packing,
     /// How the weights of other products of bytes lie.
     pub long_bytes: Packing,
-    /// From how many products on a sum is long.
+    /// From how many products on a sum is long, and of how many inputs at least a line of it.
     pub long: usize,
+    /// As above.
+    pub long_line: usize,
     /// Pixels times blocks of channels whose sums a product has scratch for.
     pub tile: u32,
     /// Rows from which on a product of two computed tensors packs the right one as weights lie; 0 for never.
@@ -46,6 +52,7 @@ const GENERIC: TargetInfo = TargetInfo {
     // Where sums are long, a few run together along the inputs; where they are short, the ends of such runs would cost more.
     long_bytes: Packing { run: 0, ..Packing::by_channels(8) },
     long: 48,
+    long_line: 0,
     tile: 4,
     packed_rows: 0,
     depthwise_floats: Packing::by_channels(0),
@@ -62,6 +69,7 @@ const X86_64: TargetInfo = TargetInfo {
     short_bytes: BY_FOURS,
     long_bytes: BY_FOURS,
     long: 0,
+    long_line: 0,
     // Four times the sums that AVX-512 has registers for: what a tile costs beside its products counts where these are few.
     tile: 112,
     packed_rows: 4,
@@ -69,15 +77,47 @@ const X86_64: TargetInfo = TargetInfo {
     depthwise_bytes: Packing { panel: 64, ..BY_FOURS },
 };
 
+/// `sdot` adds four products to each of four sums, of four channels with the inputs of one pixel; without it `smull` multiplies the same
+/// four channels with four inputs twice over.
+const BY_FOURS_SIGNED: Packing = Packing { sign: Sign::Signed, ..BY_FOURS };
+
+const ARMV8: TargetInfo = TargetInfo {
+    name: "armv8",
+    kernels: "armv8",
+    floats: Packing::by_channels(16),
+    short_bytes: BY_FOURS_SIGNED,
+    long_bytes: BY_FOURS_SIGNED,
+    long: 0,
+    long_line: 0,
+    // What a tile costs beside its products counts where these are few.
+    tile: 256,
+    packed_rows: 4,
+    depthwise_floats: Packing::by_channels(0),
+    depthwise_bytes: BY_FOURS_SIGNED,
+};
+
+/// `smmla` multiplies eight inputs of two pixels with those of two channels.
+const BY_EIGHTS_SIGNED: Packing = Packing { panel: 8, run: 8, ..BY_FOURS_SIGNED };
+
+const ARMV8_I8MM: TargetInfo = TargetInfo {
+    name: "armv8-i8mm",
+    long_bytes: BY_EIGHTS_SIGNED,
+    // Of a line of four, half of eight are zeros.
+    long_line: 5,
+    ..ARMV8
+};
+
 impl Target {
     /// Every target this version knows.
-    pub const ALL: [Target; 2] = [Target::Generic, Target::X86_64];
+    pub const ALL: [Target; 4] = [Target::Generic, Target::X86_64, Target::Armv8, Target::Armv8I8mm];
 
     /// Its row of the table.
     pub const fn info(self) -> &'static TargetInfo {
         match self {
             Target::Generic => &GENERIC,
             Target::X86_64 => &X86_64,
+            Target::Armv8 => &ARMV8,
+            Target::Armv8I8mm => &ARMV8_I8MM,
         }
     }
 
@@ -98,18 +138,24 @@ impl Target {
 }
 
 impl TargetInfo {
+    /// Whether weights of some product lie so.
+    pub fn has(&self, packing: &Packing) -> bool {
+        [self.floats, self.short_bytes, self.long_bytes, self.depthwise_floats, self.depthwise_bytes].contains(packing)
+    }
+
     /// How the right one of two computed tensors lies while they are multiplied, and for how many sums there is scratch: 0 where
     /// products of `rows` rows are computed from where both lie.
     pub const fn matrices(&self, bytes: bool, rows: u32, terms: usize) -> (Packing, u32) {
         let packs = self.packed_rows > 0 && rows >= self.packed_rows;
-        (self.packing(bytes, false, terms), if packs { self.tile } else { 0 })
+        (self.packing(bytes, false, terms, terms), if packs { self.tile } else { 0 })
     }
 
-    /// How the weights of a product lie, of bytes or of floats, whose sums have `terms` products.
-    pub const fn packing(&self, bytes: bool, depthwise: bool, terms: usize) -> Packing {
+    /// How the weights of a product lie, of bytes or of floats, whose sums have `terms` products in lines of `line`
+    /// ([`Extents`](crate::product::Extents)).
+    pub const fn packing(&self, bytes: bool, depthwise: bool, terms: usize, line: usize) -> Packing {
         match (bytes, depthwise) {
             (true, true) => self.depthwise_bytes,
-            (true, false) if terms < self.long => self.short_bytes,
+            (true, false) if terms < self.long || line < self.long_line => self.short_bytes,
             (true, false) => self.long_bytes,
             (false, true) => self.depthwise_floats,
             (false, false) => self.floats,

@@ -196,7 +196,14 @@ impl Case {
             check(&format!("{} on the reference", target.name()), &compiled, &want);
             // Integers are the same bits everywhere; so are floats that no product of floats is behind.
             let same = !sums_floats(&compiled);
+            let model = Aligned::copy(&compiled.kgl);
+            let model = Model::load(model.as_ref()).expect("the compiler writes valid files");
             for (name, kernels) in kinglet_native::kernel_sets() {
+                assert!(
+                    kinglet::runs_on(&model, *kernels).is_ok(),
+                    "{name} does not take a plan for {}",
+                    target.name()
+                );
                 let got = run_on(*kernels, &compiled.kgl, &inputs, &Inline, &mut Quiet);
                 let what = format!("{} on {name}", target.name());
                 if same {

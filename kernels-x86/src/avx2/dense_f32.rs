@@ -58,7 +58,7 @@ macro_rules! microkernel {
             const SCALED: bool = $scaled;
 
             #[inline(always)]
-            fn tile(pixels: usize, room: usize) -> (usize, usize) {
+            fn tile(pixels: usize, _: usize, room: usize) -> (usize, usize) {
                 (pixels.clamp(1, 6.min(room)), 1)
             }
 

@@ -40,7 +40,7 @@ impl Microkernel for DenseI8 {
     const ROUNDS: bool = true;
 
     #[inline(always)]
-    fn tile(pixels: usize, room: usize) -> (usize, usize) {
+    fn tile(pixels: usize, _: usize, room: usize) -> (usize, usize) {
         (pixels.clamp(1, 6.min(room)), 1)
     }
 

@@ -60,7 +60,7 @@ macro_rules! microkernel {
             const PLAIN: bool = true;
 
             #[inline(always)]
-            fn tile(pixels: usize, room: usize) -> (usize, usize) {
+            fn tile(pixels: usize, _: usize, room: usize) -> (usize, usize) {
                 tile(pixels, room)
             }
 

@@ -94,7 +94,7 @@ impl Microkernel for DenseI8 {
     const ROUNDS: bool = true;
 
     #[inline(always)]
-    fn tile(pixels: usize, room: usize) -> (usize, usize) {
+    fn tile(pixels: usize, _: usize, room: usize) -> (usize, usize) {
         tile(pixels, room)
     }
 

@@ -59,7 +59,7 @@ macro_rules! microkernel {
             const SCALED: bool = $scaled;
 
             #[inline(always)]
-            fn tile(_: usize, room: usize) -> (usize, usize) {
+            fn tile(_: usize, _: usize, room: usize) -> (usize, usize) {
                 (PIXELS.min(room), 1)
             }
 

@@ -27,7 +27,7 @@ impl Microkernel for DepthwiseI8 {
     const ROUNDS: bool = true;
 
     #[inline(always)]
-    fn tile(pixels: usize, room: usize) -> (usize, usize) {
+    fn tile(pixels: usize, _: usize, room: usize) -> (usize, usize) {
         (pixels.clamp(1, room), 1)
     }
 

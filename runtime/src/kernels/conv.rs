@@ -36,6 +36,9 @@ record! {
         pub groups: u32,
         /// How the weights lie.
         pub packing: Packing,
+        /// No weight, of bytes, is −128: two products of bytes with them fit 16 bits together. Nothing checks it; where it is not so, sums are
+        /// wrong on the sets of kernels that rely on it.
+        pub symmetric: bool,
         /// Sums there is scratch for: those of so many pixels times blocks of channels.
         pub tile: u32,
         /// What happens to the sums.

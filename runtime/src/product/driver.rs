@@ -21,6 +21,14 @@ pub(crate) const fn block(p: &Conv) -> usize {
     if p.packing.panel == 0 { BLOCK } else { p.packing.panel as usize }
 }
 
+/// Pixels whose inputs a microkernel brings into the order of its instructions, where it reads them several times.
+pub const PANEL: usize = 12;
+
+/// Bytes of their inputs, all that a sum reads: of bytes that are multiplied by eights.
+pub(super) const fn panel(run: u32, depth: usize) -> u64 {
+    if run == 8 { (PANEL * depth) as u64 } else { 0 }
+}
+
 /// Whether the inputs of type `x` must be copied before they are multiplied: because bytes are turned, because of padding, or
 /// because the lines of a dense product are filled up, so that more is read than they have.
 fn copies(p: &Conv, depthwise: bool, x: DType) -> bool {
@@ -44,7 +52,7 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
         // What is interleaved beyond the last column lies within a block.
         (columns + 1) * u64::from(g.kernel[0].next_multiple_of(p.packing.run)) * block(p) as u64
     } else {
-        0
+        panel(p.packing.run, p.packing.depth(&p.extents(depthwise)))
     };
     let channels = u64::from(g.input[2]);
     let at_once = lines::pixels_at_once(g);
@@ -168,6 +176,13 @@ impl<'a, K: Microkernel> Product<'a, K> {
     /// What lies under a tile, as its microkernel reads it.
     #[inline(always)]
     fn inputs<R>(&self, t: &Part<'_, K::X>, with: impl FnOnce(&Inputs<'_, K::X>) -> R) -> R {
+        // Rows are written down for each tile: of few rows few.
+        if t.rows.len() <= 4 { self.inputs_of::<4, R>(t, with) } else { self.inputs_of::<MOST_ROWS, R>(t, with) }
+    }
+
+    /// As [`Product::inputs`], of up to `N` rows.
+    #[inline(always)]
+    fn inputs_of<const N: usize, R>(&self, t: &Part<'_, K::X>, with: impl FnOnce(&Inputs<'_, K::X>) -> R) -> R {
         let g = &self.p.geometry;
         let c = g.input[2] as usize;
         let (step, taps, tap_step) = match self.frames {
@@ -182,7 +197,7 @@ impl<'a, K: Microkernel> Product<'a, K> {
             0 => 0,
             group => group * (c / self.p.groups as usize),
         };
-        let mut rows: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
+        let mut rows: [&[K::X]; N] = [&[]; N];
         for (to, row) in rows.iter_mut().zip(t.rows) {
             *to = row.get(t.from * step + channel..).unwrap_or(&[]);
         }
@@ -210,6 +225,7 @@ impl<'a, K: Microkernel> Product<'a, K> {
         Weights {
             data,
             packing: *packing,
+            symmetric: self.p.symmetric,
             extents: *e,
             first_row: t.first_row,
             channels: t.channels,
@@ -265,7 +281,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                 }
             };
             self.add_zero(line, n);
-            self.columns(|_| line, n, from);
+            self.columns(&|_| line, n, from);
             from += n;
         }
     }
@@ -325,9 +341,9 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             };
             if rows_of_frames {
                 let apart = g.dilation[0] as usize * c;
-                self.columns(|frame| line.get(frame * apart..).unwrap_or(&[]), n, row);
+                self.columns(&|frame| line.get(frame * apart..).unwrap_or(&[]), n, row);
             } else {
-                self.columns(|_| line, n, row);
+                self.columns(&|_| line, n, row);
             }
             row += n;
         }
@@ -347,21 +363,24 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             let at = |ky: usize| top + (ky * g.dilation[0] as usize) as isize;
             if copies {
                 ring.fill(&k, g, (x, p.packing.sign), (picture, top));
-                self.columns(|ky| ring.row(g, picture, at(ky)), width, row * width);
+                self.columns(&|ky| ring.row(g, picture, at(ky)), width, row * width);
             } else {
                 let row_of = |ky: usize| {
                     let row = g.input_row(picture, at(ky)).and_then(|y| k.in_place(x, y * row_len, row_len));
                     row.and_then(|row| row.get(left..)).unwrap_or(&[])
                 };
-                self.columns(row_of, width, row * width);
+                self.columns(&row_of, width, row * width);
             }
         }
     }
 
     /// All columns of `n` pixels that lie side by side, the first of which is pixel `first` of the output. `row_of` gives the
     /// inputs under them by kernel row.
-    #[inline(always)]
-    fn columns<'r>(&mut self, row_of: impl Fn(usize) -> &'r [K::X], n: usize, first: usize)
+    ///
+    /// There is one of it for each microkernel, whatever the form of the step: where it is built into each of the loops around it, it is
+    /// most of a program.
+    #[inline(never)]
+    fn columns<'r>(&mut self, row_of: &dyn Fn(usize) -> &'r [K::X], n: usize, first: usize)
     where
         K::X: 'r,
     {
@@ -374,10 +393,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let mut all: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
         load(&mut all, 0);
         // Of small pictures a row takes little longer than a few divisions: there are none where there is nothing to divide.
-        let (most, blocks_at_once) = K::tile(n, p.tile as usize);
-        let pixels = if n <= most { n.max(1) } else { n.div_ceil(n.div_ceil(most.max(1))) };
         let block = block(p);
         let per_group = if extents.channels <= block { 1 } else { extents.channels.div_ceil(block) };
+        let (most, blocks_at_once) = K::tile(n, per_group, p.tile as usize);
+        let pixels = if n <= most { n.max(1) } else { n.div_ceil(n.div_ceil(most.max(1))) };
         let mut at = self.columns.start;
         while at < self.columns.end {
             let (group, b) = if at < per_group { (0, at) } else { (at / per_group, at % per_group) };

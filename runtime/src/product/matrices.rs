@@ -26,6 +26,8 @@ pub struct Matrix<'a, W> {
     pub n: usize,
     /// It lies `[n, k]`.
     pub transposed: bool,
+    /// Columns of a panel that it is packed in.
+    pub panel: usize,
     /// Its bytes are unsigned, and become signed by `^ 0x80`.
     pub unsigned: bool,
 }
@@ -88,7 +90,7 @@ fn as_pixels(p: &MatMul, epilogue: Epilogue) -> Conv {
         pad: [0, 0],
         upsample: [1, 1],
     };
-    Conv { geometry, groups: 1, packing: p.packing, tile: p.tile, epilogue }
+    Conv { geometry, groups: 1, packing: p.packing, symmetric: false, tile: p.tile, epilogue }
 }
 
 /// Panels of the right matrix that are packed at once, and bytes of each.
@@ -100,8 +102,8 @@ fn panels_at_once(p: &MatMul, size: u64) -> (u64, u64) {
 }
 
 /// Bytes of the parts of a step's scratch: sums, packed panels, their biases and multipliers, what is added to pixels, ones,
-/// copied rows.
-fn parts(p: &MatMul, x: DType) -> [u64; 7] {
+/// copied rows, the panel of a microkernel.
+fn parts(p: &MatMul, x: DType) -> [u64; 8] {
     let align = |n: u64| n.next_multiple_of(ALIGN as u64);
     let (bytes, size) = (x != DType::F32, x.size() as u64);
     let (panels, panel) = panels_at_once(p, size);
@@ -112,7 +114,8 @@ fn parts(p: &MatMul, x: DType) -> [u64; 7] {
     let copies = p.transpose_a || p.packing.sign.moves(x) != 0 || line != u64::from(p.k);
     let copied = if copies { (rows * u64::from(p.k) + lines::SLACK as u64) * size } else { 0 };
     let of_bytes = |n: u64| if bytes { align(n) } else { 0 };
-    [align(sums), align(panels * panel), columns, columns, of_bytes(4 * rows), of_bytes(line), align(copied)]
+    let taps = align(super::driver::panel(p.packing.run, line as usize));
+    [align(sums), align(panels * panel), columns, columns, of_bytes(4 * rows), of_bytes(line), align(copied), taps]
 }
 
 /// Bytes of scratch that a worker needs for left matrices of type `x`.
@@ -138,7 +141,7 @@ pub fn run_matrices<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operand
 fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, tile: &Tile) -> Option<()> {
     let (a, b, mut out) = (o.input(0), o.input(1), o.output());
     let bytes = a.dtype != DType::F32;
-    let [sums, packed, bias, multipliers, added, ones, copied] = parts(p, a.dtype);
+    let [sums, packed, bias, multipliers, added, ones, copied, taps] = parts(p, a.dtype);
     let memory = &mut o.scratch();
     let sums: &mut [K::Sum] = take(memory, sums)?;
     let packed: &mut [K::W] = take(memory, packed)?;
@@ -147,6 +150,7 @@ fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, t
     let added: &mut [i32] = take(memory, added)?;
     let ones: &mut [K::X] = take(memory, ones)?;
     let copied: &mut [K::X] = take(memory, copied)?;
+    let taps: &mut [u8] = take(memory, taps)?;
     // That of floats stays 0.
     bias.fill(0);
     multipliers.fill(p.multiplier);
@@ -180,7 +184,7 @@ fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, t
         let rows = row % m..(tile.rows.end - batch * m).min(m);
         row = batch * m + rows.end;
         let at = p.right(batch);
-        let matrix = Matrix { data: b.slice(at, depth * n), k: depth, n, transposed: p.transpose_b, unsigned };
+        let matrix = Matrix { data: b.slice(at, depth * n), k: depth, n, transposed: p.transpose_b, panel, unsigned };
         for first in tile.columns.clone().step_by(panels) {
             let columns = first * panel..((first + panels).min(tile.columns.end) * panel).min(n);
             let extents = Extents { groups: 1, channels: columns.len(), lines: 1, length: depth };
@@ -218,7 +222,7 @@ fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, t
                 columns: 0..columns.len().div_ceil(panel),
                 sums: &mut *sums,
                 residual: &mut [],
-                taps: &mut [],
+                taps: &mut *taps,
             };
             driver.pixels(&a, copied, rows.clone());
         }
@@ -227,7 +231,7 @@ fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, t
 }
 
 fn weights<'a, W>(data: &'a [W], p: &MatMul, extents: Extents, channels: (usize, usize)) -> Weights<'a, W> {
-    Weights { data, packing: p.packing, extents, first_row: 0, channels, scales: &[] }
+    Weights { data, packing: p.packing, symmetric: false, extents, first_row: 0, channels, scales: &[] }
 }
 
 /// The sums of the right matrix along its columns: its product with a row of ones.
@@ -244,7 +248,8 @@ fn column_sums<'w, K: Microkernel>(
     K::W: 'w,
 {
     let inputs = Inputs { rows: &[ones], step: 0, taps: 1, tap_step: 0, column: 1, pixels: 1, signed };
-    let width = K::tile(1, p.tile as usize).1.max(1) * p.packing.panel as usize;
+    let width =
+        K::tile(1, n.div_ceil(p.packing.panel.max(1) as usize), p.tile as usize).1.max(1) * p.packing.panel as usize;
     for from in (0..n).step_by(width) {
         let channels = (from, (from + width).min(n));
         let sums = &mut to[channels.0..channels.1];

@@ -23,7 +23,7 @@ mod portable;
 
 use core::ops::Range;
 
-pub use driver::{MOST_ROWS, run};
+pub use driver::{MOST_ROWS, PANEL, run};
 pub(crate) use driver::{block, scratch};
 pub use epilogue::{Epilogue, Finish, STAGES, Stage};
 pub use geometry::Geometry;
@@ -73,6 +73,8 @@ pub struct Weights<'a, W> {
     pub data: &'a [W],
     /// How they lie.
     pub packing: Packing,
+    /// None is −128, of bytes.
+    pub symmetric: bool,
     /// How many there are.
     pub extents: Extents,
     /// Kernel row that the tile's first row of inputs is.
@@ -142,9 +144,9 @@ pub trait Microkernel: Copy {
     /// Whether [`Microkernel::plain`] ever does anything.
     const PLAIN: bool = false;
 
-    /// Pixels and blocks of channels of a tile, where so many pixels lie side by side. Their product is at most `room`, which
-    /// is at least 1.
-    fn tile(pixels: usize, room: usize) -> (usize, usize);
+    /// Pixels and blocks of channels of a tile, where so many pixels lie side by side and there are so many blocks. Their product is at
+    /// most `room`, which is at least 1.
+    fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize);
 
     /// The inputs of a step where they lie, if this kernel can read them there.
     fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [Self::X]>;

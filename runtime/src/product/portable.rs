@@ -155,7 +155,7 @@ macro_rules! shared {
         const SCALED: bool = $a::SCALED;
 
         #[inline(always)]
-        fn tile(_: usize, room: usize) -> (usize, usize) {
+        fn tile(_: usize, _: usize, room: usize) -> (usize, usize) {
             (PIXELS.min(room), 1)
         }
 

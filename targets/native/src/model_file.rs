@@ -135,13 +135,13 @@ impl ModelFile {
         unsafe { self.model.assume_init() }
     }
 
-    /// The model as a plan for `target`: itself, if it is one or not one for `generic`; otherwise with its weights in another
-    /// order, which is done once and held as long as this file is.
+    /// The model as a plan for `target`: itself, if it is one or `target` is `generic`, whose kernels read any; otherwise with its
+    /// weights in another order, which is done once and held as long as this file is.
     ///
     /// # Errors
     /// [`Error::Memory`].
     pub(crate) fn suited_to(&self, target: Target) -> Result<&ModelFile, Error> {
-        if target == Target::Generic || self.model().target() != Target::Generic {
+        if target == Target::Generic || self.model().target() == target {
             return Ok(self);
         }
         if self.repacked.get().is_none() {

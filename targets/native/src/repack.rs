@@ -13,7 +13,7 @@ use kinglet::format::{
     checksum,
 };
 use kinglet::kernels::{Conv, MatMul};
-use kinglet::product::{Extents, Packing};
+use kinglet::product::{Extents, Packing, WordOrder};
 use kinglet::{DType, Model, StepKind, Target};
 
 use crate::Error;
@@ -131,7 +131,7 @@ impl Job {
         let (old, depthwise) = step.product()?;
         let e = old.extents(depthwise);
         let bytes = matches!(step.kind(), Some(StepKind::ConvI8 | StepKind::DepthwiseI8));
-        let packing = info.packing(bytes, depthwise, e.lines * e.length);
+        let packing = info.packing(bytes, depthwise, e.lines * e.length, e.length);
         let x = model.tensor(step.input(0)?).dtype();
         let new = Conv { packing, tile: info.tile, ..old };
         let moved = packing.sign.moves(x) - old.packing.sign.moves(x);
@@ -191,16 +191,26 @@ impl Job {
 fn order<const N: usize>(from: &[u8], old: &Packing, new: &Packing, e: &Extents) -> Vec<u8> {
     let (from, n) = (from.as_chunks::<N>().0, new.len(e).map_or(0, |n| n as usize));
     let mut to = vec![[0u8; N]; n];
+    // So many neighbours are neighbours in both.
+    let plain = [old, new].iter().all(|p| p.order == WordOrder::Plain);
+    let together = if plain { common(old.run(e), new.run(e)).max(1) } else { 1 };
     for group in 0..e.groups {
         for channel in 0..e.channels {
             for line in 0..e.lines {
-                for i in 0..e.length {
-                    to[new.at(e, group, channel, line, i)] = from[old.at(e, group, channel, line, i)];
+                for i in (0..e.length).step_by(together) {
+                    let n = together.min(e.length - i);
+                    let (to_at, at) = (new.at(e, group, channel, line, i), old.at(e, group, channel, line, i));
+                    to[to_at..to_at + n].copy_from_slice(&from[at..at + n]);
                 }
             }
         }
     }
     to.into_flattened()
+}
+
+/// The largest number that divides both.
+fn common(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common(b, a % b) }
 }
 
 /// The sections of a plan that change: all of them only grow, but for the records of steps.

@@ -291,6 +291,7 @@ impl Lowerer<'_> {
             },
             groups: p.groups as u32,
             packing: c.packing,
+            symmetric: c.symmetric,
             tile: self.target.info().tile,
             epilogue: c.ending.epilogue,
         };

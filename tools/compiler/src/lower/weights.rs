@@ -20,6 +20,8 @@ pub(super) struct Packed {
     weights: PlanTensorId,
     /// Zero points by channel, if they are not all 0.
     zeros: Option<PlanTensorId>,
+    /// They are bytes of which none is −128.
+    symmetric: bool,
     /// The sum of each channel's integers less its zero point.
     sums: Rc<[i64]>,
 }
@@ -35,6 +37,8 @@ pub(super) struct Constants {
     /// Zero points of the weights as they are stored, if they are not all 0.
     pub(super) weight_zeros: Option<PlanTensorId>,
     pub(super) packing: Packing,
+    /// The weights are bytes of which none is −128.
+    pub(super) symmetric: bool,
     pub(super) ending: Ending,
 }
 
@@ -58,18 +62,26 @@ impl Lowerer<'_> {
             return Err(no_kernel(reason, "quantise input and output, or neither"));
         }
         let d = p.dims();
-        let packing = self.target.info().packing(false, depthwise, d.taps() * d.group_in);
+        let packing = self.target.info().packing(false, depthwise, d.taps() * d.group_in, d.extents(depthwise).length);
         // The largest tensor of a model is packed from its bytes: numbers of eight bytes would take more than the file.
         let bytes = self.value(p.weights).expect("checked").to_bytes();
         let floats = bytes.as_chunks().0;
         let packed = self.packed(node, p, depthwise, |l| {
             let weight = |g: usize, o: usize, i: usize, tap: usize| f32::from_le_bytes(floats[(p.at)(g, o, i, tap)]);
             let values = pack(&packing, d, depthwise, weight);
-            Packed { weights: l.constant_f32(&values), zeros: None, sums: Rc::default() }
+            Packed { weights: l.constant_f32(&values), zeros: None, symmetric: false, sums: Rc::default() }
         })?;
         let bias = self.float_bias(p);
         let ending = ending(self.graph, node, p.post, None, p.output[2])?;
-        Ok(Constants { weights: packed.weights, bias, multipliers: None, weight_zeros: None, packing, ending })
+        Ok(Constants {
+            weights: packed.weights,
+            bias,
+            multipliers: None,
+            weight_zeros: None,
+            packing,
+            symmetric: false,
+            ending,
+        })
     }
 
     /// Of a product of floats with weights of bytes.
@@ -77,7 +89,7 @@ impl Lowerer<'_> {
         let (d, out_c) = (p.dims(), p.output[2]);
         let w = &self.graph.tensors[p.weights];
         let quant = w.quant.as_ref().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
-        let packing = self.target.info().packing(false, depthwise, d.taps() * d.group_in);
+        let packing = self.target.info().packing(false, depthwise, d.taps() * d.group_in, d.extents(depthwise).length);
         let of = |c: usize| if quant.scales.len() == 1 { 0 } else { c };
         let (bytes, signed) = (self.value(p.weights).expect("checked").to_bytes(), w.dtype == DType::I8);
         let int = |at: usize| if signed { i32::from(bytes[at] as i8) } else { i32::from(bytes[at]) };
@@ -87,13 +99,22 @@ impl Lowerer<'_> {
                 (int((p.at)(g, o, i, tap)) - quant.zero_points[of(g * d.group_out + o)]) as i8 as u8
             };
             let values = pack(&packing, d, depthwise, stored);
-            Packed { weights: l.constant(DType::I8, &[values.len()], &values), zeros: None, sums: Rc::default() }
+            let weights = l.constant(DType::I8, &[values.len()], &values);
+            Packed { weights, zeros: None, symmetric: false, sums: Rc::default() }
         })?;
         let scales: Vec<f32> = (0..out_c).map(|c| quant.scales[of(c)]).collect();
         let bias = self.float_bias(p);
         let multipliers = Some(self.constant_f32(&scales));
         let ending = ending(self.graph, node, p.post, None, out_c)?;
-        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: None, packing, ending })
+        Ok(Constants {
+            weights: packed.weights,
+            bias,
+            multipliers,
+            weight_zeros: None,
+            packing,
+            symmetric: false,
+            ending,
+        })
     }
 
     /// The weights of a product as `pack` stores them; the same constant in the same order is packed once.
@@ -144,7 +165,7 @@ impl Lowerer<'_> {
     ) -> Result<Constants> {
         let (d, out_c) = (p.dims(), p.output[2]);
         let taps = d.taps();
-        let packing = self.target.info().packing(true, depthwise, taps * d.group_in);
+        let packing = self.target.info().packing(true, depthwise, taps * d.group_in, d.extents(depthwise).length);
         let w = &self.graph.tensors[p.weights];
         let quant = w.quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
         let zero = |c: usize| i64::from(quant.zero_points[if quant.zero_points.len() == 1 { 0 } else { c }]);
@@ -172,7 +193,8 @@ impl Lowerer<'_> {
             let zeros = (0..out_c).flat_map(|c| (left(c) as i16).to_le_bytes()).collect::<Vec<_>>();
             let zeros = (!centred).then(|| l.constant(DType::I16, &[out_c], zeros));
             let sum = |c: usize| of_channel(c).map(|(g, o, i, tap)| weight(g, o, i, tap)).sum();
-            Packed { weights, zeros, sums: (0..out_c).map(sum).collect() }
+            let symmetric = !values.contains(&(i8::MIN as u8));
+            Packed { weights, zeros, symmetric, sums: (0..out_c).map(sum).collect() }
         })?;
         let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
         let given = given.unwrap_or_else(|| vec![0; out_c]);
@@ -188,6 +210,7 @@ impl Lowerer<'_> {
         let multipliers: Vec<f32> = (0..out_c).map(|c| scale(c) / divisor).collect();
         let multipliers = Some(self.constant_f32(&multipliers));
         let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
-        Ok(Constants { weights: packed.weights, bias, multipliers, weight_zeros: packed.zeros, packing, ending })
+        let (weights, weight_zeros, symmetric) = (packed.weights, packed.zeros, packed.symmetric);
+        Ok(Constants { weights, bias, multipliers, weight_zeros, packing, symmetric, ending })
     }
 }
