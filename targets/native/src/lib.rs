@@ -54,6 +54,13 @@ pub fn kernel_sets() -> &'static [(&'static str, &'static dyn Kernels)] {
                 sets.push((set.name(), Box::leak(Box::new(set))));
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            let above = [kinglet_neon::Neon::with_i8mm(), kinglet_neon::Neon::with_dot()];
+            for set in above.into_iter().flatten().chain([kinglet_neon::Neon::new()]) {
+                sets.push((set.name(), Box::leak(Box::new(set))));
+            }
+        }
         sets.push(("reference", &kinglet::Reference));
         sets
     })
