@@ -166,11 +166,11 @@ def loops():
         if first is None or not 4 < i - first < 200:
             continue
         body = [line for _, line in code[first:i]]
-        for op, macs in [("smmla", 32), ("sdot", 16), ("smull", 8), ("fmla", 4)]:
+        for op in ["smmla", "sdot", "smull", "fmla"]:
             n = sum(line.startswith(op) for line in body) + (sum(line.startswith("smlal") for line in body) if op == "smull" else 0)
             branches = any(re.match(r"(b|cb|tb|bl|ret)[.a-z]*\s", line) for line in body)
-            if n >= 8 and not branches and (op, n) not in found:
-                found[op, n] = ([re.sub(r"\s*<.*", "", line) for line in body], macs)
+            if n >= 8 and not branches and (op, n, len(body)) not in found:
+                found[op, n, len(body)] = [re.sub(r"\s*<.*", "", line) for line in body]
     return found
 
 
@@ -187,10 +187,10 @@ def inner_loops():
     found = sorted(loops().items())
     # The probes do nothing but multiply (and widen, where products are of 16 bits): what they reach is the peak of the model of a core.
     is_probe = lambda op, n, body: len(body) == n * (2 if op == "smull" else 1) + 1
-    peaks = {(op, core): n / cycles(body, core) for (op, n), (body, _) in found if is_probe(op, n, body) for core in cores}
-    lines = ["## Inner loops", "", "Cycles of a round by `llvm-mca`, and the share of the multiplications that a loop of nothing else issues in as many."]
+    peaks = {(op, core): n / cycles(body, core) for (op, n, _), body in found if is_probe(op, n, body) for core in cores}
+    lines = ["## Inner loops", "", "Cycles of a round by `llvm-mca`, and the share of the multiplications that a loop of nothing else issues in as many. (That of `smull` widens each product; loops that widen two together exceed it.)"]
     lines += ["", "| loop | instructions | " + " | ".join(cores) + " |", "| --- | ---: |" + " ---: |" * len(cores)]
-    for (op, n), (body, _) in found:
+    for (op, n, _), body in found:
         if is_probe(op, n, body):
             continue
         cells = []

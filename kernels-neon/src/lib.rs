@@ -18,7 +18,7 @@ mod reals;
 use kinglet::product::{Packing, Sign, WordOrder};
 
 /// What multiplies bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     /// `smull`, `smlal`, `sadalp`: every AArch64 CPU.
     Base,

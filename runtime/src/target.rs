@@ -30,9 +30,9 @@ pub struct TargetInfo {
     pub short_bytes: Packing,
     /// How the weights of other products of bytes lie.
     pub long_bytes: Packing,
-    /// From how many products on a sum is long, and of how many inputs at least a line of it.
+    /// From how many products on a sum is long.
     pub long: usize,
-    /// As above.
+    /// A sum of shorter lines is short, however many products it adds.
     pub long_line: usize,
     /// Pixels times blocks of channels whose sums a product has scratch for.
     pub tile: u32,

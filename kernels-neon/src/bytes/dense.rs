@@ -129,6 +129,7 @@ impl DenseI8 {
             && x.pixels > 0
             && x.taps > 0
             && !x.rows.is_empty()
+            && line > 0
             && w.width() > 0
             && w.channels.0.is_multiple_of(panel)
             && (w.first_row + x.rows.len()) * x.taps * line <= depth

@@ -94,15 +94,18 @@ fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: &mut [f32]) -> bo
         // SAFETY: what is read and written has just been checked.
         unsafe {
             match (x.pixels, left) {
-                (PIXELS, 8..) => some_channels::<8, 2, W>(x, w, channel, to),
-                (PIXELS, 4..) => some_channels::<8, 1, W>(x, w, channel, to),
-                (4.., 8..) => {
-                    some_channels::<4, 2, W>(x, w, channel, to);
-                    (4..x.pixels).for_each(|p| one_pixel::<2, W>(x, w, (p, channel), to));
+                (PIXELS, 8..) => pixels::<PIXELS, 2, W>(x, w, (0, channel), to),
+                (PIXELS, 4..) => pixels::<PIXELS, 1, W>(x, w, (0, channel), to),
+                (there, 8..) => {
+                    let mut first = 0;
+                    if there >= 4 {
+                        pixels::<4, 2, W>(x, w, (0, channel), to);
+                        first = 4;
+                    }
+                    (first..there).for_each(|p| pixels::<1, 2, W>(x, w, (p, channel), to));
                 }
-                (_, 8..) => (0..x.pixels).for_each(|p| one_pixel::<2, W>(x, w, (p, channel), to)),
-                (_, 4..) => (0..x.pixels).for_each(|p| one_pixel::<1, W>(x, w, (p, channel), to)),
-                _ => (0..x.pixels).for_each(|p| last_channels(x, w, (p, channel), to)),
+                (there, 4..) => (0..there).for_each(|p| pixels::<1, 1, W>(x, w, (p, channel), to)),
+                (there, _) => (0..there).for_each(|p| last_channels(x, w, (p, channel), to)),
             }
         }
         channel += match left {
@@ -112,36 +115,6 @@ fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: &mut [f32]) -> bo
         };
     }
     true
-}
-
-/// The first `P` pixels of `4 V` channels from `channel` on.
-///
-/// # Safety
-/// The tile has so many.
-#[inline(always)]
-unsafe fn some_channels<const P: usize, const V: usize, W: Stored>(
-    x: &Inputs<'_, f32>,
-    w: &Weights<'_, W>,
-    channel: usize,
-    to: &mut [f32],
-) {
-    // SAFETY: the caller's.
-    unsafe { pixels::<P, V, W>(x, w, (0, channel), to) }
-}
-
-/// A pixel of `4 V` channels from `channel` on.
-///
-/// # Safety
-/// The tile has so many.
-#[inline(always)]
-unsafe fn one_pixel<const V: usize, W: Stored>(
-    x: &Inputs<'_, f32>,
-    w: &Weights<'_, W>,
-    at: (usize, usize),
-    to: &mut [f32],
-) {
-    // SAFETY: the caller's.
-    unsafe { pixels::<1, V, W>(x, w, at, to) }
 }
 
 /// `P` pixels from `first` on of `4 V` channels from `channel` on.

@@ -38,18 +38,27 @@ enum Source {
 }
 
 impl Source {
-    /// Elements `from .. from + n` of a chunk; `None` if they are neither floats nor bytes, or not there.
+    /// That of `n` elements of a chunk, which repeats itself after `period` of them if it does; `None` if they are neither floats nor
+    /// bytes, or not all there in one piece.
     #[inline(always)]
-    fn of(chunk: &Chunk<'_>, from: usize, n: usize) -> Option<Source> {
+    fn of(chunk: &Chunk<'_>, n: usize, period: usize) -> Option<Source> {
         match chunk {
-            Chunk::Reals(v) => v.get(from..from + n).map(|v| Source::Floats(v.as_ptr())),
-            // From the begin of a period on.
-            Chunk::Repeated(v) => v.get(..n).map(|v| Source::Floats(v.as_ptr())),
-            Chunk::Elements(x, start) if x.dtype == DType::F32 => x.pixels(start + from, n, n, 1).map(Source::Floats),
+            Chunk::Reals(v) => v.get(..n).map(|v| Source::Floats(v.as_ptr())),
+            Chunk::Repeated(v) => v.get(..period.min(n)).map(|v| Source::Floats(v.as_ptr())),
+            Chunk::Elements(x, start) if x.dtype == DType::F32 => x.pixels(*start, n, n, 1).map(Source::Floats),
             Chunk::Elements(x, start) => {
                 let grid = Grid::of(x.dtype, x.scale, x.zero_point)?;
-                x.pixels(start + from, n, n, 1).map(|at| Source::Bytes(grid, at))
+                x.pixels(*start, n, n, 1).map(|at| Source::Bytes(grid, at))
             }
+        }
+    }
+
+    /// The same from element `start` on.
+    #[inline(always)]
+    fn from(self, start: usize) -> Source {
+        match self {
+            Source::Floats(at) => Source::Floats(at.wrapping_add(start)),
+            Source::Bytes(grid, at) => Source::Bytes(grid, at.wrapping_add(start)),
         }
     }
 
@@ -95,6 +104,17 @@ enum Target {
     Bytes(Grid, *mut u8),
 }
 
+impl Target {
+    /// The same from element `start` on.
+    #[inline(always)]
+    fn from(self, start: usize) -> Target {
+        match self {
+            Target::Floats(at) => Target::Floats(at.wrapping_add(start)),
+            Target::Bytes(grid, at) => Target::Bytes(grid, at.wrapping_add(start)),
+        }
+    }
+}
+
 /// Computes a chunk run by run, each as long as no operand repeats itself.
 #[inline(always)]
 fn blocks<const N: usize>(
@@ -103,38 +123,33 @@ fn blocks<const N: usize>(
     n: usize,
     f: impl Fn([float32x4_t; N]) -> float32x4_t + Copy,
 ) -> bool {
-    let grid = Grid::of(out.dtype(), out.scale(), out.zero_point());
-    // All of each is there, in one piece: once results lie in the place of an operand, there is no way back.
-    let whole = |x: &Chunk<'_>| match x {
-        Chunk::Reals(v) => v.len() >= n,
-        Chunk::Repeated(v) => !v.is_empty(),
-        Chunk::Elements(..) => Source::of(x, 0, n).is_some(),
-    };
     let mut periods = x.iter().filter_map(|x| if let Chunk::Repeated(v) = x { Some(v.len()) } else { None });
     let period = periods.next().unwrap_or(n).max(1);
-    let target = match grid {
-        Some(_) => out.pixels::<u8>(to, n, n, 1).is_some(),
-        None => out.dtype() == DType::F32 && out.pixels::<f32>(to, n, n, 1).is_some(),
-    };
-    if !target || !x.iter().all(whole) || periods.any(|other| other != period) {
+    if periods.any(|other| other != period) {
         return false;
     }
+    // All of each is asked for at once: when results lie in the place of an operand, there is no way back.
+    let mut sources = [Source::Floats(core::ptr::null()); N];
+    for i in 0..N {
+        let Some(source) = Source::of(&x[i], n, period) else { return false };
+        sources[i] = source;
+    }
+    let target = match Grid::of(out.dtype(), out.scale(), out.zero_point()) {
+        Some(grid) => out.pixels(to, n, n, 1).map(|mut p| Target::Bytes(grid, p.as_mut_ptr())),
+        None if out.dtype() == DType::F32 => out.pixels(to, n, n, 1).map(|mut p| Target::Floats(p.as_mut_ptr())),
+        None => None,
+    };
+    let Some(target) = target else { return false };
     let mut start = 0;
     while start < n {
-        let there = period.min(n - start);
-        let mut sources = [Source::Floats(core::ptr::null()); N];
+        let mut here = sources;
         for i in 0..N {
-            let Some(source) = Source::of(&x[i], start, there) else { return false };
-            sources[i] = source;
+            if !matches!(x[i], Chunk::Repeated(_)) {
+                here[i] = sources[i].from(start);
+            }
         }
-        let first = to + start;
-        let target = match grid {
-            Some(grid) => out.pixels(first, there, there, 1).map(|mut p| Target::Bytes(grid, p.as_mut_ptr())),
-            None => out.pixels(first, there, there, 1).map(|mut p| Target::Floats(p.as_mut_ptr())),
-        };
-        let Some(target) = target else { return false };
-        // SAFETY: so many elements of each have just been asked for. They are loaded before those in their place are stored.
-        unsafe { run(&sources, target, there, f) };
+        // SAFETY: so many elements of each are there. They are loaded before those in their place are stored.
+        unsafe { run(&here, target.from(start), period.min(n - start), f) };
         start += period;
     }
     true

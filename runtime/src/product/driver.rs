@@ -25,7 +25,7 @@ pub(crate) const fn block(p: &Conv) -> usize {
 pub const PANEL: usize = 12;
 
 /// Bytes of their inputs, all that a sum reads: of bytes that are multiplied by eights.
-pub(super) const fn panel(run: u32, depth: usize) -> u64 {
+pub(super) const fn packed_pixels(run: u32, depth: usize) -> u64 {
     if run == 8 { (PANEL * depth) as u64 } else { 0 }
 }
 
@@ -42,7 +42,7 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
     let (g, align) = (&p.geometry, |n: u64| n.next_multiple_of(ALIGN as u64));
     let sums = align((p.tile as usize * block(p) * 4) as u64);
     // Depthwise products over several taps at once: the taps of so many columns, side by side.
-    let taps = if depthwise && p.packing.run > 1 {
+    let between = if depthwise && p.packing.run > 1 {
         let (pixels, stride) = match (g.pointwise(), lines::along_time(g)) {
             (true, _) => (p.tile, 1),
             (false, true) => (p.tile, g.stride[0]),
@@ -52,7 +52,7 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
         // What is interleaved beyond the last column lies within a block.
         (columns + 1) * u64::from(g.kernel[0].next_multiple_of(p.packing.run)) * block(p) as u64
     } else {
-        panel(p.packing.run, p.packing.depth(&p.extents(depthwise)))
+        packed_pixels(p.packing.run, p.packing.depth(&p.extents(depthwise)))
     };
     let channels = u64::from(g.input[2]);
     let at_once = lines::pixels_at_once(g);
@@ -71,7 +71,7 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
         lines::slots(g).saturating_mul(lines::row_len(g))
     };
     let residual = if p.epilogue.reads_residual() { sums } else { 0 };
-    [sums, residual, align(taps), align(elements.saturating_mul(x.size() as u64))]
+    [sums, residual, align(between), align(elements.saturating_mul(x.size() as u64))]
 }
 
 /// Bytes of scratch that a worker needs for a step on inputs of type `x`.
@@ -83,14 +83,14 @@ pub(crate) fn scratch(p: &Conv, depthwise: bool, x: DType) -> u64 {
 #[inline(always)]
 pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool, o: &Operands<'_>, tile: &Tile) {
     let (g, x) = (&p.geometry, o.input(0));
-    let [sums, residual, taps, _] = parts(p, depthwise, x.dtype).map(|n| n as usize);
+    let [sums, residual, between, _] = parts(p, depthwise, x.dtype).map(|n| n as usize);
     let memory = o.scratch();
-    if memory.len() < sums + residual + taps {
+    if memory.len() < sums + residual + between {
         return;
     }
     let (sums, memory) = memory.split_at_mut(sums);
     let (residual, memory) = memory.split_at_mut(residual);
-    let (taps, copied) = memory.split_at_mut(taps);
+    let (between, copied) = memory.split_at_mut(between);
     let (Ok(sums), Ok(residual), Ok(copied)) = (
         bytemuck::try_cast_slice_mut(sums),
         bytemuck::try_cast_slice_mut(residual),
@@ -122,7 +122,7 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
         columns: tile.columns.clone(),
         sums,
         residual,
-        taps,
+        between,
     };
     if g.pointwise() {
         driver.pixels(&x, copied, tile.rows.clone());
@@ -252,7 +252,8 @@ pub(super) struct Driver<'a, K: Microkernel, E> {
     pub(super) columns: Range<usize>,
     pub(super) sums: &'a mut [K::Sum],
     pub(super) residual: &'a mut [f32],
-    pub(super) taps: &'a mut [u8],
+    /// What a microkernel keeps between: inputs in the order of its instructions.
+    pub(super) between: &'a mut [u8],
 }
 
 impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
@@ -451,8 +452,8 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         }
         let at = self.to + pixel * out_c + channel;
         let Some(mut out) = self.finish.out.pixels(at, n, out_c, t.pixels) else { return false };
-        let taps = &mut *self.taps;
-        let done = self.product.inputs(t, |x| k.round(x, &weights, &rounding, taps, &mut out));
+        let between = &mut *self.between;
+        let done = self.product.inputs(t, |x| k.round(x, &weights, &rounding, between, &mut out));
         if let Some(table) = self.finish.table.filter(|_| done) {
             self.finish.e.lookup_pixels(table, &mut out);
         }
@@ -464,9 +465,9 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let Product { k, extents, depthwise, .. } = self.product;
         let (weights, n) = (self.product.weights(t), t.channels.1 - t.channels.0);
         let Some(sums) = self.sums.get_mut(..n * t.pixels) else { return };
-        let (taps, zeros) = (&mut *self.taps, self.zeros);
+        let (between, zeros) = (&mut *self.between, self.zeros);
         self.product.inputs(t, |x| {
-            k.multiply(x, &weights, Sums { sums: &mut *sums, fresh, scratch: taps });
+            k.multiply(x, &weights, Sums { sums: &mut *sums, fresh, scratch: between });
             if zeros.is_empty() {
                 return;
             }

@@ -3,7 +3,7 @@
 
 use core::ops::Range;
 
-use super::driver::{Driver, Frames, Product};
+use super::driver::{Driver, Frames, Product, packed_pixels};
 use super::epilogue::Finish;
 use super::{Epilogue, Extents, Geometry, Inputs, Microkernel, Sign, Stage, Sums, Weights, lines};
 use crate::elementwise::Elementwise;
@@ -102,7 +102,7 @@ fn panels_at_once(p: &MatMul, size: u64) -> (u64, u64) {
 }
 
 /// Bytes of the parts of a step's scratch: sums, packed panels, their biases and multipliers, what is added to pixels, ones,
-/// copied rows, the panel of a microkernel.
+/// copied rows, what a microkernel keeps between.
 fn parts(p: &MatMul, x: DType) -> [u64; 8] {
     let align = |n: u64| n.next_multiple_of(ALIGN as u64);
     let (bytes, size) = (x != DType::F32, x.size() as u64);
@@ -114,8 +114,8 @@ fn parts(p: &MatMul, x: DType) -> [u64; 8] {
     let copies = p.transpose_a || p.packing.sign.moves(x) != 0 || line != u64::from(p.k);
     let copied = if copies { (rows * u64::from(p.k) + lines::SLACK as u64) * size } else { 0 };
     let of_bytes = |n: u64| if bytes { align(n) } else { 0 };
-    let taps = align(super::driver::panel(p.packing.run, line as usize));
-    [align(sums), align(panels * panel), columns, columns, of_bytes(4 * rows), of_bytes(line), align(copied), taps]
+    let between = align(packed_pixels(p.packing.run, line as usize));
+    [align(sums), align(panels * panel), columns, columns, of_bytes(4 * rows), of_bytes(line), align(copied), between]
 }
 
 /// Bytes of scratch that a worker needs for left matrices of type `x`.
@@ -141,7 +141,7 @@ pub fn run_matrices<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operand
 fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, tile: &Tile) -> Option<()> {
     let (a, b, mut out) = (o.input(0), o.input(1), o.output());
     let bytes = a.dtype != DType::F32;
-    let [sums, packed, bias, multipliers, added, ones, copied, taps] = parts(p, a.dtype);
+    let [sums, packed, bias, multipliers, added, ones, copied, between] = parts(p, a.dtype);
     let memory = &mut o.scratch();
     let sums: &mut [K::Sum] = take(memory, sums)?;
     let packed: &mut [K::W] = take(memory, packed)?;
@@ -150,7 +150,7 @@ fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, t
     let added: &mut [i32] = take(memory, added)?;
     let ones: &mut [K::X] = take(memory, ones)?;
     let copied: &mut [K::X] = take(memory, copied)?;
-    let taps: &mut [u8] = take(memory, taps)?;
+    let between: &mut [u8] = take(memory, between)?;
     // That of floats stays 0.
     bias.fill(0);
     multipliers.fill(p.multiplier);
@@ -222,7 +222,7 @@ fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, t
                 columns: 0..columns.len().div_ceil(panel),
                 sums: &mut *sums,
                 residual: &mut [],
-                taps: &mut *taps,
+                between: &mut *between,
             };
             driver.pixels(&a, copied, rows.clone());
         }
@@ -248,8 +248,8 @@ fn column_sums<'w, K: Microkernel>(
     K::W: 'w,
 {
     let inputs = Inputs { rows: &[ones], step: 0, taps: 1, tap_step: 0, column: 1, pixels: 1, signed };
-    let width =
-        K::tile(1, n.div_ceil(p.packing.panel.max(1) as usize), p.tile as usize).1.max(1) * p.packing.panel as usize;
+    let panel = p.packing.panel as usize;
+    let width = K::tile(1, n.div_ceil(panel.max(1)), p.tile as usize).1.max(1) * panel;
     for from in (0..n).step_by(width) {
         let channels = (from, (from + width).min(n));
         let sums = &mut to[channels.0..channels.1];

@@ -1,6 +1,6 @@
 //! A plan for one target made into a plan for another: the weights of its products lie in another order.
 //!
-//! A model compiled for `generic` runs everywhere, on portable loops. On a machine that has better kernels its weights are
+//! A model compiled for another target than the machine's runs everywhere, on portable loops. Where there are better ones its weights are
 //! brought into their order once, when the first session is made.
 
 use std::collections::HashMap;

@@ -42,7 +42,7 @@ impl OwnedSession {
     }
 
     /// Sets up a session on a model that several sessions may share, with the best kernels of this CPU. The weights of a model
-    /// for `generic` are brought into the order of these kernels, once for all its sessions
+    /// for another target are brought into the order of these kernels, once for all its sessions
     /// ([`ModelFile::repacked`]).
     ///
     /// # Errors
