@@ -41,6 +41,8 @@ static const uint32_t MULTIPLIES[][2] = {
     {0x9F20FC00, 0x0E20C000}, /* smull, umull */
     {0xBFA0FC00, 0x0E20CC00}, /* fmla */
     {0xBF80F400, 0x0F801000}, /* the same by element */
+    {0xBFE0FC00, 0x0E400C00}, /* fmla of halves */
+    {0xBFC0F400, 0x0F001000}, /* the same by element */
 };
 
 static int multiplies(uint32_t word)

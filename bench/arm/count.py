@@ -42,10 +42,11 @@ Kinglet executes fewer. *Products* is the share of instructions that multiply ve
 """
 
 
-def kgl(onnx, target):
-    path = os.path.join(CACHE, f"{os.path.basename(onnx)[:-5]}.{target}.kgl")
+def kgl(onnx, target, precision="f32"):
+    path = os.path.join(CACHE, f"{os.path.basename(onnx)[:-5]}.{target}.{precision}.kgl")
     if not os.path.exists(path) or os.path.getmtime(path) < max(os.path.getmtime(onnx), os.path.getmtime(KINGLET)):
-        subprocess.run([KINGLET, "convert", onnx, "-o", path, "--target", target], check=True, stdout=subprocess.DEVNULL)
+        command = [KINGLET, "convert", onnx, "-o", path, "--target", target, "--precision", precision]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return path
 
 
@@ -80,12 +81,12 @@ def by_function(model, cpu, times):
     return counts
 
 
-def where(names):
+def where(names, precision):
     """Prints where the instructions of an inference go."""
     for name in names:
         onnx = os.path.join(MODELS, f"{name}.onnx")
         for cpu in CPUS:
-            model = kgl(onnx, CPUS[cpu][1])
+            model = kgl(onnx, CPUS[cpu][1], precision)
             first, second = by_function(model, cpu, 1), by_function(model, cpu, 2)
             counts = sorted(((n - first.get(f, 0), f) for f, n in second.items()), reverse=True)
             whole = sum(n for n, _ in counts)
@@ -110,7 +111,8 @@ def rows(names, precision, cpus, peers):
             continue
         cells = []
         for cpu in cpus:
-            count, products = inference(kgl(onnx, CPUS[cpu][1]), cpu)
+            model = kgl(onnx, CPUS[cpu][1], "f16" if precision == "f16" else "f32")
+            count, products = inference(model, cpu)
             peer = peers.get(name, {}).get(cpu)
             ratio = f"{count / peer[0]:.2f} ({peer[1]} {millions(peer[0])})" if peer else "–"
             if peer:
@@ -205,19 +207,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", help="count these alone, and write no document")
     parser.add_argument("--where", action="store_true", help="print where the instructions of these go, by function")
+    parser.add_argument("--precision", default="f32", help="of these plans: f32 or f16")
     arguments = parser.parse_args()
     chosen = arguments.models
     if arguments.where:
-        return where(chosen)
+        return where(chosen, arguments.precision)
     with open(os.path.join(HERE, "peers.json")) as file:
         peers = json.load(file)
     if chosen:
-        for precision, names in [("int8", TINY + ZOO), ("f32", FLOATS)]:
+        for precision, names in [("int8", TINY + ZOO), ("f32", FLOATS), ("f16", FLOATS)]:
             rows([n for n in names if n in chosen], precision, list(CPUS) if precision == "int8" else ["max"], peers[precision])
         return
     lines = [HEAD.format(source=peers["source"])]
     lines += table(TINY + ZOO, "int8", list(CPUS), peers["int8"])
     lines += table(FLOATS, "f32", ["max"], peers["f32"])
+    lines += table(FLOATS, "f16", ["max"], peers["f16"])
     lines += size_and_start() + inner_loops()
     with open(os.path.join(ROOT, "docs/performance-arm.md"), "w") as file:
         file.write("\n".join(lines).rstrip() + "\n")

@@ -1,17 +1,18 @@
 //! Which kernel runs what.
 
 use kinglet::kernels::{
-    Binary, ConvF32, ConvI8, ConvW8, Convert, DepthwiseF32, DepthwiseI8, DepthwiseW8, Fold, LegendreMemory, Lut,
-    MatMulF32, MatMulI8, Norm, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary, Unit,
+    Binary, ConvF16, ConvF32, ConvI8, ConvW8, Convert, DepthwiseF16, DepthwiseF32, DepthwiseI8, DepthwiseW8, Fold,
+    LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary, Unit,
 };
 use kinglet::product::{self, Packing};
 use kinglet::rows::{Operands, Tile};
-use kinglet::{Kernels, Reference, StepKind, Target};
+use kinglet::{DType, Kernels, Reference, StepKind, Target};
 
 use crate::{Level, Neon, by_channels, by_runs, bytes, floats};
 
 macro_rules! kernels {
-    (products { $($product:ident($p_params:ident) $kernel:ty, $depthwise:literal, $own:expr;)* }
+    (halves { $($halved:ident($h_params:ident) $h_kernel:ty, $h_base:ty, $h_depthwise:literal, $h_own:expr;)* }
+     products { $($product:ident($p_params:ident) $kernel:ty, $depthwise:literal, $own:expr;)* }
      matrices { $($matrix:ident($m_params:ident) $m_kernel:ty, $m_own:expr;)* }
      portable { $($method:ident($params:ident);)* }) => {
         // SAFETY: the methods run the runtime's own kernels, or its driver over microkernels that write only what they are given,
@@ -19,6 +20,7 @@ macro_rules! kernels {
         unsafe impl Kernels for Neon {
             fn kernel_name(&self, kind: StepKind) -> &'static str {
                 match kind {
+                    $(StepKind::$h_params => self.name(),)*
                     $(StepKind::$p_params => self.name(),)*
                     $(StepKind::$m_params => self.name(),)*
                     $(StepKind::$params => "portable-neon",)*
@@ -40,6 +42,18 @@ macro_rules! kernels {
 
             // Other packings than the set's own are read by the reference, and what moves elements as they are is its business: one copy
             // of it serves all sets.
+            // By the arithmetic of halves where the CPU has it and the inputs are halves, else as floats.
+            $(fn $halved(&self, params: &$h_params, operands: &Operands<'_>, tile: Tile) {
+                let own: fn(&Packing) -> bool = $h_own;
+                if !own(&params.0.packing) {
+                    Reference.$halved(params, operands, tile);
+                } else if let Some(half) = self.half.filter(|_| operands.input(0).dtype == DType::F16) {
+                    product::run(<$h_kernel>::from(half), *self, &params.0, $h_depthwise, operands, &tile);
+                } else {
+                    product::run(<$h_base>::from(*self), *self, &params.0, $h_depthwise, operands, &tile);
+                }
+            })*
+
             $(fn $product(&self, params: &$p_params, operands: &Operands<'_>, tile: Tile) {
                 let own: fn(&Neon, &Packing) -> bool = $own;
                 if own(self, &params.0.packing) {
@@ -66,6 +80,10 @@ macro_rules! kernels {
 }
 
 kernels! {
+    halves {
+        conv_f16(ConvF16) floats::DenseHalves, floats::DenseF16, false, |p| by_channels(p, 16);
+        depthwise_f16(DepthwiseF16) floats::DepthwiseHalves, floats::DepthwiseF16, true, |p| by_channels(p, 0);
+    }
     products {
         conv_f32(ConvF32) floats::DenseF32, false, |_, p| by_channels(p, 16);
         conv_w8(ConvW8) floats::DenseW8, false, |_, p| by_channels(p, 16);

@@ -28,33 +28,53 @@ enum Level {
     I8mm,
 }
 
-/// NEON, and what of its extensions the CPU has for products of bytes.
+/// The arithmetic of halves (FEAT_FP16).
+#[derive(Clone, Copy, Debug)]
+struct Half(());
+
+impl Half {
+    /// If this CPU has it.
+    fn detected() -> Option<Half> {
+        std::arch::is_aarch64_feature_detected!("fp16").then_some(Half(()))
+    }
+}
+
+/// NEON, and what of its extensions the CPU has for products of bytes and of halves.
 #[derive(Clone, Copy, Debug)]
 pub struct Neon {
     level: Level,
+    half: Option<Half>,
 }
 
 impl Neon {
     /// The kernels that every AArch64 CPU can run.
     pub fn new() -> Neon {
-        Neon { level: Level::Base }
+        Neon { level: Level::Base, half: None }
     }
 
-    /// The kernels with the dot product, if this CPU can run them.
+    /// The kernels with the arithmetic of halves, if this CPU can run them.
+    pub fn with_half() -> Option<Neon> {
+        Half::detected().map(|half| Neon { level: Level::Base, half: Some(half) })
+    }
+
+    /// The kernels with the dot product, if this CPU can run them, and the arithmetic of halves if it has that.
     pub fn with_dot() -> Option<Neon> {
-        std::arch::is_aarch64_feature_detected!("dotprod").then_some(Neon { level: Level::Dot })
+        let half = Half::detected();
+        std::arch::is_aarch64_feature_detected!("dotprod").then_some(Neon { level: Level::Dot, half })
     }
 
-    /// The kernels with the dot product and the matrix product of bytes, if this CPU can run them.
+    /// The kernels with the dot product and the matrix product of bytes, if this CPU can run them, and the arithmetic of halves if it has
+    /// that.
     pub fn with_i8mm() -> Option<Neon> {
         Neon::with_dot()
             .filter(|_| std::arch::is_aarch64_feature_detected!("i8mm"))
-            .map(|_| Neon { level: Level::I8mm })
+            .map(|dot| Neon { level: Level::I8mm, ..dot })
     }
 
-    /// The set's name: `neon`, `neon-dot` or `neon-i8mm`.
+    /// The set's name: `neon`, `neon-half`, `neon-dot` or `neon-i8mm`.
     pub fn name(&self) -> &'static str {
         match self.level {
+            Level::Base if self.half.is_some() => "neon-half",
             Level::Base => "neon",
             Level::Dot => "neon-dot",
             Level::I8mm => "neon-i8mm",

@@ -39,7 +39,11 @@ impl Neon {
             return 0;
         }
         let macs = match (unit, self.level) {
-            (Unit::Floats, _) => {
+            (Unit::Halves, _) if self.half.is_some() => {
+                rounds!(rounds, ".arch_extension fp16", "fmla v\\a\\().8h, v16.8h, v17.8h");
+                8
+            }
+            (Unit::Floats | Unit::Halves, _) => {
                 rounds!(rounds, ".arch_extension simd", "fmla v\\a\\().4s, v16.4s, v17.4s");
                 4
             }
@@ -70,6 +74,9 @@ mod tests {
         assert_eq!(Neon::new().probed(Unit::Bytes, 10), 10 * SUMS * 8);
         if let Some(set) = Neon::with_dot() {
             assert_eq!(set.probed(Unit::Bytes, 10), 10 * SUMS * 16);
+        }
+        if let Some(set) = Neon::with_half() {
+            assert_eq!(set.probed(Unit::Halves, 10), 10 * SUMS * 8);
         }
         if let Some(set) = Neon::with_i8mm() {
             assert_eq!(set.probed(Unit::Bytes, 10), 10 * SUMS * 32);

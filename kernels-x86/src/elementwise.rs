@@ -5,7 +5,7 @@ use kinglet::kernels::{BinaryOp, Frame, MemoryFrame, UnaryOp, look_up};
 use kinglet::rows::{PixelsMut, View, ViewMut};
 
 use crate::avx512::{bytes, functions, memory, scan};
-use crate::{Avx2, Avx512};
+use crate::{Avx2, Avx512, halves};
 
 macro_rules! compiled_for {
     ($set:ident, $features:literal, $load:path, $store:path, $unary:path, $combine:path, $memory:path, $scan:path, { $($own:tt)* }) => {
@@ -14,7 +14,7 @@ macro_rules! compiled_for {
             fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
                 #[target_feature(enable = $features)]
                 fn load(x: &View<'_>, start: usize, out: &mut [f32]) {
-                    if !$load(x, start, out) {
+                    if !$load(x, start, out) && !halves::load(x, start, out) {
                         x.load(start, out);
                     }
                 }
@@ -26,7 +26,7 @@ macro_rules! compiled_for {
             fn store(self, out: &mut ViewMut<'_>, start: usize, v: &[f32]) {
                 #[target_feature(enable = $features)]
                 fn store(out: &mut ViewMut<'_>, start: usize, v: &[f32]) {
-                    if !$store(out, start, v) {
+                    if !$store(out, start, v) && !halves::store(out, start, v) {
                         out.store(start, v);
                     }
                 }
@@ -115,10 +115,10 @@ fn no_combine(_: Function, _: &[Chunk<'_>], _: (&mut ViewMut<'_>, usize), _: usi
     false
 }
 
-compiled_for!(Avx2, "avx2", no_load, no_store, no_unary, no_combine, MemoryFrame::advance, Frame::advance, {});
+compiled_for!(Avx2, "avx2,f16c", no_load, no_store, no_unary, no_combine, MemoryFrame::advance, Frame::advance, {});
 compiled_for!(
     Avx512,
-    "avx512f,avx512bw,avx512dq,avx512vl",
+    "avx512f,avx512bw,avx512dq,avx512vl,f16c",
     bytes::load,
     bytes::store,
     functions::unary,

@@ -2,8 +2,9 @@
 
 use kinglet::kernels::Unit;
 use kinglet::kernels::{
-    ArgMax, Binary, ConvF32, ConvI8, ConvW8, Convert, Copy, CumSum, DepthwiseF32, DepthwiseI8, DepthwiseW8, Fold,
-    LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Pad, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary,
+    ArgMax, Binary, ConvF16, ConvF32, ConvI8, ConvW8, Convert, Copy, CumSum, DepthwiseF16, DepthwiseF32, DepthwiseI8,
+    DepthwiseW8, Fold, LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Pad, Params, Pool, Reduce, SelectiveScan,
+    Softmax, Ternary, Unary,
 };
 use kinglet::product::{self, Packing};
 use kinglet::rows::{Operands, Tile};
@@ -85,9 +86,11 @@ macro_rules! sets {
         kernels! { $set, $portable, $features, $module,
             products {
                 conv_f32(ConvF32) DenseF32, false, |p| by_channels(p, 16);
+                conv_f16(ConvF16) DenseF16, false, |p| by_channels(p, 16);
                 conv_w8(ConvW8) DenseW8, false, |p| by_channels(p, 16);
                 conv_i8(ConvI8) DenseI8, false, |p| by_fours(p, 16);
                 depthwise_f32(DepthwiseF32) DepthwiseF32, true, |p| by_channels(p, 0);
+                depthwise_f16(DepthwiseF16) DepthwiseF16, true, |p| by_channels(p, 0);
                 depthwise_w8(DepthwiseW8) DepthwiseW8, true, |p| by_channels(p, 0);
                 depthwise_i8(DepthwiseI8) DepthwiseI8, true, |p| by_fours(p, 64);
             }

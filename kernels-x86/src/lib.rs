@@ -9,12 +9,13 @@
 mod avx2;
 mod avx512;
 mod elementwise;
+mod halves;
 mod kernels;
 mod probe;
 
 use kinglet::product::{Packing, Sign, WordOrder};
 
-/// AVX2 and FMA: `x86-64-v3`; with AVX-VNNI or without it.
+/// AVX2, FMA and F16C: `x86-64-v3`; with AVX-VNNI or without it.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2 {
     vnni: bool,
@@ -23,7 +24,9 @@ pub struct Avx2 {
 impl Avx2 {
     /// The kernels, if this CPU can run them, without AVX-VNNI.
     pub fn new() -> Option<Avx2> {
-        let has = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+        let has = std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma")
+            && std::arch::is_x86_feature_detected!("f16c");
         has.then_some(Avx2 { vnni: false })
     }
 

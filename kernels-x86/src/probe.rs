@@ -65,7 +65,7 @@ impl Avx512 {
         // SAFETY: `self` exists only where the CPU has the features.
         unsafe {
             match unit {
-                Unit::Floats => floats_512(rounds),
+                Unit::Floats | Unit::Halves => floats_512(rounds),
                 Unit::Bytes => bytes_512(rounds),
             }
         }
@@ -78,7 +78,7 @@ impl Avx2 {
         // SAFETY: as above; AVX-VNNI is asked for.
         unsafe {
             match unit {
-                Unit::Floats => floats_256(rounds),
+                Unit::Floats | Unit::Halves => floats_256(rounds),
                 Unit::Bytes if self.vnni => bytes_256(rounds),
                 Unit::Bytes => pairs_256(rounds),
             }

@@ -20,11 +20,17 @@ pub enum DType {
     I64 = 6,
     /// One byte, 0 or 1.
     Bool = 7,
+    /// 16-bit IEEE float: how a float may be stored. Kernels compute with it as with an f32, but where they say otherwise.
+    F16 = 8,
 }
 
 impl DType {
     /// Every type, in the order of its number in the format.
-    pub const ALL: [DType; 8] =
+    pub const ALL: [DType; 9] =
+        [DType::F32, DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::I64, DType::Bool, DType::F16];
+
+    /// The types that inputs and outputs of a model have: every one but f16, in which floats may be stored between steps.
+    pub const PORTS: [DType; 8] =
         [DType::F32, DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::I64, DType::Bool];
 
     /// The type with this number in the format, if there is one.
@@ -36,10 +42,15 @@ impl DType {
     pub const fn size(self) -> usize {
         match self {
             DType::I8 | DType::U8 | DType::Bool => 1,
-            DType::I16 | DType::U16 => 2,
+            DType::I16 | DType::U16 | DType::F16 => 2,
             DType::F32 | DType::I32 => 4,
             DType::I64 => 8,
         }
+    }
+
+    /// Whether elements are floats.
+    pub const fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::F16)
     }
 
     /// Smallest and largest value of an integer type that a quantised tensor may have; `None` for the others.
@@ -64,6 +75,7 @@ impl DType {
             DType::I32 => "i32",
             DType::I64 => "i64",
             DType::Bool => "bool",
+            DType::F16 => "f16",
         }
     }
 }
@@ -92,4 +104,5 @@ element! {
     u16 => U16;
     i32 => I32;
     i64 => I64;
+    half::f16 => F16;
 }

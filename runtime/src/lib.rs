@@ -47,6 +47,7 @@ pub use error::{Error, Fault};
 pub use faults::DataFault;
 pub use feed::Feed;
 pub use format::{Model, Region, Step, Tensor};
+pub use half::f16;
 pub use kernels::{Kernels, Reference, StepKind};
 pub use observe::{Clock, Observer, Profile, Quiet};
 pub use session::{Arena, Session, runs_on};

@@ -15,11 +15,13 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::Range;
 
+use half::f16;
+
 pub use crate::tile::{Tile, cut};
 pub use pixels::PixelsMut;
 
 use crate::faults::{DataFault, FaultWord};
-use crate::format::TensorRecord;
+use crate::format::Placed;
 use crate::quant;
 use crate::{DType, Element, Region, Step};
 
@@ -49,7 +51,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Where a tensor lies in slice `slice` of its band.
-    fn locate(&self, t: &TensorRecord, slice: u32) -> (*mut u8, usize) {
+    fn locate(&self, t: &Placed, slice: u32) -> (*mut u8, usize) {
         let (base, len) = match t.region {
             Region::Weights => (self.weights.as_ptr().cast_mut(), self.weights.len()),
             Region::Arena | Region::State => (self.arena, self.arena_len),
@@ -64,7 +66,7 @@ impl<'a> Memory<'a> {
         (unsafe { base.add(offset) }, bytes)
     }
 
-    pub(crate) fn view(&self, t: &TensorRecord, slice: u32) -> View<'a> {
+    pub(crate) fn view(&self, t: &Placed, slice: u32) -> View<'a> {
         let (base, bytes) = self.locate(t, slice);
         let width = t.dtype.size();
         if !base.addr().is_multiple_of(width) {
@@ -136,8 +138,8 @@ impl<'a> Operands<'a> {
     /// Output `i`, to be written; empty if it was taken before. Outputs of a step do not overlap (verified).
     pub fn output_at(&self, i: usize) -> ViewMut<'a> {
         let tensor = self.step.output(i).filter(|_| i < SCRATCH && self.take(i));
-        let record = tensor.map(|t| self.model.tensor(t).0).filter(|t| t.region != Region::Weights);
-        ViewMut(record.map_or_else(View::empty, |t| self.memory.view(&t, self.slice)))
+        let placed = tensor.and_then(|t| self.model.placed(t)).filter(|t| t.region != Region::Weights);
+        ViewMut(placed.map_or_else(View::empty, |t| self.memory.view(&t, self.slice)))
     }
 
     /// Marks an output or the scratch as taken; false if it was already.
@@ -148,7 +150,7 @@ impl<'a> Operands<'a> {
     }
 
     fn view(&self, t: usize) -> View<'a> {
-        self.memory.view(&self.model.tensor(t).0, self.slice)
+        self.model.placed(t).map_or_else(View::empty, |t| self.memory.view(&t, self.slice))
     }
 
     /// Notes that the data has something that the step has no answer for. The kernel goes on all the same, with the result
@@ -227,8 +229,8 @@ impl<'a> View<'a> {
 
     /// Whether the elements `start .. start + len` are there and lie in one piece: in a ring not those around its end.
     #[inline(always)]
-    pub fn is_in_one_piece<T: Element>(&self, start: usize, len: usize) -> bool {
-        self.locate(start, len, size_of::<T>()).is_some()
+    pub fn is_in_one_piece(&self, start: usize, len: usize) -> bool {
+        self.locate(start, len, self.width).is_some()
     }
 
     /// Elements `start .. start + len` of the tensor, which may be read as a narrower `T` than its own (bytes of anything) and
@@ -276,6 +278,11 @@ impl<'a> View<'a> {
                     *o = (q.wrapping_sub(z)) as f32 * s;
                 }
             }
+            DType::F16 => {
+                for (o, &v) in out.iter_mut().zip(self.slice::<f16>(start, n)) {
+                    *o = v.to_f32();
+                }
+            }
             DType::I64 => {
                 for (o, &q) in out.iter_mut().zip(self.slice::<i64>(start, n)) {
                     *o = q as f32;
@@ -297,6 +304,11 @@ impl<'a> View<'a> {
         }
         match self.dtype {
             DType::F32 => widen!(f32),
+            DType::F16 => {
+                for (o, &v) in out.iter_mut().zip(self.slice::<f16>(start, n)) {
+                    *o = v.to_f32() as i64;
+                }
+            }
             DType::I8 => widen!(i8),
             DType::U8 | DType::Bool => widen!(u8),
             DType::I16 => widen!(i16),
@@ -346,7 +358,7 @@ impl<'a> ViewMut<'a> {
         }
     }
 
-    /// Stores reals to elements `start .. start + v.len()`: quantised if the tensor is quantised, cut towards zero for
+    /// Stores reals to elements `start .. start + v.len()`: quantised if the tensor is quantised, rounded to nearest even for f16, cut towards zero for
     /// index types, "not zero" for bool. Kernels store through [`Elementwise`](crate::elementwise::Elementwise).
     #[inline(always)]
     pub fn store(&mut self, start: usize, v: &[f32]) {
@@ -380,6 +392,11 @@ impl<'a> ViewMut<'a> {
                     *o = v as i32;
                 }
             }
+            DType::F16 => {
+                for (o, &v) in self.slice::<f16>(start, n).iter_mut().zip(v) {
+                    *o = f16::from_f32(v);
+                }
+            }
             DType::I64 => {
                 for (o, &v) in self.slice::<i64>(start, n).iter_mut().zip(v) {
                     *o = v as i64;
@@ -401,6 +418,11 @@ impl<'a> ViewMut<'a> {
         }
         match self.0.dtype {
             DType::F32 => narrow!(f32),
+            DType::F16 => {
+                for (o, &v) in self.slice::<f16>(start, n).iter_mut().zip(v) {
+                    *o = f16::from_f32(v as f32);
+                }
+            }
             DType::I8 => narrow!(i8),
             DType::U8 => narrow!(u8),
             DType::I16 => narrow!(i16),

@@ -372,9 +372,10 @@ fn rows_of(step: &Step<'_>, slice: u32) -> Range<usize> {
 /// The rows of a slice, in pieces that lie in one piece in each ring that has a row, or the like part of one, for each of the step's.
 fn pieces(model: &Model<'_>, step: &Step<'_>, slice: u32) -> impl Iterator<Item = Range<usize>> {
     let Range { start: mut at, end } = rows_of(step, slice);
-    let r = *step.record();
+    let r = step.record();
+    let banded = r.slice_rows > 0;
     let mut capacities = [0; kernels::INPUTS + 1];
-    if r.slice_rows > 0 {
+    if banded {
         let operands = (0..kernels::INPUTS).map(|k| step.input(k)).chain([step.output(0)]);
         for (k, (capacity, t)) in capacities.iter_mut().zip(operands).enumerate() {
             let ring =
@@ -391,6 +392,10 @@ fn pieces(model: &Model<'_>, step: &Step<'_>, slice: u32) -> impl Iterator<Item 
     }
     core::iter::from_fn(move || {
         let start = at;
+        if !banded {
+            at = end;
+            return (start < end).then_some(start..end);
+        }
         let ends = capacities.iter().filter(|&&c| c > 0).map(|c| (start / c + 1) * c);
         at = ends.fold(end, usize::min);
         (start < end).then_some(start..at)

@@ -38,6 +38,8 @@ pub struct TargetInfo {
     pub tile: u32,
     /// Rows from which on a product of two computed tensors packs the right one as weights lie; 0 for never.
     pub packed_rows: u32,
+    /// Floats between steps may be stored as halves: the kernels compute with them no slower.
+    pub halves: bool,
     /// How the weights of depthwise products of floats lie.
     pub depthwise_floats: Packing,
     /// How the weights of depthwise products of bytes lie.
@@ -55,6 +57,7 @@ const GENERIC: TargetInfo = TargetInfo {
     long_line: 0,
     tile: 4,
     packed_rows: 0,
+    halves: false,
     depthwise_floats: Packing::by_channels(0),
     depthwise_bytes: Packing::by_channels(0),
 };
@@ -73,6 +76,7 @@ const X86_64: TargetInfo = TargetInfo {
     // Four times the sums that AVX-512 has registers for: what a tile costs beside its products counts where these are few.
     tile: 112,
     packed_rows: 4,
+    halves: false,
     depthwise_floats: Packing::by_channels(0),
     depthwise_bytes: Packing { panel: 64, ..BY_FOURS },
 };
@@ -92,6 +96,7 @@ const ARMV8: TargetInfo = TargetInfo {
     // What a tile costs beside its products counts where these are few.
     tile: 256,
     packed_rows: 4,
+    halves: true,
     depthwise_floats: Packing::by_channels(0),
     depthwise_bytes: BY_FOURS_SIGNED,
 };

@@ -9,7 +9,7 @@ use kinglet::format::HEADER_BYTES;
 use kinglet_compiler::{Options, compile, import};
 use kinglet_onnx::{DataType, ModelProto};
 use kinglet_tests::files_of;
-use kinglet_tests::hostile::plan::{planned, planned_fed, planned_in_bands};
+use kinglet_tests::hostile::plan::{planned, planned_fed, planned_in_bands, planned_in_halves};
 use kinglet_tests::small_onnx::{self, Builder, Value, floats, ints};
 
 /// A loop of as many trips as a band may have slices, a day's work in a file of a kilobyte.
@@ -48,6 +48,11 @@ fn seeds(corpus: &Path) {
                 write(&corpus.join(format!("kgl/seed_{name}_{}.kgl", target.name())), &plan);
             }
         }
+    }
+    // Products with halves, of windows and of each channel by itself.
+    for (name, model) in small_onnx::all().into_iter().filter(|(name, _)| *name == "windows") {
+        let plan = planned_in_halves(name, &model, Target::Armv8);
+        write(&corpus.join(format!("kgl/seed_{name}_halves.kgl")), &plan);
     }
     let picture = small_onnx::picture();
     write(&corpus.join("onnx/seed_picture.onnx"), &picture.to_bytes());

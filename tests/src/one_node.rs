@@ -14,8 +14,15 @@ use kinglet_compiler::{Compiled, Options, compile, eval};
 use crate::{Aligned, Random, run, run_on, run_with};
 
 /// Kinds of steps that kernel sets may sum in another way than the reference.
-pub const SUMMING: [StepKind; 5] =
-    [StepKind::ConvF32, StepKind::ConvW8, StepKind::DepthwiseF32, StepKind::DepthwiseW8, StepKind::MatMulF32];
+pub const SUMMING: [StepKind; 7] = [
+    StepKind::ConvF32,
+    StepKind::ConvF16,
+    StepKind::ConvW8,
+    StepKind::DepthwiseF32,
+    StepKind::DepthwiseF16,
+    StepKind::DepthwiseW8,
+    StepKind::MatMulF32,
+];
 
 /// How close to a tie a value must lie, in steps of its scale, to be allowed to round either way: a few rounding errors
 /// of f32 (6·10⁻⁸ each) at 255 steps.

@@ -67,6 +67,8 @@ parts! {
     depthwise_w8: DepthwiseW8,
     fold: Fold,
     feed: Feed,
+    conv_f16: ConvF16,
+    depthwise_f16: DepthwiseF16,
 }
 
 /// Tells the kernels which step runs, and ends the run behind the last one.

@@ -8,7 +8,9 @@ use kinglet::{Error, Fault, Model, StepKind, Target};
 use kinglet_compiler::{Options, compile, import};
 use kinglet_onnx::{DataType, ModelProto};
 use kinglet_tests::hostile::cases;
-use kinglet_tests::hostile::plan::{mutate_words, planned, planned_fed, seal, section, sections, set, word};
+use kinglet_tests::hostile::plan::{
+    mutate_words, planned, planned_fed, planned_in_halves, seal, section, sections, set, word,
+};
 use kinglet_tests::hostile::run::{run, survives};
 use kinglet_tests::small_onnx::{self, Builder, Value};
 use kinglet_tests::{Aligned, Random};
@@ -17,7 +19,9 @@ use kinglet_tests::{Aligned, Random};
 fn compiled() -> Vec<(&'static str, Vec<u8>)> {
     let plans = |(name, model): (&'static str, ModelProto)| Target::ALL.map(|t| (name, planned(name, &model, t)));
     let fed = planned_fed("a fed picture", &small_onnx::picture(), Target::Generic);
-    small_onnx::all().into_iter().flat_map(plans).chain([("a fed picture", fed)]).collect()
+    let halves =
+        small_onnx::all().into_iter().map(|(name, model)| (name, planned_in_halves(name, &model, Target::Armv8)));
+    small_onnx::all().into_iter().flat_map(plans).chain(halves).chain([("a fed picture", fed)]).collect()
 }
 
 #[test]

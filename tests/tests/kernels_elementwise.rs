@@ -320,8 +320,8 @@ proptest! {
     }
 
     #[test]
-    fn casts(seed: u64, from in 0..DType::ALL.len(), step in 1..DType::ALL.len()) {
-        let (from, to) = (DType::ALL[from], DType::ALL[(from + step) % DType::ALL.len()]);
+    fn casts(seed: u64, from in 0..DType::PORTS.len(), step in 1..DType::PORTS.len()) {
+        let (from, to) = (DType::PORTS[from], DType::PORTS[(from + step) % DType::PORTS.len()]);
         let mut r = Random::new(seed);
         let shape = r.shape(0..=4, 9);
         let mut x = r.wide(from, &shape);

@@ -16,7 +16,7 @@ fn config(n: u32) -> ProptestConfig {
 
 /// A type, and with bytes and 16-bit integers perhaps a quantisation.
 fn kind(r: &mut Random) -> (DType, Option<Quant>) {
-    let dtype = r.pick(&DType::ALL);
+    let dtype = r.pick(&DType::PORTS);
     let quantized = dtype.quantized_range().is_some() && r.once_in(2);
     let quant = quantized.then(|| r.quant(dtype, 0.01));
     (dtype, quant)

@@ -10,7 +10,7 @@ use kinglet::kernels::{self, BinaryOp, NormKind, PadMode, PoolKind, ReduceOp};
 use kinglet::{DType, Kernels, Model, Reference, Region, Session, StepKind, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Layout, Op, Post, TensorId, UnaryOp, Window};
-use kinglet_compiler::{Options, compile, import};
+use kinglet_compiler::{Options, Precision, compile, import};
 use kinglet_native::kernel_sets;
 use kinglet_tests::one_node::{Case, Like, cases};
 use kinglet_tests::recurrences::{Extents, Recurrence};
@@ -155,7 +155,8 @@ fn check_case(what: &str, case: &Case, r: &mut Random, kinds: &mut Kinds) {
         bytes.copy_from_slice(&inputs[name].to_bytes());
     };
     for target in Target::ALL {
-        let options = Options { target, ..Options::default() };
+        let precision = r.pick(&[Precision::F32, Precision::F16]);
+        let options = Options { target, precision, ..Options::default() };
         let compiled = compile(graph.clone(), &options).unwrap_or_else(|e| panic!("{what}: {e}"));
         let kernels: [&dyn Kernels; 2] = [&Reference, kernel_sets()[r.below(kernel_sets().len())].1];
         for kernels in kernels {

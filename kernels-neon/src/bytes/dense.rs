@@ -41,6 +41,7 @@ impl Microkernel for DenseI8 {
     type X = u8;
     type W = i8;
     type Sum = i32;
+    type Out = f32;
     const ROUNDS: bool = true;
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Dense products of floats, with weights of floats or of bytes. Each sum runs over the inputs in order, by fused additions.
+//! Dense products of floats, with weights of floats, of halves or of bytes. Each sum runs over the inputs in order, by fused additions.
 
 use core::arch::aarch64::*;
 use core::ops::Range;
@@ -6,7 +6,7 @@ use core::ops::Range;
 use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Plain, Sign, Sums, Weights, pack_panels};
 use kinglet::rows::{PixelsMut, View};
-use kinglet::{DType, Element};
+use kinglet::{DType, Element, f16};
 
 use super::{Stored, copy};
 use crate::lanes::{Fma, Tile};
@@ -19,6 +19,16 @@ pub(crate) struct DenseF32;
 impl From<Neon> for DenseF32 {
     fn from(_: Neon) -> Self {
         DenseF32
+    }
+}
+
+/// As [`DenseF32`], with weights of halves.
+#[derive(Clone, Copy)]
+pub(crate) struct DenseF16;
+
+impl From<Neon> for DenseF16 {
+    fn from(_: Neon) -> Self {
+        DenseF16
     }
 }
 
@@ -66,10 +76,17 @@ macro_rules! by_pixels {
             }
         }
 
-        impl Multiply<$pixels> for i8 {
+    )*};
+}
+by_pixels!(1 2 3 4 5);
+
+/// Weights that become floats as they are loaded.
+macro_rules! widened {
+    ($w:ty; $($pixels:literal)*) => {$(
+        impl Multiply<$pixels> for $w {
             #[inline(always)]
             unsafe fn sums(
-                part: &Part<'_, i8>,
+                part: &Part<'_, $w>,
                 first: usize,
                 scales: &[f32; 16],
                 mut acc: [[float32x4_t; 4]; $pixels],
@@ -80,7 +97,7 @@ macro_rules! by_pixels {
                     part.lines(first, |x, w| {
                         for k in 0..part.line {
                             let w: [float32x4_t; 4] = core::array::from_fn(|i| {
-                                i8::load(w.add(16 * k + 4 * i), vld1q_f32(scales.as_ptr().add(4 * i)))
+                                <$w>::load(w.add(16 * k + 4 * i), vld1q_f32(scales.as_ptr().add(4 * i)))
                             });
                             for p in 0..$pixels {
                                 let x = *x.add(p * step + k);
@@ -94,7 +111,8 @@ macro_rules! by_pixels {
         }
     )*};
 }
-by_pixels!(1 2 3 4 5);
+widened!(f16; 1 2 3 4 5);
+widened!(i8; 1 2 3 4 5);
 
 macro_rules! microkernel {
     ($name:ident, $w:ty, $scaled:literal) => {
@@ -102,6 +120,7 @@ macro_rules! microkernel {
             type X = f32;
             type W = $w;
             type Sum = f32;
+            type Out = f32;
             const SCALED: bool = $scaled;
             const PLAIN: bool = true;
 
@@ -112,7 +131,7 @@ macro_rules! microkernel {
 
             #[inline(always)]
             fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [f32]> {
-                Some(x.slice(start, len))
+                (x.dtype == DType::F32).then(|| x.slice(start, len))
             }
 
             fn copy(&self, x: &View<'_>, start: usize, _: Sign, to: &mut [f32]) {
@@ -159,6 +178,7 @@ macro_rules! microkernel {
 }
 
 microkernel!(DenseF32, f32, false);
+microkernel!(DenseF16, f16, false);
 microkernel!(DenseW8, i8, true);
 
 impl Pack for DenseF32 {

@@ -1,10 +1,11 @@
-//! Depthwise products of floats, with weights of floats or of bytes: kernel rows, then columns, by fused additions.
+//! Depthwise products of floats, with weights of floats, of halves or of bytes: kernel rows, then columns, by fused additions.
 
 use core::arch::aarch64::*;
 
 use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Microkernel, Place, Sign, Sums, Weights};
 use kinglet::rows::View;
+use kinglet::{DType, f16};
 
 use super::{Stored, copy};
 use crate::{Neon, by_channels, reals, some};
@@ -19,6 +20,16 @@ pub(crate) struct DepthwiseF32;
 impl From<Neon> for DepthwiseF32 {
     fn from(_: Neon) -> Self {
         DepthwiseF32
+    }
+}
+
+/// As [`DepthwiseF32`], with weights of halves.
+#[derive(Clone, Copy)]
+pub(crate) struct DepthwiseF16;
+
+impl From<Neon> for DepthwiseF16 {
+    fn from(_: Neon) -> Self {
+        DepthwiseF16
     }
 }
 
@@ -38,6 +49,7 @@ macro_rules! microkernel {
             type X = f32;
             type W = $w;
             type Sum = f32;
+            type Out = f32;
             const SCALED: bool = $scaled;
 
             #[inline(always)]
@@ -47,7 +59,7 @@ macro_rules! microkernel {
 
             #[inline(always)]
             fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [f32]> {
-                Some(x.slice(start, len))
+                (x.dtype == DType::F32).then(|| x.slice(start, len))
             }
 
             fn copy(&self, x: &View<'_>, start: usize, _: Sign, to: &mut [f32]) {
@@ -72,6 +84,7 @@ macro_rules! microkernel {
 }
 
 microkernel!(DepthwiseF32, f32, false);
+microkernel!(DepthwiseF16, f16, false);
 microkernel!(DepthwiseW8, i8, true);
 
 /// Adds a tile's products to its sums; `false` if it is not one that these kernels can do.

@@ -2,14 +2,20 @@
 
 mod dense;
 mod depthwise;
+mod depthwise_halves;
+mod halves;
 
-pub(crate) use dense::{DenseF32, DenseW8};
-pub(crate) use depthwise::{DepthwiseF32, DepthwiseW8};
+pub(crate) use dense::{DenseF16, DenseF32, DenseW8};
+pub(crate) use depthwise::{DepthwiseF16, DepthwiseF32, DepthwiseW8};
+pub(crate) use depthwise_halves::DepthwiseHalves;
+pub(crate) use halves::DenseHalves;
 
 use core::arch::aarch64::*;
 
-use kinglet::Element;
 use kinglet::rows::View;
+use kinglet::{Element, f16};
+
+use crate::reals;
 
 /// Weights as they are stored.
 trait Stored: Element + Default {
@@ -28,6 +34,14 @@ impl Stored for f32 {
     }
 }
 
+impl Stored for f16 {
+    #[inline(always)]
+    unsafe fn load(from: *const f16, _: float32x4_t) -> float32x4_t {
+        // SAFETY: the caller's.
+        unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.cast()))) }
+    }
+}
+
 impl Stored for i8 {
     #[inline(always)]
     unsafe fn load(from: *const i8, scales: float32x4_t) -> float32x4_t {
@@ -40,10 +54,19 @@ impl Stored for i8 {
     }
 }
 
-/// Copies floats.
-fn copy(x: &View<'_>, start: usize, to: &mut [f32]) {
-    let from = x.slice::<f32>(start, to.len());
+/// Copies halves.
+#[inline(never)]
+fn copy_halves(x: &View<'_>, start: usize, to: &mut [f16]) {
+    let from = x.slice::<f16>(start, to.len());
     if from.len() == to.len() {
         to.copy_from_slice(from);
+    }
+}
+
+/// Copies floats.
+#[inline(never)]
+fn copy(x: &View<'_>, start: usize, to: &mut [f32]) {
+    if !reals::load(x, start, to) {
+        x.load(start, to);
     }
 }

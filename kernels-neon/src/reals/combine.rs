@@ -2,12 +2,13 @@
 
 use core::arch::aarch64::*;
 
-use kinglet::DType;
 use kinglet::elementwise::{Chunk, Function};
 use kinglet::kernels::{BinaryOp, TernaryOp};
 use kinglet::rows::ViewMut;
+use kinglet::{DType, f16};
 
 use super::grid::Grid;
+use super::halves::{read_halves, some_halves, write_halves, write_some_halves};
 use super::{BLOCK, Reals, of_array, read, to_array, write};
 use crate::some;
 
@@ -34,6 +35,7 @@ const WIDE: usize = 2 * BLOCK;
 #[derive(Clone, Copy)]
 enum Source {
     Floats(*const f32),
+    Halves(*const f16),
     Bytes(Grid, *const u8),
 }
 
@@ -46,6 +48,7 @@ impl Source {
             Chunk::Reals(v) => v.get(..n).map(|v| Source::Floats(v.as_ptr())),
             Chunk::Repeated(v) => v.get(..period.min(n)).map(|v| Source::Floats(v.as_ptr())),
             Chunk::Elements(x, start) if x.dtype == DType::F32 => x.pixels(*start, n, n, 1).map(Source::Floats),
+            Chunk::Elements(x, start) if x.dtype == DType::F16 => x.pixels(*start, n, n, 1).map(Source::Halves),
             Chunk::Elements(x, start) => {
                 let grid = Grid::of(x.dtype, x.scale, x.zero_point)?;
                 x.pixels(*start, n, n, 1).map(|at| Source::Bytes(grid, at))
@@ -58,6 +61,7 @@ impl Source {
     fn from(self, start: usize) -> Source {
         match self {
             Source::Floats(at) => Source::Floats(at.wrapping_add(start)),
+            Source::Halves(at) => Source::Halves(at.wrapping_add(start)),
             Source::Bytes(grid, at) => Source::Bytes(grid, at.wrapping_add(start)),
         }
     }
@@ -73,6 +77,7 @@ impl Source {
             let mut v = [[vdupq_n_f32(0.0); 4]; V];
             match self {
                 Source::Floats(from) => (0..V).for_each(|k| v[k] = read(from.add(at + k * BLOCK))),
+                Source::Halves(from) => (0..V).for_each(|k| v[k] = read_halves(from.add(at + k * BLOCK))),
                 Source::Bytes(grid, from) => {
                     (0..V).for_each(|k| v[k] = grid.reals(vld1q_u8(from.add(at + k * BLOCK))));
                 }
@@ -91,6 +96,7 @@ impl Source {
         unsafe {
             match self {
                 Source::Floats(from) => of_array(&some(core::slice::from_raw_parts(from.add(at), n), 0)),
+                Source::Halves(from) => some_halves(core::slice::from_raw_parts(from.add(at), n)),
                 Source::Bytes(grid, from) => grid.some_reals(core::slice::from_raw_parts(from.add(at), n)),
             }
         }
@@ -101,6 +107,7 @@ impl Source {
 #[derive(Clone, Copy)]
 enum Target {
     Floats(*mut f32),
+    Halves(*mut f16),
     Bytes(Grid, *mut u8),
 }
 
@@ -110,6 +117,7 @@ impl Target {
     fn from(self, start: usize) -> Target {
         match self {
             Target::Floats(at) => Target::Floats(at.wrapping_add(start)),
+            Target::Halves(at) => Target::Halves(at.wrapping_add(start)),
             Target::Bytes(grid, at) => Target::Bytes(grid, at.wrapping_add(start)),
         }
     }
@@ -137,6 +145,7 @@ fn blocks<const N: usize>(
     let target = match Grid::of(out.dtype(), out.scale(), out.zero_point()) {
         Some(grid) => out.pixels(to, n, n, 1).map(|mut p| Target::Bytes(grid, p.as_mut_ptr())),
         None if out.dtype() == DType::F32 => out.pixels(to, n, n, 1).map(|mut p| Target::Floats(p.as_mut_ptr())),
+        None if out.dtype() == DType::F16 => out.pixels(to, n, n, 1).map(|mut p| Target::Halves(p.as_mut_ptr())),
         None => None,
     };
     let Some(target) = target else { return false };
@@ -185,6 +194,7 @@ unsafe fn run<const N: usize>(
             let [v] = each(&loaded, f);
             match target {
                 Target::Floats(to) => core::ptr::copy_nonoverlapping(to_array(v).as_ptr(), to.add(at), n - at),
+                Target::Halves(to) => write_some_halves(v, core::slice::from_raw_parts_mut(to.add(at), n - at)),
                 Target::Bytes(grid, to) => {
                     grid.some_bytes(v, core::slice::from_raw_parts_mut(to.add(at), n - at));
                 }
@@ -232,6 +242,7 @@ unsafe fn block<const N: usize, const V: usize>(
         let v = each(&loaded, f);
         match target {
             Target::Floats(to) => (0..V).for_each(|b| write(to.add(at + b * BLOCK), v[b])),
+            Target::Halves(to) => (0..V).for_each(|b| write_halves(to.add(at + b * BLOCK), v[b])),
             Target::Bytes(grid, to) => (0..V).for_each(|b| vst1q_u8(to.add(at + b * BLOCK), grid.bytes(v[b]))),
         }
     }

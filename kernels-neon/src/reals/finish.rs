@@ -3,13 +3,14 @@
 
 use core::arch::aarch64::*;
 
-use kinglet::DType;
 use kinglet::elementwise::Elementwise;
 use kinglet::kernels::{BinaryOp, UnaryOp};
 use kinglet::product::{Finish, Place, STAGES, Stage};
 use kinglet::rows::View;
+use kinglet::{DType, f16};
 
 use super::grid::Grid;
+use super::halves::{narrow, read_halves, wide, write_halves};
 use super::{BLOCK, Reals, of_array, read, to_array, write};
 use crate::some;
 
@@ -50,33 +51,63 @@ enum Start<'a> {
     Reals,
 }
 
-/// Elements under a tile: those of pixel `p` from `first + p · step` on, bytes on a grid or floats.
+/// How elements lie.
+#[derive(Clone, Copy)]
+enum Stored {
+    Floats,
+    Halves,
+    Bytes(Grid),
+}
+
+impl Stored {
+    /// Those of a tensor; `None` if they are of another type.
+    fn of(dtype: DType, scale: f32, zero_point: i32) -> Option<Stored> {
+        match dtype {
+            DType::F32 => Some(Stored::Floats),
+            DType::F16 => Some(Stored::Halves),
+            _ => Grid::of(dtype, scale, zero_point).map(Stored::Bytes),
+        }
+    }
+
+    /// Bytes of an element.
+    #[inline(always)]
+    fn size(&self) -> usize {
+        match self {
+            Stored::Floats => 4,
+            Stored::Halves => 2,
+            Stored::Bytes(_) => 1,
+        }
+    }
+}
+
+/// Elements under a tile: those of pixel `p` from `first + p · step` on.
 #[derive(Clone, Copy)]
 struct Elements {
     first: *mut u8,
     step: usize,
-    grid: Option<Grid>,
+    stored: Stored,
 }
 
 /// Where the residual under a tile lies; `None` if its elements are neither bytes nor floats.
 fn residual(r: &View<'_>, to: Place, pixels: usize) -> Option<Elements> {
-    let grid = Grid::of(r.dtype, r.scale, r.zero_point);
-    let first = match grid {
-        None => r.pixels::<f32>(to.at, to.width, to.step, pixels).filter(|_| r.dtype == DType::F32)?.cast(),
-        Some(_) => r.pixels::<u8>(to.at, to.width, to.step, pixels)?,
+    let stored = Stored::of(r.dtype, r.scale, r.zero_point)?;
+    let first: *const u8 = match stored {
+        Stored::Floats => r.pixels::<f32>(to.at, to.width, to.step, pixels)?.cast(),
+        Stored::Halves => r.pixels::<f16>(to.at, to.width, to.step, pixels)?.cast(),
+        Stored::Bytes(_) => r.pixels::<u8>(to.at, to.width, to.step, pixels)?,
     };
-    Some(Elements { first: first.cast_mut(), step: to.step, grid })
+    Some(Elements { first: first.cast_mut(), step: to.step, stored })
 }
 
 /// Where the results of a tile go, likewise.
 fn results<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, pixels: usize) -> Option<Elements> {
-    let (dtype, grid) = (f.out.dtype(), Grid::of(f.out.dtype(), f.out.scale(), f.out.zero_point()));
-    let first = match grid {
-        None if dtype != DType::F32 => return None,
-        None => f.out.pixels::<f32>(to.at, to.width, to.step, pixels)?.as_mut_ptr().cast(),
-        Some(_) => f.out.pixels::<u8>(to.at, to.width, to.step, pixels)?.as_mut_ptr(),
+    let stored = Stored::of(f.out.dtype(), f.out.scale(), f.out.zero_point())?;
+    let first: *mut u8 = match stored {
+        Stored::Floats => f.out.pixels::<f32>(to.at, to.width, to.step, pixels)?.as_mut_ptr().cast(),
+        Stored::Halves => f.out.pixels::<f16>(to.at, to.width, to.step, pixels)?.as_mut_ptr().cast(),
+        Stored::Bytes(_) => f.out.pixels::<u8>(to.at, to.width, to.step, pixels)?.as_mut_ptr(),
     };
-    Some(Elements { first, step: to.step, grid })
+    Some(Elements { first, step: to.step, stored })
 }
 
 /// Whether a stage is computed in a pass.
@@ -223,7 +254,7 @@ impl Pass<'_> {
         }
         // SAFETY: that has just been checked; the rest is the caller's.
         unsafe {
-            let own = Elements { first: own.as_mut_ptr().cast(), step: self.width, grid: None };
+            let own = Elements { first: own.as_mut_ptr().cast(), step: self.width, stored: Stored::Floats };
             let mut v = own.load::<P, N>(own.first);
             self.apply(mid, of, &mut v, |r| r.load::<P, N>(r.first.add((pixel * r.step + channel) * r.size())));
             match self.out {
@@ -381,7 +412,7 @@ impl Elements {
     /// Bytes of an element.
     #[inline(always)]
     fn size(&self) -> usize {
-        if self.grid.is_some() { 1 } else { 4 }
+        self.stored.size()
     }
 
     /// `P` blocks as reals ([`Pass::block`]), that of the first pixel from `at` on.
@@ -394,14 +425,21 @@ impl Elements {
         unsafe {
             let mut v = [[vdupq_n_f32(0.0); 4]; P];
             for p in 0..P {
-                v[p] = match &self.grid {
-                    Some(grid) if N == 1 => grid.reals(vld1q_u8(at.add(p * self.step))),
-                    Some(grid) => {
+                v[p] = match &self.stored {
+                    Stored::Bytes(grid) if N == 1 => grid.reals(vld1q_u8(at.add(p * self.step))),
+                    Stored::Bytes(grid) => {
                         let (a, b) = (vld1_u8(at.add(2 * p * self.step)), vld1_u8(at.add((2 * p + 1) * self.step)));
                         grid.reals(vcombine_u8(a, b))
                     }
-                    None if N == 1 => read(at.cast::<f32>().add(p * self.step)),
-                    None => {
+                    Stored::Halves if N == 1 => read_halves(at.cast::<f16>().add(p * self.step)),
+                    Stored::Halves => {
+                        let (a, b) =
+                            (at.cast::<u16>().add(2 * p * self.step), at.cast::<u16>().add((2 * p + 1) * self.step));
+                        let ([a, b], [c, d]) = (wide(vld1q_u16(a)), wide(vld1q_u16(b)));
+                        [a, b, c, d]
+                    }
+                    Stored::Floats if N == 1 => read(at.cast::<f32>().add(p * self.step)),
+                    Stored::Floats => {
                         let (a, b) =
                             (at.cast::<f32>().add(2 * p * self.step), at.cast::<f32>().add((2 * p + 1) * self.step));
                         [vld1q_f32(a), vld1q_f32(a.add(4)), vld1q_f32(b), vld1q_f32(b.add(4))]
@@ -421,15 +459,22 @@ impl Elements {
         // SAFETY: the caller's.
         unsafe {
             for p in 0..P {
-                match &self.grid {
-                    Some(grid) if N == 1 => vst1q_u8(at.add(p * self.step), grid.bytes(v[p])),
-                    Some(grid) => {
+                match &self.stored {
+                    Stored::Bytes(grid) if N == 1 => vst1q_u8(at.add(p * self.step), grid.bytes(v[p])),
+                    Stored::Bytes(grid) => {
                         let bytes = grid.bytes(v[p]);
                         vst1_u8(at.add(2 * p * self.step), vget_low_u8(bytes));
                         vst1_u8(at.add((2 * p + 1) * self.step), vget_high_u8(bytes));
                     }
-                    None if N == 1 => write(at.cast::<f32>().add(p * self.step), v[p]),
-                    None => {
+                    Stored::Halves if N == 1 => write_halves(at.cast::<f16>().add(p * self.step), v[p]),
+                    Stored::Halves => {
+                        let (a, b) =
+                            (at.cast::<u16>().add(2 * p * self.step), at.cast::<u16>().add((2 * p + 1) * self.step));
+                        vst1q_u16(a, narrow(v[p][0], v[p][1]));
+                        vst1q_u16(b, narrow(v[p][2], v[p][3]));
+                    }
+                    Stored::Floats if N == 1 => write(at.cast::<f32>().add(p * self.step), v[p]),
+                    Stored::Floats => {
                         let (a, b) =
                             (at.cast::<f32>().add(2 * p * self.step), at.cast::<f32>().add((2 * p + 1) * self.step));
                         vst1q_f32(a, v[p][0]);

@@ -5,6 +5,7 @@ use core::arch::aarch64::*;
 use kinglet::DType;
 use kinglet::rows::{View, ViewMut};
 
+use super::halves;
 use super::{BLOCK, Reals, of_array, read, to_array, write};
 
 /// How bytes stand for reals: `(q − zero) · scale`.
@@ -98,9 +99,11 @@ impl Grid {
     }
 }
 
-/// Dequantises bytes; `false` if the tensor is not one of bytes.
+/// Loads bytes and halves as floats; `false` if the tensor is of neither.
 pub(crate) fn load(x: &View<'_>, start: usize, out: &mut [f32]) -> bool {
-    let Some(grid) = Grid::of(x.dtype, x.scale, x.zero_point) else { return false };
+    let Some(grid) = Grid::of(x.dtype, x.scale, x.zero_point) else {
+        return halves::load(x, start, out);
+    };
     let from = x.slice::<u8>(start, out.len());
     let (to, rest) = out.as_chunks_mut::<BLOCK>();
     let (from, last) = from.as_chunks::<BLOCK>();
@@ -114,9 +117,11 @@ pub(crate) fn load(x: &View<'_>, start: usize, out: &mut [f32]) -> bool {
     true
 }
 
-/// Quantises to bytes; `false` if the tensor is not one of bytes.
+/// Stores floats as bytes and halves; `false` if the tensor is of neither.
 pub(crate) fn store(out: &mut ViewMut<'_>, start: usize, v: &[f32]) -> bool {
-    let Some(grid) = Grid::of(out.dtype(), out.scale(), out.zero_point()) else { return false };
+    let Some(grid) = Grid::of(out.dtype(), out.scale(), out.zero_point()) else {
+        return halves::store(out, start, v);
+    };
     let (from, last) = v.as_chunks::<BLOCK>();
     let (to, rest) = out.slice::<u8>(start, v.len()).as_chunks_mut::<BLOCK>();
     for (to, from) in to.iter_mut().zip(from) {

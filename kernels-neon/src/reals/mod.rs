@@ -3,19 +3,21 @@
 mod combine;
 mod finish;
 mod grid;
+mod halves;
 mod scan;
 mod tables;
 
 pub(crate) use combine::combine;
 pub(crate) use finish::{floats, integers};
 pub(crate) use grid::{load, store};
+pub(crate) use halves::{read_halves, real, some_halves, wide, write_halves, write_some_halves};
 pub(crate) use scan::advance;
 pub(crate) use tables::{look_up, look_up_pixels};
 
 use core::arch::aarch64::*;
 
 /// 16 reals in four vectors.
-type Reals = [float32x4_t; 4];
+pub(crate) type Reals = [float32x4_t; 4];
 
 /// Elements of that.
 const BLOCK: usize = 16;
@@ -47,14 +49,14 @@ unsafe fn write(to: *mut f32, v: Reals) {
 
 /// Those of an array.
 #[inline(always)]
-fn of_array(v: &[f32; BLOCK]) -> Reals {
+pub(crate) fn of_array(v: &[f32; BLOCK]) -> Reals {
     // SAFETY: an array of 16.
     unsafe { read(v.as_ptr()) }
 }
 
 /// As an array.
 #[inline(always)]
-fn to_array(v: Reals) -> [f32; BLOCK] {
+pub(crate) fn to_array(v: Reals) -> [f32; BLOCK] {
     // SAFETY: four vectors of four are as large as an array of 16.
     unsafe { core::mem::transmute(v) }
 }

@@ -1,21 +1,25 @@
-//! Dense products of floats, with weights of floats or of bytes. Each sum runs over the inputs in order, by fused additions.
+//! Dense products of floats, with weights of floats, of halves or of bytes. Each sum runs over the inputs in order, by fused additions.
 
 use core::arch::x86_64::*;
 use core::ops::Range;
 
-use kinglet::Element;
 use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Sign, Sums, Weights, pack_panels};
 use kinglet::rows::View;
+use kinglet::{DType, Element, f16};
 
 use super::dense_i8::sized;
 use super::some;
 use crate::Avx2;
-use crate::by_channels;
+use crate::{by_channels, halves};
 
 /// Up to 6 pixels × 16 channels.
 #[derive(Clone, Copy)]
 pub(crate) struct DenseF32(pub(crate) Avx2);
+
+/// As [`DenseF32`], with weights of halves.
+#[derive(Clone, Copy)]
+pub(crate) struct DenseF16(pub(crate) Avx2);
 
 /// As [`DenseF32`], with weights of bytes.
 #[derive(Clone, Copy)]
@@ -26,7 +30,7 @@ pub(super) trait Stored: Element + Default {
     /// Eight weights from `from` on, times the scales of their channels.
     ///
     /// # Safety
-    /// They are there, and the CPU has AVX2.
+    /// They are there, and the CPU has AVX2 and F16C.
     unsafe fn load(from: *const Self, scales: __m256) -> __m256;
 }
 
@@ -36,6 +40,15 @@ impl Stored for f32 {
     unsafe fn load(from: *const f32, _: __m256) -> __m256 {
         // SAFETY: the caller's.
         unsafe { _mm256_loadu_ps(from) }
+    }
+}
+
+impl Stored for f16 {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn load(from: *const f16, _: __m256) -> __m256 {
+        // SAFETY: the caller's.
+        unsafe { halves::read(from) }
     }
 }
 
@@ -55,6 +68,7 @@ macro_rules! microkernel {
             type X = f32;
             type W = $w;
             type Sum = f32;
+            type Out = f32;
             const SCALED: bool = $scaled;
 
             #[inline(always)]
@@ -64,14 +78,12 @@ macro_rules! microkernel {
 
             #[inline(always)]
             fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [f32]> {
-                Some(x.slice(start, len))
+                (x.dtype == DType::F32).then(|| x.slice(start, len))
             }
 
             fn copy(&self, x: &View<'_>, start: usize, _: Sign, to: &mut [f32]) {
-                let from = x.slice::<f32>(start, to.len());
-                if from.len() == to.len() {
-                    to.copy_from_slice(from);
-                }
+                // SAFETY: `self.0` is the proof of the features.
+                unsafe { halves::copy(x, start, to) }
             }
 
             fn padding(&self, _: &View<'_>, _: Sign) -> f32 {
@@ -100,6 +112,7 @@ macro_rules! microkernel {
 }
 
 microkernel!(DenseF32, f32, false);
+microkernel!(DenseF16, f16, false);
 microkernel!(DenseW8, i8, true);
 
 impl Pack for DenseF32 {
@@ -125,7 +138,7 @@ fn fits<W>(x: &Inputs<'_, f32>, w: &Weights<'_, W>) -> bool {
 
 /// # Safety
 /// [`fits`] holds, and there are as many sums as the tile has.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: &mut [f32]) -> bool {
     for channel in (0..w.width()).step_by(16) {
         // SAFETY: the caller's.
@@ -139,7 +152,7 @@ unsafe fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: &mut [f32]
 /// # Safety
 /// As [`add`].
 #[inline]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn sized_add<const R: usize>(x: &Inputs<'_, f32>, w: &Weights<'_, impl Stored>, channel: usize, to: &mut [f32]) {
     let n = w.width();
     let (line, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));

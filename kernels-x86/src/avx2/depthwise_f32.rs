@@ -1,15 +1,16 @@
-//! Depthwise products of floats, with weights of floats or of bytes: kernel rows, then columns, by fused additions.
+//! Depthwise products of floats, with weights of floats, of halves or of bytes: kernel rows, then columns, by fused additions.
 
 use core::arch::x86_64::*;
 
 use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Microkernel, Place, Sign, Sums, Weights};
 use kinglet::rows::View;
+use kinglet::{DType, f16};
 
 use super::dense_f32::Stored;
 use super::some;
 use crate::Avx2;
-use crate::by_channels;
+use crate::{by_channels, halves};
 
 /// Pixels whose sums are held at once.
 const PIXELS: usize = 6;
@@ -17,6 +18,10 @@ const PIXELS: usize = 6;
 /// 6 pixels × 16 channels at a time.
 #[derive(Clone, Copy)]
 pub(crate) struct DepthwiseF32(pub(crate) Avx2);
+
+/// As [`DepthwiseF32`], with weights of halves.
+#[derive(Clone, Copy)]
+pub(crate) struct DepthwiseF16(pub(crate) Avx2);
 
 /// As [`DepthwiseF32`], with weights of bytes.
 #[derive(Clone, Copy)]
@@ -28,6 +33,7 @@ macro_rules! microkernel {
             type X = f32;
             type W = $w;
             type Sum = f32;
+            type Out = f32;
             const SCALED: bool = $scaled;
 
             #[inline(always)]
@@ -37,14 +43,12 @@ macro_rules! microkernel {
 
             #[inline(always)]
             fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [f32]> {
-                Some(x.slice(start, len))
+                (x.dtype == DType::F32).then(|| x.slice(start, len))
             }
 
             fn copy(&self, x: &View<'_>, start: usize, _: Sign, to: &mut [f32]) {
-                let from = x.slice::<f32>(start, to.len());
-                if from.len() == to.len() {
-                    to.copy_from_slice(from);
-                }
+                // SAFETY: `self.0` is the proof of the features.
+                unsafe { halves::copy(x, start, to) }
             }
 
             fn padding(&self, _: &View<'_>, _: Sign) -> f32 {
@@ -73,6 +77,7 @@ macro_rules! microkernel {
 }
 
 microkernel!(DepthwiseF32, f32, false);
+microkernel!(DepthwiseF16, f16, false);
 microkernel!(DepthwiseW8, i8, true);
 
 fn fits<W>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, sums: &[f32]) -> bool {
@@ -89,7 +94,7 @@ fn fits<W>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, sums: &[f32]) -> bool {
 
 /// # Safety
 /// [`fits`] holds.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn add<W: Stored>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, to: &mut [f32]) -> bool {
     let (n, e) = (w.width(), &w.extents);
     // SAFETY: an array of 16 has two halves of eight.

@@ -7,9 +7,9 @@ mod depthwise_f32;
 mod depthwise_i8;
 mod round;
 
-pub(crate) use dense_f32::{DenseF32, DenseW8};
+pub(crate) use dense_f32::{DenseF16, DenseF32, DenseW8};
 pub(crate) use dense_i8::DenseI8;
-pub(crate) use depthwise_f32::{DepthwiseF32, DepthwiseW8};
+pub(crate) use depthwise_f32::{DepthwiseF16, DepthwiseF32, DepthwiseW8};
 pub(crate) use depthwise_i8::DepthwiseI8;
 
 /// `N` elements of a slice from element `at` on; 0 for those that are not there.

@@ -1,4 +1,4 @@
-//! Dense products of floats, with weights of floats or of bytes. Each sum runs over the inputs in order, by fused additions.
+//! Dense products of floats, with weights of floats, of halves or of bytes. Each sum runs over the inputs in order, by fused additions.
 
 use core::arch::x86_64::*;
 use core::ops::Range;
@@ -6,17 +6,21 @@ use core::ops::Range;
 use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Plain, Sign, Sums, Weights, pack_panels};
 use kinglet::rows::{PixelsMut, View};
-use kinglet::{DType, Element};
+use kinglet::{DType, Element, f16};
 
 use super::dense_i8::{runs, sized, tile};
 use super::finish;
 use super::{lanes, reals};
 use crate::Avx512;
-use crate::by_channels;
+use crate::{by_channels, halves};
 
 /// 14 pixels × 32 channels at a time, as of bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct DenseF32(pub(crate) Avx512);
+
+/// As [`DenseF32`], with weights of halves.
+#[derive(Clone, Copy)]
+pub(crate) struct DenseF16(pub(crate) Avx512);
 
 /// As [`DenseF32`], with weights of bytes.
 #[derive(Clone, Copy)]
@@ -40,6 +44,15 @@ impl Stored for f32 {
     }
 }
 
+impl Stored for f16 {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(from: *const f16, _: __m512) -> __m512 {
+        // SAFETY: the caller's.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+}
+
 impl Stored for i8 {
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -56,6 +69,7 @@ macro_rules! microkernel {
             type X = f32;
             type W = $w;
             type Sum = f32;
+            type Out = f32;
             const SCALED: bool = $scaled;
             const PLAIN: bool = true;
 
@@ -66,14 +80,12 @@ macro_rules! microkernel {
 
             #[inline(always)]
             fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [f32]> {
-                Some(x.slice(start, len))
+                (x.dtype == DType::F32).then(|| x.slice(start, len))
             }
 
             fn copy(&self, x: &View<'_>, start: usize, _: Sign, to: &mut [f32]) {
-                let from = x.slice::<f32>(start, to.len());
-                if from.len() == to.len() {
-                    to.copy_from_slice(from);
-                }
+                // SAFETY: `self.0` is the proof of the features.
+                unsafe { halves::copy(x, start, to) }
             }
 
             fn padding(&self, _: &View<'_>, _: Sign) -> f32 {
@@ -122,6 +134,7 @@ macro_rules! microkernel {
 }
 
 microkernel!(DenseF32, f32, false);
+microkernel!(DenseF16, f16, false);
 microkernel!(DenseW8, i8, true);
 
 impl Pack for DenseF32 {

@@ -1,15 +1,16 @@
-//! Depthwise products of floats, with weights of floats or of bytes: kernel rows, then columns, by fused additions.
+//! Depthwise products of floats, with weights of floats, of halves or of bytes: kernel rows, then columns, by fused additions.
 
 use core::arch::x86_64::*;
 
 use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Microkernel, Place, Sign, Sums, Weights};
 use kinglet::rows::View;
+use kinglet::{DType, f16};
 
 use super::finish;
 use super::{lanes, reals};
 use crate::Avx512;
-use crate::by_channels;
+use crate::{by_channels, halves};
 
 /// Pixels whose sums are held at once.
 const PIXELS: usize = 8;
@@ -17,6 +18,10 @@ const PIXELS: usize = 8;
 /// 8 pixels × 32 channels.
 #[derive(Clone, Copy)]
 pub(crate) struct DepthwiseF32(pub(crate) Avx512);
+
+/// As [`DepthwiseF32`], with weights of halves.
+#[derive(Clone, Copy)]
+pub(crate) struct DepthwiseF16(pub(crate) Avx512);
 
 /// As [`DepthwiseF32`], with weights of bytes.
 #[derive(Clone, Copy)]
@@ -40,6 +45,15 @@ impl Stored for f32 {
     }
 }
 
+impl Stored for f16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load(from: *const f16, mask: __mmask16, _: __m512) -> __m512 {
+        // SAFETY: masked lanes are not read.
+        _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) })
+    }
+}
+
 impl Stored for i8 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
@@ -56,6 +70,7 @@ macro_rules! microkernel {
             type X = f32;
             type W = $w;
             type Sum = f32;
+            type Out = f32;
             const SCALED: bool = $scaled;
 
             #[inline(always)]
@@ -65,14 +80,12 @@ macro_rules! microkernel {
 
             #[inline(always)]
             fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [f32]> {
-                Some(x.slice(start, len))
+                (x.dtype == DType::F32).then(|| x.slice(start, len))
             }
 
             fn copy(&self, x: &View<'_>, start: usize, _: Sign, to: &mut [f32]) {
-                let from = x.slice::<f32>(start, to.len());
-                if from.len() == to.len() {
-                    to.copy_from_slice(from);
-                }
+                // SAFETY: `self.0` is the proof of the features.
+                unsafe { halves::copy(x, start, to) }
             }
 
             fn padding(&self, _: &View<'_>, _: Sign) -> f32 {
@@ -97,6 +110,7 @@ macro_rules! microkernel {
 }
 
 microkernel!(DepthwiseF32, f32, false);
+microkernel!(DepthwiseF16, f16, false);
 microkernel!(DepthwiseW8, i8, true);
 
 fn fits<W>(x: &Inputs<'_, f32>, w: &Weights<'_, W>, sums: &[f32]) -> bool {

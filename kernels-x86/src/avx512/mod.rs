@@ -15,9 +15,9 @@ pub(crate) mod memory;
 mod round;
 pub(crate) mod scan;
 
-pub(crate) use dense_f32::{DenseF32, DenseW8};
+pub(crate) use dense_f32::{DenseF16, DenseF32, DenseW8};
 pub(crate) use dense_i8::DenseI8;
-pub(crate) use depthwise_f32::{DepthwiseF32, DepthwiseW8};
+pub(crate) use depthwise_f32::{DepthwiseF16, DepthwiseF32, DepthwiseW8};
 pub(crate) use depthwise_i8::DepthwiseI8;
 
 use core::arch::x86_64::{

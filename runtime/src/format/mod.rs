@@ -21,7 +21,7 @@ use words::{code, record};
 /// First bytes of every model file.
 pub const MAGIC: [u8; 4] = *b"KGL1";
 /// Version of the format this runtime reads and writes.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 /// Alignment of sections, weights and the arena.
 pub const ALIGN: usize = 64;
 /// Bytes of the header, before the section table.
@@ -103,6 +103,36 @@ record! {
         pub rank: u32,
         /// Dimensions; those from `rank` on are 0.
         pub dims: [u32; MAX_RANK],
+    }
+}
+
+/// The first words of a [`TensorRecord`]: what a kernel must know of an operand. (A session reads them for each operand of each step.)
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Placed {
+    pub(crate) dtype: crate::DType,
+    pub(crate) region: Region,
+    pub(crate) offset: u32,
+    pub(crate) bytes: u32,
+    pub(crate) advance: i32,
+    pub(crate) scale: f32,
+    pub(crate) zero_point: i32,
+}
+
+impl Placed {
+    /// Of the record that begins at word `at`.
+    #[inline(always)]
+    pub(crate) fn read(words: &words::Words<'_>, at: usize) -> Option<Placed> {
+        use words::Record;
+        let words = &words.slice(at, TensorRecord::WORDS)?;
+        Some(Placed {
+            dtype: Record::read(words, 0)?,
+            region: Record::read(words, 1)?,
+            offset: words.get(2)?,
+            bytes: words.get(3)?,
+            advance: Record::read(words, 8)?,
+            scale: Record::read(words, 9)?,
+            zero_point: Record::read(words, 10)?,
+        })
     }
 }
 

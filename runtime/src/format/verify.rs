@@ -57,7 +57,10 @@ pub(super) fn model(m: &Model<'_>) -> Result<u64, Error> {
         let bad = Error::Tensor { tensor: t as u32 };
         let record = m.tensor_record(t).ok_or(bad)?;
         let whole = elements(&Tensor(record)) == Some(all_bytes(&record) / record.dtype.size() as u64);
-        if !whole || is_ring(&record) && !bands::comes_by_rows(m, &record, taken) {
+        if !whole
+            || !DType::PORTS.contains(&record.dtype)
+            || is_ring(&record) && !bands::comes_by_rows(m, &record, taken)
+        {
             return Err(bad);
         }
     }

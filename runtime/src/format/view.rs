@@ -6,8 +6,8 @@ use super::strings::Strings;
 use super::verify;
 use super::words::{Record, Words};
 use super::{
-    ABSENT, ALIGN, BandRecord, CHECKED_FROM, HEADER_BYTES, MAGIC, Region, SECTION_ENTRY_BYTES, Section, StepRecord,
-    TensorRecord, VERSION, checksum,
+    ABSENT, ALIGN, BandRecord, CHECKED_FROM, HEADER_BYTES, MAGIC, Placed, Region, SECTION_ENTRY_BYTES, Section,
+    StepRecord, TensorRecord, VERSION, checksum,
 };
 use crate::{DType, Error, StepKind, Target};
 
@@ -219,6 +219,12 @@ impl<'a> Model<'a> {
             rank: 0,
             dims: [0; super::MAX_RANK],
         }))
+    }
+
+    /// What a kernel must know of tensor `i` as an operand.
+    #[inline(always)]
+    pub(crate) fn placed(&self, i: usize) -> Option<Placed> {
+        Placed::read(&self.tensors, i.checked_mul(TensorRecord::WORDS)?)
     }
 
     pub(crate) fn tensor_record(&self, i: usize) -> Option<TensorRecord> {

@@ -49,7 +49,7 @@ impl Params for ArgMax {
             for column in 0..inner {
                 let at = |i: usize| (row * n + i) * inner + column;
                 // Integers are in the order of the reals they stand for.
-                let best = if x.dtype == DType::F32 {
+                let best = if x.dtype.is_float() {
                     self.search(|i, v: &mut [f32; 1]| e.load(&x, at(i), v))
                 } else {
                     self.search(|i, v: &mut [i64; 1]| x.load_int(at(i), v))

@@ -5,7 +5,6 @@ use core::ops::Range;
 use super::Params;
 use super::broadcast::Operand;
 use super::walk::{DIMS, contiguous, reached, reaches_only, row_of, rule_of, walk, walk_chunks, walked};
-use crate::DType;
 use crate::bands::Rule;
 use crate::elementwise::{Elementwise, Function};
 use crate::error::Fault;
@@ -88,7 +87,7 @@ impl Params for Binary {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         let (a, b, y) = (c.input(0)?, c.input(1)?, c.output()?);
         c.size(&y, &self.dims)?;
-        ensure(!self.integer || [a.dtype, b.dtype, y.dtype].iter().all(|&d| d != DType::F32), Fault::DType)?;
+        ensure(!self.integer || [a.dtype, b.dtype, y.dtype].iter().all(|d| !d.is_float()), Fault::DType)?;
         let mut mask = 0;
         for (k, (t, strides)) in [(&a, &self.a_strides), (&b, &self.b_strides)].into_iter().enumerate() {
             ensure(inner_stride_is_simple(strides), Fault::Params)?;

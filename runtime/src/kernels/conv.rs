@@ -18,12 +18,12 @@ use crate::product::{self, Epilogue, Extents, Geometry, Packing};
 record! {
     /// Parameters of a product with constant weights.
     ///
-    /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32, or i8 and u8 of `…I8`), 1 weights in the order of the packing (f32 of `…F32`, else i8),
+    /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32 or f16, of `…I8` i8 or u8), 1 weights in the order of the packing (f32 of `…F32`, f16 of `…F16`, else i8),
     /// 2 to 6 those of the [`Epilogue`], 7 zero points `zw [out_c]` i16 of the weights as packed (optional, integers only; 0 if absent).
     /// Output: `[batch, out_h, out_w, out_c]`. Rows: `batch · out_h`. Columns: blocks of output channels, those of a panel each (32 of a panel of
     /// all), those of the groups one after the other.
     ///
-    /// The sum is `Σ x·w`, with weights of bytes (`…W8`) `Σ x·(m·w)`, for integers `Σ x·(w − zw)`, where `x` is 128 larger or smaller if the packing
+    /// The sum is `Σ x·w` (of `…F16` it may be one of halves: `docs/numerics.md`), with weights of bytes (`…W8`) `Σ x·(m·w)`, for integers `Σ x·(w − zw)`, where `x` is 128 larger or smaller if the packing
     /// says so; the bias of integers makes up for that, and for the zero point of `x`. What lies outside the input is 0, for integers the zero point.
     ///
     /// The lines of the packing are, of a dense product, kernel rows (`kernel_w · in_c` inputs each) if they are neighbours in memory: if there is one group
@@ -120,7 +120,7 @@ impl Conv {
         &self,
         c: &Check<'_>,
         depthwise: bool,
-        [x_type, w_type]: [DType; 2],
+        (float, w_type): (bool, DType),
     ) -> Result<Verdict, Fault> {
         let g = &self.geometry;
         g.verify()?;
@@ -131,8 +131,7 @@ impl Conv {
         ensure(self.groups > 0 && in_c % self.groups == 0 && out_c % self.groups == 0, Fault::Params)?;
         ensure(!depthwise || (self.groups == in_c && in_c == out_c), Fault::Params)?;
         let x = c.input(0)?;
-        let float = x_type == DType::F32;
-        ensure(if float { x.dtype == DType::F32 } else { matches!(x.dtype, DType::I8 | DType::U8) }, Fault::DType)?;
+        ensure(if float { x.dtype.is_float() } else { matches!(x.dtype, DType::I8 | DType::U8) }, Fault::DType)?;
         c.size(&x, &[g.batch, g.input[0], g.input[1], in_c])?;
         self.epilogue.verify(c, out_c, &[g.batch, g.output[0], g.output[1], out_c])?;
         let e = self.extents(depthwise);
@@ -151,7 +150,7 @@ impl Conv {
 
 /// A kind of product: its parameters are a [`Conv`].
 macro_rules! products {
-    ($($(#[$meta:meta])* $name:ident: $kernel:ident<$arithmetic:ident>, $depthwise:literal, $x:ident, $w:ident;)*) => {$(
+    ($($(#[$meta:meta])* $name:ident: $kernel:ident<$arithmetic:ident>, $depthwise:literal, $float:literal, $w:ident;)*) => {$(
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub struct $name(pub Conv);
@@ -168,7 +167,7 @@ macro_rules! products {
 
         impl super::Params for $name {
             fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
-                self.0.verify(c, $depthwise, [DType::$x, DType::$w])
+                self.0.verify(c, $depthwise, ($float, DType::$w))
             }
 
             fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
@@ -193,15 +192,19 @@ macro_rules! products {
 
 products! {
     /// A product of floats.
-    ConvF32: Dense<Floats>, false, F32, F32;
+    ConvF32: Dense<Floats>, false, true, F32;
+    /// A product of floats with weights of halves.
+    ConvF16: Dense<Halves>, false, true, F16;
     /// A product of floats with weights of bytes.
-    ConvW8: Dense<Bytes>, false, F32, I8;
+    ConvW8: Dense<Bytes>, false, true, I8;
     /// A product of bytes.
-    ConvI8: Dense<Integers>, false, I8, I8;
+    ConvI8: Dense<Integers>, false, false, I8;
     /// A depthwise product of floats.
-    DepthwiseF32: Depthwise<Floats>, true, F32, F32;
+    DepthwiseF32: Depthwise<Floats>, true, true, F32;
+    /// A depthwise product of floats with weights of halves, as [`ConvF16`].
+    DepthwiseF16: Depthwise<Halves>, true, true, F16;
     /// A depthwise product of floats with weights of bytes.
-    DepthwiseW8: Depthwise<Bytes>, true, F32, I8;
+    DepthwiseW8: Depthwise<Bytes>, true, true, I8;
     /// A depthwise product of bytes.
-    DepthwiseI8: Depthwise<Integers>, true, I8, I8;
+    DepthwiseI8: Depthwise<Integers>, true, false, I8;
 }

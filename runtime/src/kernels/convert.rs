@@ -80,7 +80,7 @@ impl Params for Convert {
             Conversion::Integer => {
                 let mut v = [0i64; CHUNK];
                 x.load_int(at, &mut v[..n]);
-                if let (DType::F32, Some((lo, hi))) = (x.dtype, out.dtype().quantized_range()) {
+                if let (true, Some((lo, hi))) = (x.dtype.is_float(), out.dtype().quantized_range()) {
                     v[..n].iter_mut().for_each(|v| *v = (*v).clamp(lo.into(), hi.into()));
                 }
                 out.store_int(at, &v[..n]);

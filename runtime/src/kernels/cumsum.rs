@@ -4,7 +4,6 @@ use core::ops::Range;
 
 use super::Params;
 use super::walk::{columns, elements};
-use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
@@ -34,7 +33,7 @@ impl Params for CumSum {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         let dims = [self.outer, self.n, self.inner];
         let (x, y) = (c.input(0)?, c.output()?);
-        ensure(!self.integer || (x.dtype != DType::F32 && y.dtype != DType::F32), Fault::DType)?;
+        ensure(!self.integer || (!x.dtype.is_float() && !y.dtype.is_float()), Fault::DType)?;
         c.size(&x, &dims)?;
         c.size(&y, &dims)?;
         Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 4)).in_place(1))

@@ -66,7 +66,7 @@ impl Params for Gather {
             let at = if at[0] < 0 { at[0].saturating_add(n as i64) } else { at[0] };
             let Some(at) = usize::try_from(at).ok().filter(|&at| at < n) else {
                 o.note(DataFault::Index);
-                let nothing = [if out.dtype() == DType::F32 { f32::NAN } else { 0.0 }; CHUNK];
+                let nothing = [if out.dtype().is_float() { f32::NAN } else { 0.0 }; CHUNK];
                 chunks(0..inner, |at, n| e.store(&mut out, row * inner + at, &nothing[..n]));
                 continue;
             };

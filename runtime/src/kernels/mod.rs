@@ -32,7 +32,7 @@ mod walk;
 
 pub use argmax::ArgMax;
 pub use binary::{Binary, BinaryOp};
-pub use conv::{Conv, ConvF32, ConvI8, ConvW8, DepthwiseF32, DepthwiseI8, DepthwiseW8};
+pub use conv::{Conv, ConvF16, ConvF32, ConvI8, ConvW8, DepthwiseF16, DepthwiseF32, DepthwiseI8, DepthwiseW8};
 pub use convert::{Conversion, Convert};
 pub use copy::Copy;
 pub use cumsum::CumSum;
@@ -122,6 +122,8 @@ pub struct Rules {
 pub enum Unit {
     /// Products of floats.
     Floats,
+    /// Products of floats with weights of halves.
+    Halves,
     /// Products of bytes.
     Bytes,
 }
@@ -131,6 +133,7 @@ impl StepKind {
     pub const fn unit(self) -> Option<Unit> {
         match self {
             StepKind::ConvI8 | StepKind::DepthwiseI8 | StepKind::MatMulI8 => Some(Unit::Bytes),
+            StepKind::ConvF16 | StepKind::DepthwiseF16 => Some(Unit::Halves),
             StepKind::ConvF32
             | StepKind::ConvW8
             | StepKind::DepthwiseF32
@@ -318,14 +321,18 @@ kinds! {
     Fold = 25, fold;
     /// Rows of an input that the caller gives while the plan runs.
     Feed = 26, feed;
+    /// Convolution, transposed convolution, and matrix product with constant weights, of floats with weights of halves.
+    ConvF16 = 27, conv_f16;
+    /// Convolution of each channel by itself, of floats with weights of halves.
+    DepthwiseF16 = 28, depthwise_f16;
 }
 
 impl crate::Step<'_> {
     /// The parameters of a product with constant weights, and whether it is a depthwise one; `None` for other kinds.
     pub fn product(&self) -> Option<(Conv, bool)> {
         let depthwise = match self.kind()? {
-            StepKind::ConvF32 | StepKind::ConvI8 | StepKind::ConvW8 => false,
-            StepKind::DepthwiseF32 | StepKind::DepthwiseI8 | StepKind::DepthwiseW8 => true,
+            StepKind::ConvF32 | StepKind::ConvF16 | StepKind::ConvI8 | StepKind::ConvW8 => false,
+            StepKind::DepthwiseF32 | StepKind::DepthwiseF16 | StepKind::DepthwiseI8 | StepKind::DepthwiseW8 => true,
             _ => return None,
         };
         Some((self.params()?, depthwise))

@@ -6,7 +6,6 @@ use super::Params;
 use super::bytes::{self, are_bytes};
 use super::sum::{in_lanes, larger, smaller, sum};
 use super::walk::{columns, elements};
-use crate::DType;
 use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -62,7 +61,7 @@ impl Params for Reduce {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         ensure(self.n > 0, Fault::Params)?;
         let (x, y) = (c.input(0)?, c.output()?);
-        ensure(!self.integer || (x.dtype != DType::F32 && y.dtype != DType::F32), Fault::DType)?;
+        ensure(!self.integer || (!x.dtype.is_float() && !y.dtype.is_float()), Fault::DType)?;
         c.size(&x, &[self.outer, self.n, self.inner])?;
         c.size(&y, &[self.outer, self.inner])?;
         Ok(Verdict::new(self.outer as usize, columns(self.outer, self.n, self.inner, 8)))
@@ -147,7 +146,7 @@ impl Reduce {
 
     /// Whether the rounding of a sum may make the mean differ from elements that are all equal.
     fn is_rounded_mean(&self, x: &View<'_>) -> bool {
-        self.op == ReduceOp::Mean && x.dtype == DType::F32
+        self.op == ReduceOp::Mean && x.dtype.is_float()
     }
 
     /// Reduces `n` neighbouring elements.

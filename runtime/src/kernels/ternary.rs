@@ -6,7 +6,6 @@ use super::Params;
 use super::binary::{in_place, inner_stride_is_simple, load_int};
 use super::broadcast::Operand;
 use super::walk::{DIMS, contiguous, reached, reaches_only, row_of, rule_of, walk, walk_chunks, walked};
-use crate::DType;
 use crate::bands::Rule;
 use crate::elementwise::{Elementwise, Function};
 use crate::error::Fault;
@@ -80,7 +79,7 @@ impl Params for Ternary {
         let strides = [&to, &self.a_strides, &self.b_strides, &self.c_strides];
         let alike = |v: &View<'_>| (v.dtype, v.scale, v.zero_point) == (out.dtype(), out.scale(), out.zero_point());
         let (alike, mut a) = (alike(&b) && alike(&c), Operand::new(a, &self.dims, &self.a_strides));
-        if self.op == TernaryOp::Where && alike && out.dtype() != DType::F32 {
+        if self.op == TernaryOp::Where && alike && !out.dtype().is_float() {
             let within = strides.map(|s| s[DIMS - 1] as usize);
             walk(&self.dims, [0; 4], strides, rows, |at, n| {
                 chunks(0..n, |start, n| {

@@ -4,7 +4,6 @@ use core::ops::Range;
 
 use super::Params;
 use super::walk::elements;
-use crate::DType;
 use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -107,7 +106,7 @@ record! {
 impl Params for Unary {
     fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
         let (x, y) = (c.input(0)?, c.output()?);
-        ensure(!self.integer || (x.dtype != DType::F32 && y.dtype != DType::F32), Fault::DType)?;
+        ensure(!self.integer || (!x.dtype.is_float() && !y.dtype.is_float()), Fault::DType)?;
         c.size(&x, &[self.rows, self.row])?;
         c.size(&y, &[self.rows, self.row])?;
         ensure(!self.alpha.is_nan() && !self.beta.is_nan(), Fault::Params)?;

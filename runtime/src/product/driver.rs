@@ -5,11 +5,11 @@ use core::ops::Range;
 use super::epilogue::{Finish, MULTIPLIERS, WEIGHTS, ZEROS};
 use super::lines::{self, Ring};
 use super::{Extents, Inputs, Microkernel, Place, Sign, Sums, Weights};
-use crate::DType;
 use crate::elementwise::Elementwise;
 use crate::format::ALIGN;
 use crate::kernels::Conv;
 use crate::rows::{Operands, Tile, View};
+use crate::{DType, Element};
 
 /// Most kernel rows of a tile; what has more is multiplied in several goes.
 pub const MOST_ROWS: usize = 16;
@@ -31,14 +31,16 @@ pub(super) const fn packed_pixels(run: u32, depth: usize) -> u64 {
 
 /// Whether the inputs of type `x` must be copied before they are multiplied: because bytes are turned, because of padding, or
 /// because the lines of a dense product are filled up, so that more is read than they have.
-fn copies(p: &Conv, depthwise: bool, x: DType) -> bool {
+pub(super) fn copies(p: &Conv, depthwise: bool, x: DType) -> bool {
     let e = p.extents(depthwise);
     let filled = !depthwise && p.packing.line(&e) != e.length;
     p.packing.sign.moves(x) != 0 || !p.geometry.inside() || filled
 }
 
-/// Bytes of the parts of a step's scratch: sums, the residual under them, what a microkernel keeps between, copied rows.
-fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
+/// Bytes of the parts of a step's scratch: sums, the residual under them, what a microkernel keeps between, copied rows; and whether rows
+/// must be copied.
+fn parts(p: &Conv, depthwise: bool, x: DType) -> ([u64; 4], bool) {
+    let copied = copies(p, depthwise, x);
     let (g, align) = (&p.geometry, |n: u64| n.next_multiple_of(ALIGN as u64));
     let sums = align((p.tile as usize * block(p) * 4) as u64);
     // Depthwise products over several taps at once: the taps of so many columns, side by side.
@@ -56,7 +58,8 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
     };
     let channels = u64::from(g.input[2]);
     let at_once = lines::pixels_at_once(g);
-    let elements = if !copies(p, depthwise, x) {
+    // Halves are read where they lie by kernels that multiply them, and become floats in copies for others.
+    let elements = if !copied && x != DType::F16 {
         // One window over frames that lie in two pieces.
         if lines::along_time(g) && !g.pointwise() {
             g.span(0).saturating_mul(channels) + lines::SLACK as u64
@@ -71,19 +74,21 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> [u64; 4] {
         lines::slots(g).saturating_mul(lines::row_len(g))
     };
     let residual = if p.epilogue.reads_residual() { sums } else { 0 };
-    [sums, residual, align(between), align(elements.saturating_mul(x.size() as u64))]
+    let copies = align(elements.saturating_mul(if x.is_float() { 4 } else { x.size() as u64 }));
+    ([sums, residual, align(between), copies], copied)
 }
 
 /// Bytes of scratch that a worker needs for a step on inputs of type `x`.
 pub(crate) fn scratch(p: &Conv, depthwise: bool, x: DType) -> u64 {
-    parts(p, depthwise, x).iter().fold(0, |n, &part| n.saturating_add(part))
+    parts(p, depthwise, x).0.iter().fold(0, |n, &part| n.saturating_add(part))
 }
 
 /// Computes the rows and columns of a tile of the output.
 #[inline(always)]
 pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool, o: &Operands<'_>, tile: &Tile) {
     let (g, x) = (&p.geometry, o.input(0));
-    let [sums, residual, between, _] = parts(p, depthwise, x.dtype).map(|n| n as usize);
+    let (parts, copies) = parts(p, depthwise, x.dtype);
+    let [sums, residual, between, _] = parts.map(|n| n as usize);
     let memory = o.scratch();
     if memory.len() < sums + residual + between {
         return;
@@ -112,6 +117,7 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
             scales: if K::SCALED { o.constant(MULTIPLIERS) } else { &[] },
             frames: Frames::No,
         },
+        copies: copies || k.in_place(&x, 0, 0).is_none(),
         from: 0,
         to: 0,
         turned: 0,
@@ -236,6 +242,8 @@ impl<'a, K: Microkernel> Product<'a, K> {
 
 pub(super) struct Driver<'a, K: Microkernel, E> {
     pub(super) product: Product<'a, K>,
+    /// Inputs are copied before they are multiplied.
+    pub(super) copies: bool,
     /// Element of the input that is the first of pixel 0.
     pub(super) from: usize,
     /// Element of the output that is the first channel of pixel 0.
@@ -260,10 +268,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     /// Each pixel by itself: all pixels of the rows are one line.
     #[inline(always)]
     pub(super) fn pixels(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
-        let Product { k, p, depthwise, .. } = self.product;
+        let Product { k, p, .. } = self.product;
         let g = &p.geometry;
         let (c, width) = (g.input[2] as usize, g.output[1] as usize);
-        let copies = copies(p, depthwise, x.dtype);
+        let copies = self.copies;
         let at_once = lines::pixels_at_once(g) as usize;
         let (mut from, end) = (rows.start * width, rows.end * width);
         while from < end {
@@ -307,10 +315,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     /// Frame by frame along time, each under a window of frames: all frames of a sequence are one line.
     #[inline(always)]
     fn frames(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
-        let Product { k, p, depthwise, .. } = self.product;
+        let Product { k, p, .. } = self.product;
         let g = &p.geometry;
         let (c, frames) = (g.input[2] as usize, g.input[0] as usize);
-        let copies = copies(p, depthwise, x.dtype);
+        let copies = self.copies;
         let at_once = lines::pixels_at_once(g) as usize;
         let rows_of_frames = self.product.depthwise && p.packing.run != 1;
         self.product.frames = if rows_of_frames { Frames::Rows } else { Frames::Taps };
@@ -326,10 +334,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             let mut reach = lines::reach_along_time(g, n as u64) as usize * c;
             let start = sequence * frames * c;
             // Around the end of a ring window by window, each copied if it lies in two pieces.
-            let mut in_two = !copies && !x.is_in_one_piece::<K::X>(start + first as usize * c, reach);
+            let mut in_two = !copies && !x.is_in_one_piece(start + first as usize * c, reach);
             if in_two {
                 (n, reach) = (1, lines::reach_along_time(g, 1) as usize * c);
-                in_two = !x.is_in_one_piece::<K::X>(start + first as usize * c, reach);
+                in_two = !x.is_in_one_piece(start + first as usize * c, reach);
             }
             let line: &[K::X] = if copies || in_two {
                 let Some(to) = copied.get_mut(..reach) else { return };
@@ -353,10 +361,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     /// Row by row, each pixel under a window.
     #[inline(always)]
     fn rows(&mut self, x: &View<'_>, copied: &mut [K::X], rows: Range<usize>) {
-        let Product { k, p, depthwise, .. } = self.product;
+        let Product { k, p, .. } = self.product;
         let g = &p.geometry;
         let (width, row_len) = (g.output[1] as usize, g.row_len());
-        let copies = copies(p, depthwise, x.dtype);
+        let copies = self.copies;
         let left = (-(g.pad[1] as isize)).max(0) as usize * g.input[2] as usize;
         let mut ring = Ring::new(g, copied, k.padding(x, p.packing.sign));
         for row in rows {
@@ -436,6 +444,9 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let (channel, n) = (t.group * extents.channels + t.channels.0, t.channels.1 - t.channels.0);
         let out_c = p.geometry.output[2] as usize;
         if K::PLAIN {
+            if !K::Out::matches(self.finish.out.dtype()) {
+                return false;
+            }
             let at = self.to + pixel * out_c + channel;
             let Some(end) = self.finish.plain(channel, n, at) else { return false };
             let Some(mut out) = self.finish.out.pixels(at, n, out_c, t.pixels) else { return false };

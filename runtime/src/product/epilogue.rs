@@ -80,7 +80,7 @@ record! {
     /// quantised if the output is.
     ///
     /// Its operands: 2 bias `[channels]` (f32, or i32 for integers), 3 multipliers `m [channels]` f32 (weights of bytes only; of f32 inputs the scales of the weights), 4
-    /// residual of the output's shape (where a stage reads it; f32 or quantised), 5 table `[256]` u8 (optional, rounded without
+    /// residual of the output's shape (where a stage reads it; a float or quantised), 5 table `[256]` u8 (optional, rounded without
     /// stages only), 6 constants of the channels, f32, a row `[channels]` for each stage that takes one.
     pub struct Epilogue {
         /// Integers are rounded before the stages.
@@ -114,10 +114,10 @@ impl Epilogue {
     pub(crate) fn verify(&self, c: &Check<'_>, channels: u32, output: &[u32]) -> Result<(), Fault> {
         let (x, y) = (c.input(0)?, c.output()?);
         c.size(&y, output)?;
-        let float = x.dtype == DType::F32;
+        let float = x.dtype.is_float();
         let byte = |d| matches!(d, DType::I8 | DType::U8);
         ensure(float || byte(x.dtype), Fault::DType)?;
-        ensure(y.dtype == DType::F32 || y.dtype.quantized_range().is_some(), Fault::DType)?;
+        ensure(y.dtype.is_float() || y.dtype.quantized_range().is_some(), Fault::DType)?;
         c.constant(BIAS, if float { DType::F32 } else { DType::I32 }, &[channels])?;
         if c.input(WEIGHTS)?.dtype == DType::I8 || c.optional(MULTIPLIERS).is_some() {
             c.constant(MULTIPLIERS, DType::F32, &[channels])?;
@@ -153,7 +153,7 @@ impl Epilogue {
         if residual {
             let r = c.input(RESIDUAL)?;
             c.size(&r, output)?;
-            ensure(r.dtype == DType::F32 || r.dtype.quantized_range().is_some(), Fault::DType)?;
+            ensure(r.dtype.is_float() || r.dtype.quantized_range().is_some(), Fault::DType)?;
         }
         if rows > 0 {
             c.constant(CHANNELS, DType::F32, &[rows, channels])?;
@@ -164,7 +164,7 @@ impl Epilogue {
     /// Ready to finish sums of so many channels with these operands.
     #[inline(always)]
     pub(super) fn of<'a, E: Elementwise>(&'a self, e: E, o: &Operands<'a>, channels: usize) -> Finish<'a, E> {
-        let float = o.input(0).dtype == DType::F32;
+        let float = o.input(0).dtype.is_float();
         Finish {
             e,
             params: self,

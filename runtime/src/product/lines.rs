@@ -57,7 +57,7 @@ pub(super) fn copy_line<K: Microkernel>(
         if let Some(to) = to.get_mut(at..) {
             let there = to.len().min(n.saturating_sub(column) * channels);
             let (first, to) = (start + column * channels, &mut to[..there]);
-            if x.is_in_one_piece::<K::X>(first, there) {
+            if x.is_in_one_piece(first, there) {
                 k.copy(x, first, sign, to);
             } else {
                 // Frames around the end of a ring.

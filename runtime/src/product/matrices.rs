@@ -3,7 +3,7 @@
 
 use core::ops::Range;
 
-use super::driver::{Driver, Frames, Product, packed_pixels};
+use super::driver::{Driver, Frames, Product, copies, packed_pixels};
 use super::epilogue::Finish;
 use super::{Epilogue, Extents, Geometry, Inputs, Microkernel, Sign, Stage, Sums, Weights, lines};
 use crate::elementwise::Elementwise;
@@ -177,6 +177,7 @@ fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, t
     let (m, n, depth) = (p.m as usize, p.n as usize, p.k as usize);
     let panel = (p.packing.panel as usize).max(1);
     let panels = panels_at_once(p, a.dtype.size() as u64).0 as usize;
+    let copies = copies(&conv, false, a.dtype) || k.in_place(&a, 0, 0).is_none();
     let mut lies = None;
     let mut row = tile.rows.start;
     while row < tile.rows.end {
@@ -212,6 +213,7 @@ fn multiply<K: Pack, E: Elementwise>(k: K, e: E, p: &MatMul, o: &Operands<'_>, t
                     scales: &[],
                     frames: Frames::No,
                 },
+                copies,
                 from: p.left(batch),
                 to: batch * m * n + columns.start,
                 turned: if p.transpose_a { m } else { 0 },

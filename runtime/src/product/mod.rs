@@ -30,7 +30,7 @@ pub use geometry::Geometry;
 pub(crate) use matrices::scratch as matrix_scratch;
 pub use matrices::{Matrix, Pack, pack_panels, run_matrices};
 pub use packing::{Extents, Packing, Sign, WordOrder};
-pub use portable::{Arithmetic, Bytes, Dense, Depthwise, Floats, Integers};
+pub use portable::{Arithmetic, Bytes, Dense, Depthwise, Floats, Halves, Integers};
 
 use crate::Element;
 use crate::elementwise::Elementwise;
@@ -136,6 +136,8 @@ pub trait Microkernel: Copy {
     type W: Element;
     /// Sums.
     type Sum: Element;
+    /// Floats as [`Microkernel::plain`] stores them.
+    type Out: Element;
 
     /// Whether the weights are multiplied by the scales of their channels before anything else.
     const SCALED: bool = false;
@@ -148,7 +150,7 @@ pub trait Microkernel: Copy {
     /// most `room`, which is at least 1.
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize);
 
-    /// The inputs of a step where they lie, if this kernel can read them there.
+    /// The inputs of a step where they lie, if this kernel can read them there: whether it can depends on their type alone.
     fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [Self::X]>;
 
     /// Copies inputs into a line, as this kernel multiplies them; `from` are as many of `x` from `start` on.
@@ -189,7 +191,7 @@ pub trait Microkernel: Copy {
         x: &Inputs<'_, Self::X>,
         w: &Weights<'_, Self::W>,
         end: &Plain<'_>,
-        out: &mut PixelsMut<'_, f32>,
+        out: &mut PixelsMut<'_, Self::Out>,
     ) -> bool {
         let _ = (x, w, end, out);
         false

@@ -3,6 +3,8 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
+use half::f16;
+
 use super::epilogue::Finish;
 use super::{Inputs, Microkernel, Place, Sign, Sums, Weights, WordOrder};
 use crate::elementwise::Elementwise;
@@ -37,10 +39,10 @@ pub trait Arithmetic: Copy + Default {
     fn less(sum: Self::Sum, inputs: Self::Sum, zero: i16) -> Self::Sum;
     /// Inputs where they lie.
     fn in_place<'a>(x: &View<'a>, start: usize, len: usize) -> Option<&'a [Self::X]>;
-    /// An input of type `x` as `sign` wants it.
-    fn as_multiplied(v: Self::X, x: DType, sign: Sign) -> Self::X;
-    /// What stands for padding, as it is stored.
-    fn zero(x: &View<'_>) -> Self::X;
+    /// Inputs from element `start` on, as `sign` wants them.
+    fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [Self::X]);
+    /// What stands for padding, likewise.
+    fn padding(x: &View<'_>, sign: Sign) -> Self::X;
     /// Takes sums to results.
     fn finish<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [Self::Sum], other: &mut [f32]);
 }
@@ -54,9 +56,19 @@ pub struct Floats;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bytes;
 
+/// Products of floats with weights of halves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Halves;
+
 /// Products of bytes. Sums wrap.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Integers;
+
+/// Copies floats. There is one of it: loading knows all types of elements, which is much code.
+#[inline(never)]
+fn copy_floats(x: &View<'_>, start: usize, to: &mut [f32]) {
+    x.load(start, to);
+}
 
 macro_rules! floats {
     ($name:ident, $w:ty, $scaled:literal, |$v:ident, $scale:ident| $weight:expr) => {
@@ -86,13 +98,13 @@ macro_rules! floats {
             }
             #[inline(always)]
             fn in_place<'a>(x: &View<'a>, start: usize, len: usize) -> Option<&'a [f32]> {
-                Some(x.slice(start, len))
+                (x.dtype == DType::F32).then(|| x.slice(start, len))
             }
             #[inline(always)]
-            fn as_multiplied(v: f32, _: DType, _: Sign) -> f32 {
-                v
+            fn copy(x: &View<'_>, start: usize, _: Sign, to: &mut [f32]) {
+                copy_floats(x, start, to);
             }
-            fn zero(_: &View<'_>) -> f32 {
+            fn padding(_: &View<'_>, _: Sign) -> f32 {
                 0.0
             }
             #[inline(always)]
@@ -104,6 +116,7 @@ macro_rules! floats {
 }
 
 floats!(Floats, f32, false, |w, _scale| w);
+floats!(Halves, f16, false, |w, _scale| w.to_f32());
 floats!(Bytes, i8, true, |w, scale| f32::from(w) * scale);
 
 impl Arithmetic for Integers {
@@ -134,11 +147,13 @@ impl Arithmetic for Integers {
         Some(x.slice(start, len))
     }
     #[inline(always)]
-    fn as_multiplied(v: u8, x: DType, sign: Sign) -> u8 {
-        if sign.moves(x) == 0 { v } else { v ^ 0x80 }
+    fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
+        let turn = if sign.moves(x.dtype) == 0 { 0 } else { 0x80 };
+        let from = x.slice::<u8>(start, to.len());
+        to.iter_mut().zip(from).for_each(|(to, &v)| *to = v ^ turn);
     }
-    fn zero(x: &View<'_>) -> u8 {
-        x.zero_point as u8
+    fn padding(x: &View<'_>, sign: Sign) -> u8 {
+        x.zero_point as u8 ^ if sign.moves(x.dtype) == 0 { 0 } else { 0x80 }
     }
     #[inline(always)]
     fn finish<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
@@ -152,6 +167,7 @@ macro_rules! shared {
         type X = $a::X;
         type W = $a::W;
         type Sum = $a::Sum;
+        type Out = f32;
         const SCALED: bool = $a::SCALED;
 
         #[inline(always)]
@@ -166,15 +182,12 @@ macro_rules! shared {
 
         #[inline(always)]
         fn copy(&self, x: &View<'_>, start: usize, sign: Sign, to: &mut [$a::X]) {
-            let from = x.slice::<$a::X>(start, to.len());
-            for (to, &v) in to.iter_mut().zip(from) {
-                *to = $a::as_multiplied(v, x.dtype, sign);
-            }
+            $a::copy(x, start, sign, to);
         }
 
         #[inline(always)]
         fn padding(&self, x: &View<'_>, sign: Sign) -> $a::X {
-            $a::as_multiplied($a::zero(x), x.dtype, sign)
+            $a::padding(x, sign)
         }
 
         #[inline(always)]

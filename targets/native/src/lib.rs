@@ -56,8 +56,9 @@ pub fn kernel_sets() -> &'static [(&'static str, &'static dyn Kernels)] {
         }
         #[cfg(target_arch = "aarch64")]
         {
-            let above = [kinglet_neon::Neon::with_i8mm(), kinglet_neon::Neon::with_dot()];
-            for set in above.into_iter().flatten().chain([kinglet_neon::Neon::new()]) {
+            use kinglet_neon::Neon;
+            let above = [Neon::with_i8mm(), Neon::with_dot(), Neon::with_half()];
+            for set in above.into_iter().flatten().chain([Neon::new()]) {
                 sets.push((set.name(), Box::leak(Box::new(set))));
             }
         }

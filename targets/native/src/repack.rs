@@ -160,11 +160,11 @@ impl Job {
             t.map_or(&[], |t| &model.weights()[t.offset as usize..][..t.bytes as usize])
         };
         let from = constant(WEIGHTS);
-        let floats = from.len() == 4 * self.old.packing.len(&e).map_or(0, |n| n as usize);
-        let weights = if floats {
-            order::<4>(from, &self.old.packing, &self.new.packing, &e)
-        } else {
-            order::<1>(from, &self.old.packing, &self.new.packing, &e)
+        let size = from.len().checked_div(self.old.packing.len(&e).map_or(0, |n| n as usize));
+        let weights = match size {
+            Some(4) => order::<4>(from, &self.old.packing, &self.new.packing, &e),
+            Some(2) => order::<2>(from, &self.old.packing, &self.new.packing, &e),
+            _ => order::<1>(from, &self.old.packing, &self.new.packing, &e),
         };
         if self.moved == 0 {
             return (weights, None);

@@ -3,7 +3,7 @@
 use kinglet::Target;
 use kinglet::format::words::Record;
 use kinglet::format::{CHECKED_FROM, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, StepRecord, VERSION, checksum};
-use kinglet_compiler::{Banding, Options, compile, import};
+use kinglet_compiler::{Banding, Options, Precision, compile, import};
 use kinglet_onnx::ModelProto;
 
 use crate::Random;
@@ -19,6 +19,14 @@ pub fn planned(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
 /// If it does not compile.
 pub fn planned_in_bands(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
     planned_with(name, model, &Options { target, bands: Banding::Memory, ..Options::default() })
+}
+
+/// As [`planned`], with its floats in 16 bits.
+///
+/// # Panics
+/// If it does not compile.
+pub fn planned_in_halves(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
+    planned_with(name, model, &Options { target, precision: Precision::F16, ..Options::default() })
 }
 
 /// As [`planned_in_bands`], with all inputs and outputs coming row by row.

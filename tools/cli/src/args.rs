@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use kinglet_compiler::{Banding, Options};
+use kinglet_compiler::{Banding, Options, Precision};
 use kinglet_native::Open;
 
 use crate::error::Error;
@@ -24,6 +24,9 @@ pub struct Dims {
     /// Leave channels that nobody reads or that are always the same: to compare with
     #[arg(long)]
     keep_channels: bool,
+    /// Store floats in 16 bits: the weights of products, and on targets that compute with them what lies between steps
+    #[arg(long, value_enum, default_value_t = Floats::F32)]
+    precision: Floats,
     /// Run steps a few rows at a time, so that only the rows are kept that are still needed: `memory` as takes the smallest arena,
     /// `speed` as moves the fewest bytes
     #[arg(long, value_enum, default_value_t = Bands::Off)]
@@ -35,6 +38,15 @@ pub struct Dims {
     /// Refuse a plan whose arena takes more; bands for memory go no further than that
     #[arg(long, value_name = "BYTES")]
     max_arena: Option<usize>,
+}
+
+/// How floats are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Floats {
+    /// In 32 bits, as the model has them
+    F32,
+    /// In 16 bits
+    F16,
 }
 
 /// Which steps run in bands of rows.
@@ -65,6 +77,10 @@ impl Dims {
             keep_channels: self.keep_channels,
             max_arena: self.max_arena,
             feed: self.feed.clone(),
+            precision: match self.precision {
+                Floats::F32 => Precision::F32,
+                Floats::F16 => Precision::F16,
+            },
             bands: match self.bands {
                 Bands::Off => Banding::Off,
                 Bands::Memory => Banding::Memory,

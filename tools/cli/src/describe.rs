@@ -144,7 +144,7 @@ fn computes_in(model: &Model<'_>, step: &Step<'_>) -> Option<DType> {
     let output = step.output(0).map(dtype);
     let data = match step.kind()? {
         StepKind::Ternary => step.input(1).map(dtype),
-        StepKind::Convert if output == Some(DType::F32) => output,
+        StepKind::Convert if output.is_some_and(DType::is_float) => output,
         _ => step.input(0).map(dtype),
     };
     data.or(output)

@@ -40,7 +40,7 @@ fn try_run(path: &Path, declared: &[InputInfo], arrays: &Arrays) -> TractResult<
 
 fn tensor(array: &Array) -> TractResult<Tensor> {
     let ty = match array.dtype {
-        DType::F32 => f32::datum_type(),
+        DType::F32 | DType::F16 => f32::datum_type(),
         DType::I8 => i8::datum_type(),
         DType::U8 => u8::datum_type(),
         DType::I16 => i16::datum_type(),

@@ -120,7 +120,7 @@ impl Array {
         self
     }
 
-    /// Reads elements from little-endian bytes of `dtype`. `None` if their number does not fit the shape.
+    /// Reads elements from little-endian bytes of `dtype`; f16 become f32. `None` if their number does not fit the shape.
     pub fn from_bytes(dtype: DType, shape: &[usize], bytes: &[u8]) -> Option<Self> {
         Array::from_shared(dtype, shape, Bytes::copy_from_slice(bytes))
     }
@@ -129,6 +129,10 @@ impl Array {
     pub fn from_shared(dtype: DType, shape: &[usize], bytes: Bytes) -> Option<Self> {
         let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
         let fits = n.checked_mul(dtype.size())? == bytes.len();
+        if dtype == DType::F16 {
+            let real = |b: &[u8; 2]| f64::from(kinglet::f16::from_le_bytes(*b).to_f32());
+            return fits.then(|| Array::f32(shape, bytes.as_chunks().0.iter().map(real).collect()));
+        }
         fits.then(|| Array { dtype, shape: shape.to_vec(), data: Data::Stored(bytes) })
     }
 
@@ -273,6 +277,7 @@ fn widen<T>(bytes: &[u8], dtype: DType, real: impl Fn(f32) -> T, int: impl Fn(i6
     }
     match dtype {
         DType::F32 => read!(f32, real),
+        DType::F16 => unreachable!("halves become f32 when they are read"),
         DType::I8 => read!(i8, |v| int(i64::from(v))),
         DType::U8 | DType::Bool => read!(u8, |v| int(i64::from(v))),
         DType::I16 => read!(i16, |v| int(i64::from(v))),

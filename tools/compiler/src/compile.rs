@@ -11,6 +11,16 @@ use crate::plan::Banding;
 use crate::report::Report;
 use crate::{Error, lower, passes, plan};
 
+/// How floats are stored, and what the kernels of targets that can compute with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// In 32 bits.
+    #[default]
+    F32,
+    /// In 16 bits: the weights of products, and on targets that multiply halves what lies between steps.
+    F16,
+}
+
 /// What the caller wants of the compiler.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -30,6 +40,8 @@ pub struct Options {
     pub keep_loops: bool,
     /// Channels that nobody reads, or that are always the same, stay (`--keep-channels`). To compare with.
     pub keep_channels: bool,
+    /// How floats are stored (`--precision`).
+    pub precision: Precision,
     /// Which steps run in bands of rows (`--bands`).
     pub bands: Banding,
     /// Inputs and outputs by name whose rows the caller gives or takes while the plan runs (`--feed`). Pictures among them are
@@ -97,7 +109,7 @@ pub fn compile_with(
     }
     passes::run(&mut graph, options, progress)?;
     progress("lower");
-    let lowered = lower::lower(&graph, options.target, false, &options.feed)?;
+    let lowered = lower::lower(&graph, options, false)?;
     progress("plan");
     let planned = plan::plan(&lowered, options.bands, options.max_arena);
     let (lowered, (layout, unordered)) = match options.bands {
@@ -128,7 +140,7 @@ fn with_folds(
     lowered: Lowered,
     planned: Result<(plan::Layout, plan::Unordered), Error>,
 ) -> Result<Planned, Error> {
-    let folded = lower::lower(graph, options.target, true, &options.feed)?;
+    let folded = lower::lower(graph, options, true)?;
     match (planned, plan::plan(&folded, options.bands, options.max_arena)) {
         (Ok(whole), Ok(sums)) if sums.0.arena_bytes < whole.0.arena_bytes => Ok((folded, sums)),
         (Err(_), Ok(sums)) => Ok((folded, sums)),

@@ -148,6 +148,8 @@ fn trace(steps: &[StepInfo], spans: &[(u64, u64)]) -> Value {
 struct Peaks {
     /// Products of floats a nanosecond, of all threads; 0 if it is not known.
     floats: f64,
+    /// Products of halves, likewise.
+    halves: f64,
     /// Products of bytes, likewise.
     bytes: f64,
     /// Bytes a nanosecond that one thread reads from memory.
@@ -163,7 +165,7 @@ impl Peaks {
             black_box(block.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)));
             8 * block.len() as u64
         });
-        Peaks { floats: unit(Unit::Floats), bytes: unit(Unit::Bytes), memory }
+        Peaks { floats: unit(Unit::Floats), halves: unit(Unit::Halves), bytes: unit(Unit::Bytes), memory }
     }
 
     /// The share of the peak of its unit that a step reaches, and of the memory's bandwidth, which caches may exceed. Both are
@@ -171,6 +173,7 @@ impl Peaks {
     fn shares(&self, step: &StepInfo, ns: u64) -> [Option<f64>; 2] {
         let peak = match step.unit {
             Some(Unit::Floats) => self.floats,
+            Some(Unit::Halves) => self.halves,
             Some(Unit::Bytes) => self.bytes,
             None => 0.0,
         };
@@ -243,7 +246,8 @@ impl Profile<'_> {
         json!({
             "model": self.args.model.display().to_string(), "runs": self.args.repeat.runs, "threads": self.threads,
             "run_ns": self.run_ns, "steps_ns": self.steps_ns, "steps": steps,
-            "peak_f32_gmac_per_s": self.peaks.floats, "peak_i8_gmac_per_s": self.peaks.bytes,
+            "peak_f32_gmac_per_s": self.peaks.floats, "peak_f16_gmac_per_s": self.peaks.halves,
+            "peak_i8_gmac_per_s": self.peaks.bytes,
             "memory_gb_per_s": self.peaks.memory,
         })
     }
@@ -279,12 +283,13 @@ impl Profile<'_> {
         let model = line(&model, LONGEST);
         writeln!(out, "{model}: {run} a run, median of {runs} on {} thread{plural}", self.threads)?;
         table.print(out)?;
-        let Peaks { floats, bytes, memory } = self.peaks;
+        let Peaks { floats, halves, bytes, memory } = self.peaks;
         let reaches = |v: f64| if v > 0.0 { format!("{v:.0} GMAC/s") } else { "not known".into() };
         writeln!(
             out,
-            "peak, by a short probe: f32 {}, 8 bits {}; memory {memory:.0} GB/s, which caches exceed",
+            "peak, by a short probe: f32 {}, f16 {}, 8 bits {}; memory {memory:.0} GB/s, which caches exceed",
             reaches(floats),
+            reaches(halves),
             reaches(bytes)
         )
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kinglet::Tensor;
+use kinglet_compiler::Precision;
 use kinglet_compiler::array::Array;
 use kinglet_compiler::check::{Checked, Disagreement, Recorder};
 use kinglet_compiler::eval;
@@ -23,6 +24,8 @@ use crate::values;
 
 /// Bound for graphs without quantised tensors: f32 against f64.
 const FLOAT_BOUND: f64 = 1e-4;
+/// Bound for floats stored in 16 bits, whose roundings add up from step to step.
+const HALVES_BOUND: f64 = 0.02;
 /// Bound for graphs with quantised tensors, where one rounding the other way shows as a whole step.
 const QUANTISED_BOUND: f64 = 0.05;
 /// Most unchecked steps that are named.
@@ -34,7 +37,7 @@ const MOST_LISTED: usize = 10;
 /// graph in tract too and says which of the three agree; where tract and the evaluator differ, the evaluator decides.
 ///
 /// Besides, every step is checked: wherever the run shows a tensor of the ONNX graph, it is compared with what the graph's
-/// nodes give in f64 for the values that the run had before. A float may differ by 1e-4 of its tensor's largest magnitude, and an
+/// nodes give in f64 for the values that the run had before. A float may differ by 1e-4 of its tensor's largest magnitude (1e-2 with --precision f16), and an
 /// integer only where the real value lies next to a rounding tie. Steps whose result is no tensor of the ONNX graph are
 /// checked together with those that follow them. A step is not checked where nobody can tell which way a rounding went that
 /// the run does not show, as in the body of a quantised loop.
@@ -116,7 +119,11 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let evaluator = meaning(&expected, &tensors);
     let tract = oracle(&onnx, &arrays, &tensors, streams);
 
-    let bound = args.bound.unwrap_or(if quantised { QUANTISED_BOUND } else { FLOAT_BOUND });
+    let bound = args.bound.unwrap_or(match options.precision {
+        _ if quantised => QUANTISED_BOUND,
+        Precision::F16 => HALVES_BOUND,
+        Precision::F32 => FLOAT_BOUND,
+    });
     let names: Vec<&str> = ports.iter().map(|p| p.name.as_str()).collect();
     let bound_given = args.bound.is_some();
     let steps = &steps;

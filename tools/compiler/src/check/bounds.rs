@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use kinglet::DType;
 
+use super::terms::{largest, length, terms};
 use crate::array::Array;
 use crate::eval;
 use crate::graph::{BinaryOp, Graph, Node, Op, PoolKind, Quant, ReduceOp, TensorId, UnaryOp};
@@ -28,6 +29,12 @@ pub const FLOAT_BOUND: f64 = 1e-4;
 /// Largest difference of a float result, relative to the largest magnitude of what it was computed from: where that cancels,
 /// or a function's tail is taken, f32 keeps the rounding errors of what was there before. Sixteen units in the last place.
 pub const TERMS_BOUND: f64 = 1e-6;
+
+/// [`FLOAT_BOUND`] and [`TERMS_BOUND`] where floats are stored as halves, which round 2¹³ times as coarsely: 20 roundings, and four.
+pub const HALF_BOUNDS: [f64; 2] = [1e-2, 2e-3];
+
+/// [`TIE`] behind halves, of which a few roundings are that much of the largest of 255 steps.
+pub const HALF_TIE: f64 = 0.5;
 
 /// Terms of an f32 sum up to which [`FLOAT_BOUND`] covers its rounding errors. Those of longer ones grow with their length.
 const LONG: f64 = 4096.0;
@@ -55,6 +62,8 @@ struct How {
     terms: f64,
     /// Terms of the longest sum.
     length: f64,
+    /// The run stores floats as halves.
+    halves: bool,
     /// The run's f32 value comes from long sums or functions with an error of their own.
     rough: bool,
     /// What lies outside the bounds may still be right: elements that each have two values were combined with each other, or
@@ -68,6 +77,7 @@ impl How {
             computed: self.computed || other.computed,
             terms: self.terms.max(other.terms),
             length: self.length.max(other.length),
+            halves: self.halves || other.halves,
             rough: self.rough || other.rough,
             blind: self.blind || other.blind,
         }
@@ -126,9 +136,8 @@ impl<'a> Known<'a> {
     /// How far a run's float may lie from this; what is too small for f32 is zero there.
     fn slack(&self) -> f64 {
         let own = [Some(&*self.lo), self.hi.as_ref()].into_iter().flatten().map(largest).fold(0.0, f64::max);
-        FLOAT_BOUND * own * (self.how.length / LONG).max(1.0)
-            + TERMS_BOUND * self.how.terms
-            + f64::from(f32::MIN_POSITIVE)
+        let [float, terms] = if self.how.halves { HALF_BOUNDS } else { [FLOAT_BOUND, TERMS_BOUND] };
+        float * own * (self.how.length / LONG).max(1.0) + terms * self.how.terms + f64::from(f32::MIN_POSITIVE)
     }
 
     /// This with both bounds moved apart by how far a run's float may lie off.
@@ -165,10 +174,18 @@ fn is_within(got: f64, lowest: f64, highest: f64) -> bool {
         || overflows(highest)
 }
 
-/// Evaluates a node of `graph` from what is known of its operands: what is known of its outputs. The graph is left as it was.
-pub(super) fn evaluate(graph: &mut Graph, node: &Node, operands: &[Option<&Known<'_>>]) -> Vec<Known<'static>> {
-    let mut how = operands.iter().flatten().fold(How::default(), |how, o| how.and(o.how));
-    how.terms = terms(graph, node, operands);
+/// Evaluates a node of `graph` from what is known of its operands: what is known of its outputs, in a run that may store floats as
+/// halves. The graph is left as it was.
+pub(super) fn evaluate(
+    graph: &mut Graph,
+    node: &Node,
+    operands: &[Option<&Known<'_>>],
+    halves: bool,
+) -> Vec<Known<'static>> {
+    let start = How { halves, ..How::default() };
+    let mut how = operands.iter().flatten().fold(start, |how, o| how.and(o.how));
+    let magnitudes: Vec<Option<(&Array, f64)>> = operands.iter().map(|o| o.map(|o| (&*o.lo, o.how.terms))).collect();
+    how.terms = terms(graph, node, &magnitudes);
     how.length = how.length.max(length(graph, node));
     how.rough |= is_rough(&node.op);
     // Where a small difference makes a large one, a computed float stands for all that the run may have had in its place.
@@ -213,54 +230,6 @@ pub(super) fn evaluate(graph: &mut Graph, node: &Node, operands: &[Option<&Known
     node.outputs().zip(bounds).map(|(t, bounds)| known(graph, node, t, bounds, how)).collect()
 }
 
-/// The largest finite magnitude.
-fn largest(a: &Array) -> f64 {
-    a.reals().iter().map(|v| v.abs()).filter(|v| *v <= f64::from(f32::MAX)).fold(0.0, f64::max)
-}
-
-/// How many terms the sums of a node have, 1 if it adds nothing up.
-fn length(graph: &Graph, node: &Node) -> f64 {
-    let len = |i: usize| node.inputs.get(i).copied().flatten().map_or(1, |t| graph.tensors[t].len());
-    let outputs = graph.tensors[node.output].len().max(1);
-    let terms = match &node.op {
-        Op::Conv { .. } | Op::ConvTranspose { .. } => {
-            let of = node.inputs[1].map_or(&[][..], |t| &graph.tensors[t].shape);
-            len(1) / of.iter().copied().next().unwrap_or(1).max(1)
-        }
-        Op::MatMul { transpose_a, .. } => node.inputs[0].map_or(1, |t| {
-            let s = &graph.tensors[t].shape;
-            s.len().checked_sub(if *transpose_a { 2 } else { 1 }).map_or(1, |d| s[d])
-        }),
-        Op::Reduce { .. } => len(0) / outputs,
-        Op::CumSum { axis, .. } => node.inputs[0].map_or(1, |t| graph.tensors[t].shape[*axis]),
-        _ => 1,
-    };
-    terms as f64
-}
-
-/// The largest magnitude of what a node computes its result from: the factors of a product multiplied, else the largest of the
-/// operands, in reals, and of what these were computed from.
-fn terms(graph: &Graph, node: &Node, operands: &[Option<&Known<'_>>]) -> f64 {
-    let magnitude = |(o, t): (&Option<&Known<'_>>, &Option<TensorId>)| {
-        let (o, t) = ((*o)?, (*t)?);
-        let own = match &graph.tensors[t].quant {
-            Some(quant) => largest(&eval::dequantize(&o.lo, quant)),
-            None => largest(&o.lo),
-        };
-        Some(own.max(o.how.terms))
-    };
-    let mut all = operands.iter().zip(&node.inputs).filter_map(magnitude);
-    match &node.op {
-        // Mean and largest element are taken away, what is left is of a magnitude of its own.
-        Op::Norm { .. } | Op::Softmax { .. } => 0.0,
-        Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } | Op::Binary(BinaryOp::Mul) => {
-            let product = all.next().unwrap_or(0.0) * all.next().unwrap_or(0.0);
-            all.fold(product, f64::max)
-        }
-        _ => all.fold(0.0, f64::max),
-    }
-}
-
 /// An output of a node from the bounds of what it is before it is rounded.
 fn known(graph: &Graph, node: &Node, t: TensorId, [lo, hi]: [Array; 2], how: How) -> Known<'static> {
     let tensor = &graph.tensors[t];
@@ -270,6 +239,7 @@ fn known(graph: &Graph, node: &Node, t: TensorId, [lo, hi]: [Array; 2], how: How
         return Known { lo: Cow::Owned(lo), hi: apart.then_some(hi), how: How { computed, ..how } };
     };
     let tie = match tensor.dtype.size() {
+        _ if how.halves && how.computed => HALF_TIE,
         1 if !how.rough => TIE,
         1 => LOOSE_TIE,
         _ => WIDE_TIE,
@@ -433,7 +403,7 @@ mod tests {
     fn through(mut g: Graph, x: &Array) -> Known<'static> {
         let mut known = Known { lo: Cow::Owned(x.clone()), hi: None, how: How::default() };
         for node in g.nodes.clone() {
-            known = evaluate(&mut g, &node, &[Some(&known)]).remove(0);
+            known = evaluate(&mut g, &node, &[Some(&known)], false).remove(0);
         }
         known
     }
@@ -513,7 +483,7 @@ mod tests {
         let mut g = chain(&[1], &[(Op::unary(UnaryOp::Tanh), UNIT())]);
         let before = g.clone();
         let (x, node) = (reals(&[0.3]), g.nodes[0].clone());
-        evaluate(&mut g, &node, &[Some(&Known::given(&x))]);
+        evaluate(&mut g, &node, &[Some(&Known::given(&x))], false);
         assert_eq!(g, before);
     }
 }

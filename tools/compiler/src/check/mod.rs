@@ -13,15 +13,16 @@
 mod bounds;
 mod seen;
 mod steps;
+mod terms;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use kinglet::session::ArenaView;
-use kinglet::{Model, Observer};
+use kinglet::{DType, Model, Observer};
 
-pub use bounds::{FLOAT_BOUND, LOOSE_TIE, TIE, WIDE_TIE};
+pub use bounds::{FLOAT_BOUND, HALF_BOUNDS, HALF_TIE, LOOSE_TIE, TIE, WIDE_TIE};
 pub use steps::Unchecked;
 
 use self::bounds::{Known, Outcome, evaluate};
@@ -111,6 +112,8 @@ impl<'a> Recorder<'a> {
                 values.insert(t, Known::given(value));
             }
         }
+        let stored = |t: usize| self.model.tensor(t).dtype();
+        let halves = (0..self.model.tensor_count()).any(|t| stored(t) == DType::F16);
         let given: Vec<TensorId> = values.keys().copied().collect();
         for t in given {
             if let Some(sights) = seen.remove(&t) {
@@ -126,7 +129,7 @@ impl<'a> Recorder<'a> {
             }
             let operands: Vec<Option<&Known<'_>>> =
                 node.inputs.iter().map(|t| t.and_then(|t| values.get(&t))).collect();
-            let mut results = evaluate(&mut graph, node, &operands);
+            let mut results = evaluate(&mut graph, node, &operands, halves);
             if node.source.iter().any(|name| left_out.contains(name.as_str())) {
                 results = results.into_iter().map(Known::loosened).collect();
             }
@@ -187,7 +190,12 @@ impl Observer for Recorder<'_> {
         let graph = &self.compiled.graph;
         let read = |t: TensorId, number: Option<usize>| {
             let tensor = &graph.tensors[t];
-            Array::from_bytes(tensor.dtype, &tensor.shape, arena.tensor(number?)?)
+            let number = number?;
+            let stored = match self.model.tensor(number).dtype() {
+                DType::F16 => DType::F16,
+                _ => tensor.dtype,
+            };
+            Array::from_bytes(stored, &tensor.shape, arena.tensor(number)?)
         };
         for &t in self.compiled.origins.get(step).into_iter().flat_map(|o| &o.writes) {
             let value = read(t, self.compiled.numbers.get(&t).copied());

@@ -65,7 +65,7 @@ fn range(dtype: DType) -> (i64, i64) {
         DType::I32 => (i32::MIN.into(), i32::MAX.into()),
         DType::I64 => (i64::MIN, i64::MAX),
         DType::Bool => (0, 1),
-        DType::F32 => panic!("f32 is no integer type"),
+        DType::F32 | DType::F16 => panic!("floats are no integer type"),
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn wrap(v: i64, dtype: DType) -> i64 {
         DType::I32 => (v as i32).into(),
         DType::I64 => v,
         DType::Bool => (v != 0).into(),
-        DType::F32 => panic!("f32 is no integer type"),
+        DType::F32 | DType::F16 => panic!("floats are no integer type"),
     }
 }
 

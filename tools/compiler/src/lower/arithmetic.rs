@@ -22,7 +22,7 @@ impl Lowerer<'_> {
         }
         let moves = matches!(kind, StepKind::Copy | StepKind::Gather | StepKind::Lut);
         let product = matches!(kind, StepKind::ConvI8 | StepKind::DepthwiseI8 | StepKind::MatMulI8);
-        if (product || moves) && first != DType::F32 {
+        if (product || moves) && !first.is_float() {
             return (first, None);
         }
         let computed: Vec<DType> = inputs
@@ -36,19 +36,20 @@ impl Lowerer<'_> {
             (Op::Pool { .. }, Some(t)) => (vec![self.graph.tensors[t].dtype], self.graph.tensors[node.output].dtype),
             _ => (computed, out),
         };
-        if !computed.contains(&DType::F32) {
+        if !computed.iter().any(|d| d.is_float()) {
             let reason = match node.op {
                 Op::Dequantize => "it hands a quantised tensor to a float reader".into(),
                 _ => format!("its result is f32: no QuantizeLinear follows {}", node.op.name()),
             };
-            return if out == DType::F32 { (DType::F32, Some(reason)) } else { (first, None) };
+            return if out.is_float() { (DType::F32, Some(reason)) } else { (first, None) };
         }
         let reason = match node.op {
             Op::Quantize => "it quantises a float tensor".into(),
             Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => self.why_float_product(node),
             _ => "its input is f32".into(),
         };
-        (DType::F32, Some(reason))
+        let halves = matches!(kind, StepKind::ConvF16 | StepKind::DepthwiseF16) && first == DType::F16;
+        (if halves { DType::F16 } else { DType::F32 }, Some(reason))
     }
 
     fn why_float_product(&self, node: &Node) -> String {

@@ -174,7 +174,7 @@ impl Lowerer<'_> {
     pub(super) fn copy_all(&mut self, node: &Node, from: PlanTensorId, to: PlanTensorId) {
         let PlanTensor { shape, dtype, .. } = self.out.tensors[from].clone();
         let (rows, row) = rows_of(&shape);
-        let how = if dtype == DType::F32 { Conversion::Real } else { Conversion::Integer };
+        let how = if dtype.is_float() { Conversion::Real } else { Conversion::Integer };
         let params = convert(how, rows as u32, row as u32);
         self.emit(node, StepKind::Convert, params, vec![Some(from)], to, Extra::rows(rows));
     }

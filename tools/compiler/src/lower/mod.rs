@@ -3,6 +3,7 @@
 mod arithmetic;
 mod elementwise;
 mod epilogue;
+mod halves;
 mod movement;
 mod pack;
 mod products;
@@ -22,7 +23,7 @@ use kinglet::{DType, StepKind, Target};
 use crate::array::Array;
 use crate::eval;
 use crate::graph::{Graph, Node, Op, TensorId};
-use crate::{Error, Unsupported};
+use crate::{Error, Options, Precision, Unsupported};
 
 /// Number of a tensor of the plan.
 pub type PlanTensorId = usize;
@@ -145,13 +146,17 @@ pub(crate) fn no_kernel(reason: impl Into<String>, remedy: impl Into<String>) ->
 
 pub(crate) type Result<T> = std::result::Result<T, NoKernel>;
 
-/// Lowers a graph. `folds` makes a mean over a picture two steps, the first of which can be a part of a band of rows. `feed` names
-/// the inputs and outputs whose rows the caller gives and takes.
+/// Lowers a graph for a target, with the floats of a precision and the rows of some inputs and outputs given and taken by the caller, as
+/// `options` say. `folds` makes a mean over a picture two steps, the first of which can be a part of a band of rows.
 ///
 /// # Errors
 /// [`Error::Unsupported`] with every node that has no kernel.
-pub fn lower(graph: &Graph, target: Target, folds: bool, feed: &[String]) -> std::result::Result<Lowered, Error> {
-    let mut l = Lowerer { folds, ..Lowerer::new(graph, target) };
+pub fn lower(graph: &Graph, options: &Options, folds: bool) -> std::result::Result<Lowered, Error> {
+    let (target, feed) = (options.target, &options.feed);
+    let mut l = Lowerer { folds, precision: options.precision, ..Lowerer::new(graph, target) };
+    if options.precision == Precision::F16 && target.info().halves {
+        l.halves = halves::halves(graph);
+    }
     for (number, &t) in graph.inputs.iter().enumerate() {
         let p = l.buffer_tensor(t);
         l.out.inputs.push(p);
@@ -188,6 +193,11 @@ pub(crate) struct Lowerer<'a> {
     graph: &'a Graph,
     target: Target,
     folds: bool,
+    precision: Precision,
+    /// Tensors that are stored as halves.
+    halves: HashSet<TensorId>,
+    /// Halves of others, made for products.
+    narrowed: HashMap<TensorId, PlanTensorId>,
     out: Lowered,
     tensors: HashMap<TensorId, PlanTensorId>,
     /// Tensors whose memory was chosen before the node that computes them is lowered.
@@ -243,6 +253,9 @@ impl<'a> Lowerer<'a> {
             graph,
             target,
             folds: false,
+            precision: Precision::F32,
+            halves: HashSet::new(),
+            narrowed: HashMap::new(),
             out: Lowered::default(),
             tensors: HashMap::new(),
             given: HashMap::new(),
@@ -311,7 +324,8 @@ impl<'a> Lowerer<'a> {
         let tensor = &self.graph.tensors[t];
         // Scales along an axis are no property of a runtime tensor; steps that need them take them as an operand.
         let (scale, zero_point) = tensor.quant.as_ref().and_then(|q| q.single()).unwrap_or((1.0, 0));
-        PlanTensor { dtype: tensor.dtype, shape: tensor.shape.clone(), scale, zero_point, place, advance: 0 }
+        let dtype = if self.halves.contains(&t) { DType::F16 } else { tensor.dtype };
+        PlanTensor { dtype, shape: tensor.shape.clone(), scale, zero_point, place, advance: 0 }
     }
 
     fn add(&mut self, tensor: PlanTensor) -> PlanTensorId {

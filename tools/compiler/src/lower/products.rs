@@ -275,6 +275,23 @@ impl Lowerer<'_> {
         self.graph.tensors[t].quant.as_ref().and_then(Quant::single)
     }
 
+    /// The tensor that is multiplied with weights: as halves, if these are, where the target multiplies such.
+    fn factor(&mut self, node: &Node, t: TensorId, weights: PlanTensorId) -> PlanTensorId {
+        let x = self.operand(t);
+        let halves = self.target.info().halves && self.out.tensors[weights].dtype == DType::F16;
+        if !halves || self.out.tensors[x].dtype != DType::F32 {
+            return x;
+        }
+        if let Some(&there) = self.narrowed.get(&t) {
+            return there;
+        }
+        let shape = self.shape(t).to_vec();
+        let narrow = self.temporary(DType::F16, &shape);
+        self.copy_all(node, x, narrow);
+        self.narrowed.insert(t, narrow);
+        narrow
+    }
+
     fn product(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<()> {
         let c = self.constants(node, p, depthwise)?;
         let three = |v: [usize; 3]| v.map(|v| v as u32);
@@ -299,16 +316,19 @@ impl Lowerer<'_> {
         let pixels = if p.upsample == [1, 1] { p.output } else { [p.input[0], p.input[1], p.output[2]] };
         let per_pixel = p.kernel[0] * p.kernel[1] * (p.input[2] / p.groups);
         let macs = (p.batch * pixels.iter().product::<usize>() * per_pixel) as u64;
-        let x_type = self.graph.tensors[p.x].dtype;
-        let kind = match (x_type, c.multipliers, depthwise) {
-            (DType::F32, None, false) => StepKind::ConvF32,
-            (DType::F32, None, true) => StepKind::DepthwiseF32,
-            (DType::F32, Some(_), false) => StepKind::ConvW8,
-            (DType::F32, Some(_), true) => StepKind::DepthwiseW8,
-            (_, _, false) => StepKind::ConvI8,
-            (_, _, true) => StepKind::DepthwiseI8,
+        let x = self.factor(node, p.x, c.weights);
+        let dtype = |p: PlanTensorId| self.out.tensors[p].dtype;
+        let x_type = dtype(x);
+        let kind = match (x_type.is_float().then(|| dtype(c.weights)), depthwise) {
+            (Some(DType::F32), false) => StepKind::ConvF32,
+            (Some(DType::F32), true) => StepKind::DepthwiseF32,
+            (Some(DType::F16), false) => StepKind::ConvF16,
+            (Some(DType::F16), true) => StepKind::DepthwiseF16,
+            (Some(_), false) => StepKind::ConvW8,
+            (Some(_), true) => StepKind::DepthwiseW8,
+            (None, false) => StepKind::ConvI8,
+            (None, true) => StepKind::DepthwiseI8,
         };
-        let x = self.operand(p.x);
         let residual = c.ending.residual.map(|r| self.operand(r));
         let table = c.ending.table.clone().map(|t| self.constant(DType::U8, &[256], t));
         let rows = (!c.ending.rows.is_empty()).then(|| self.constant_f32(&c.ending.rows));

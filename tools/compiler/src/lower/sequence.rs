@@ -47,6 +47,7 @@ impl<'a> Lowerer<'a> {
         let mut inner = Lowerer {
             band: Some(self.out.bands.len() - 1),
             looped: outputs,
+            precision: self.precision,
             out: std::mem::take(&mut self.out),
             packed: std::mem::take(&mut self.packed),
             ..Lowerer::new(&body.graph, self.target)

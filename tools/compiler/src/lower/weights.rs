@@ -6,9 +6,11 @@ use kinglet::DType;
 use kinglet::product::Packing;
 
 use super::epilogue::{Ending, ending, rounding};
+use super::halves::rounded;
 use super::pack::pack;
 use super::products::Product;
 use super::{Lowerer, PlanTensorId, Result, no_kernel};
+use crate::Precision;
 use crate::graph::{Node, Op};
 
 /// Operations that it takes to pack a weight.
@@ -69,7 +71,12 @@ impl Lowerer<'_> {
         let packed = self.packed(node, p, depthwise, |l| {
             let weight = |g: usize, o: usize, i: usize, tap: usize| f32::from_le_bytes(floats[(p.at)(g, o, i, tap)]);
             let values = pack(&packing, d, depthwise, weight);
-            Packed { weights: l.constant_f32(&values), zeros: None, symmetric: false, sums: Rc::default() }
+            let halves = (l.precision == Precision::F16).then(|| rounded(&values)).flatten();
+            let weights = match halves {
+                Some(bytes) => l.constant(DType::F16, &[values.len()], bytes),
+                None => l.constant_f32(&values),
+            };
+            Packed { weights, zeros: None, symmetric: false, sums: Rc::default() }
         })?;
         let bias = self.float_bias(p);
         let ending = ending(self.graph, node, p.post, None, p.output[2])?;
