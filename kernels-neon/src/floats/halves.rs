@@ -83,10 +83,10 @@ impl Microkernel for DenseHalves {
     }
 }
 
-/// Sums of halves of `P` pixels and 16 channels, each in `S` vectors: two for all products, or two for those of even inputs and two for
-/// those of odd ones, where there are so few pixels that the next product of a sum would wait for the last.
+/// Sums of halves of `P` pixels and 16 channels: two vectors a pixel. Each sum takes its products in the same order, whatever the number of
+/// pixels beside it.
 #[derive(Clone, Copy)]
-struct Halves<const P: usize, const S: usize>([[uint16x8_t; S]; P]);
+struct Halves<const P: usize>([[uint16x8_t; 2]; P]);
 
 /// The loop of a tile: an input of a pixel times those of 16 channels.
 trait Add<const P: usize> {
@@ -98,8 +98,8 @@ trait Add<const P: usize> {
 }
 
 macro_rules! by_lanes {
-    ($pixels:literal, $sets:literal; $($p:ident $i:literal $x:literal $a:literal $b:literal $c:literal $d:literal, [$($acc:tt $set:literal)+];)+) => {
-        impl Add<$pixels> for Halves<$pixels, $sets> {
+    ($pixels:literal; $($p:ident $i:literal $x:literal $a:literal $b:literal, $acc:tt $more:tt;)+) => {
+        impl Add<$pixels> for Halves<$pixels> {
             #[inline(always)]
             unsafe fn add(&mut self, x: [*const f16; $pixels], w: *const f16, terms: usize) {
                 let acc = &mut self.0;
@@ -119,16 +119,16 @@ macro_rules! by_lanes {
                             concat!("fmla v", $b, ".8h, v25.8h, v", $x, ".h[\\l]"),
                         )+
                         $(
-                            concat!("fmla v", $c, ".8h, v26.8h, v", $x, ".h[\\l+1]"),
-                            concat!("fmla v", $d, ".8h, v27.8h, v", $x, ".h[\\l+1]"),
+                            concat!("fmla v", $a, ".8h, v26.8h, v", $x, ".h[\\l+1]"),
+                            concat!("fmla v", $b, ".8h, v27.8h, v", $x, ".h[\\l+1]"),
                         )+
                         $(
                             concat!("fmla v", $a, ".8h, v28.8h, v", $x, ".h[\\l+2]"),
                             concat!("fmla v", $b, ".8h, v29.8h, v", $x, ".h[\\l+2]"),
                         )+
                         $(
-                            concat!("fmla v", $c, ".8h, v30.8h, v", $x, ".h[\\l+3]"),
-                            concat!("fmla v", $d, ".8h, v31.8h, v", $x, ".h[\\l+3]"),
+                            concat!("fmla v", $a, ".8h, v30.8h, v", $x, ".h[\\l+3]"),
+                            concat!("fmla v", $b, ".8h, v31.8h, v", $x, ".h[\\l+3]"),
                         )+
                         ".endr",
                         "subs {n}, {n}, #1",
@@ -150,7 +150,7 @@ macro_rules! by_lanes {
                         w = inout(reg) w => _,
                         terms = in(reg) terms,
                         n = out(reg) _,
-                        $($(inout($acc) acc[$i][$set],)+)+
+                        $(inout($acc) acc[$i][0], inout($more) acc[$i][1],)+
                         out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
                         out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _,
                         out("v31") _,
@@ -162,27 +162,21 @@ macro_rules! by_lanes {
     };
 }
 
-by_lanes!(1, 4; p0 0 "0" "8" "9" "10" "11", ["v8" 0 "v9" 1 "v10" 2 "v11" 3];);
-by_lanes!(2, 4; p0 0 "0" "8" "9" "10" "11", ["v8" 0 "v9" 1 "v10" 2 "v11" 3];
-    p1 1 "1" "12" "13" "14" "15", ["v12" 0 "v13" 1 "v14" 2 "v15" 3];);
-by_lanes!(3, 2; p0 0 "0" "8" "9" "8" "9", ["v8" 0 "v9" 1]; p1 1 "1" "10" "11" "10" "11", ["v10" 0 "v11" 1];
-    p2 2 "2" "12" "13" "12" "13", ["v12" 0 "v13" 1];);
-by_lanes!(4, 2; p0 0 "0" "8" "9" "8" "9", ["v8" 0 "v9" 1]; p1 1 "1" "10" "11" "10" "11", ["v10" 0 "v11" 1];
-    p2 2 "2" "12" "13" "12" "13", ["v12" 0 "v13" 1]; p3 3 "3" "14" "15" "14" "15", ["v14" 0 "v15" 1];);
-by_lanes!(5, 2; p0 0 "0" "8" "9" "8" "9", ["v8" 0 "v9" 1]; p1 1 "1" "10" "11" "10" "11", ["v10" 0 "v11" 1];
-    p2 2 "2" "12" "13" "12" "13", ["v12" 0 "v13" 1]; p3 3 "3" "14" "15" "14" "15", ["v14" 0 "v15" 1];
-    p4 4 "4" "16" "17" "16" "17", ["v16" 0 "v17" 1];);
-by_lanes!(6, 2; p0 0 "0" "8" "9" "8" "9", ["v8" 0 "v9" 1]; p1 1 "1" "10" "11" "10" "11", ["v10" 0 "v11" 1];
-    p2 2 "2" "12" "13" "12" "13", ["v12" 0 "v13" 1]; p3 3 "3" "14" "15" "14" "15", ["v14" 0 "v15" 1];
-    p4 4 "4" "16" "17" "16" "17", ["v16" 0 "v17" 1]; p5 5 "5" "18" "19" "18" "19", ["v18" 0 "v19" 1];);
-by_lanes!(7, 2; p0 0 "0" "8" "9" "8" "9", ["v8" 0 "v9" 1]; p1 1 "1" "10" "11" "10" "11", ["v10" 0 "v11" 1];
-    p2 2 "2" "12" "13" "12" "13", ["v12" 0 "v13" 1]; p3 3 "3" "14" "15" "14" "15", ["v14" 0 "v15" 1];
-    p4 4 "4" "16" "17" "16" "17", ["v16" 0 "v17" 1]; p5 5 "5" "18" "19" "18" "19", ["v18" 0 "v19" 1];
-    p6 6 "6" "20" "21" "20" "21", ["v20" 0 "v21" 1];);
-by_lanes!(8, 2; p0 0 "0" "8" "9" "8" "9", ["v8" 0 "v9" 1]; p1 1 "1" "10" "11" "10" "11", ["v10" 0 "v11" 1];
-    p2 2 "2" "12" "13" "12" "13", ["v12" 0 "v13" 1]; p3 3 "3" "14" "15" "14" "15", ["v14" 0 "v15" 1];
-    p4 4 "4" "16" "17" "16" "17", ["v16" 0 "v17" 1]; p5 5 "5" "18" "19" "18" "19", ["v18" 0 "v19" 1];
-    p6 6 "6" "20" "21" "20" "21", ["v20" 0 "v21" 1]; p7 7 "7" "22" "23" "22" "23", ["v22" 0 "v23" 1];);
+by_lanes!(1; p0 0 "0" "8" "9", "v8" "v9";);
+by_lanes!(2; p0 0 "0" "8" "9", "v8" "v9"; p1 1 "1" "10" "11", "v10" "v11";);
+by_lanes!(3; p0 0 "0" "8" "9", "v8" "v9"; p1 1 "1" "10" "11", "v10" "v11"; p2 2 "2" "12" "13", "v12" "v13";);
+by_lanes!(4; p0 0 "0" "8" "9", "v8" "v9"; p1 1 "1" "10" "11", "v10" "v11"; p2 2 "2" "12" "13", "v12" "v13";
+    p3 3 "3" "14" "15", "v14" "v15";);
+by_lanes!(5; p0 0 "0" "8" "9", "v8" "v9"; p1 1 "1" "10" "11", "v10" "v11"; p2 2 "2" "12" "13", "v12" "v13";
+    p3 3 "3" "14" "15", "v14" "v15"; p4 4 "4" "16" "17", "v16" "v17";);
+by_lanes!(6; p0 0 "0" "8" "9", "v8" "v9"; p1 1 "1" "10" "11", "v10" "v11"; p2 2 "2" "12" "13", "v12" "v13";
+    p3 3 "3" "14" "15", "v14" "v15"; p4 4 "4" "16" "17", "v16" "v17"; p5 5 "5" "18" "19", "v18" "v19";);
+by_lanes!(7; p0 0 "0" "8" "9", "v8" "v9"; p1 1 "1" "10" "11", "v10" "v11"; p2 2 "2" "12" "13", "v12" "v13";
+    p3 3 "3" "14" "15", "v14" "v15"; p4 4 "4" "16" "17", "v16" "v17"; p5 5 "5" "18" "19", "v18" "v19";
+    p6 6 "6" "20" "21", "v20" "v21";);
+by_lanes!(8; p0 0 "0" "8" "9", "v8" "v9"; p1 1 "1" "10" "11", "v10" "v11"; p2 2 "2" "12" "13", "v12" "v13";
+    p3 3 "3" "14" "15", "v14" "v15"; p4 4 "4" "16" "17", "v16" "v17"; p5 5 "5" "18" "19", "v18" "v19";
+    p6 6 "6" "20" "21", "v20" "v21"; p7 7 "7" "22" "23", "v22" "v23";);
 
 /// What becomes of the sums of a tile.
 enum To<'a, 'b> {
@@ -206,9 +200,9 @@ impl Part<'_> {
     /// # Safety
     /// The tile has so many, and the CPU has the arithmetic of halves.
     #[inline(always)]
-    unsafe fn some_pixels<const P: usize, const S: usize>(&self, first: usize, to: &mut To<'_, '_>)
+    unsafe fn some_pixels<const P: usize>(&self, first: usize, to: &mut To<'_, '_>)
     where
-        Halves<P, S>: Add<P>,
+        Halves<P>: Add<P>,
     {
         let n = self.w.width();
         // SAFETY: the caller's.
@@ -219,7 +213,7 @@ impl Part<'_> {
                     *sums = reals::of_array(&some(&so_far[(first + p) * n..(first + p + 1) * n], 0));
                 }
             }
-            self.sums::<P, S>(first, &mut sums);
+            self.sums(first, &mut sums);
             match to {
                 To::Sums(to) => {
                     for (p, v) in sums.iter().enumerate() {
@@ -239,9 +233,9 @@ impl Part<'_> {
     /// # Safety
     /// As of [`Part::some_pixels`].
     #[inline(always)]
-    unsafe fn sums<const P: usize, const S: usize>(&self, first: usize, sums: &mut [Reals; P])
+    unsafe fn sums<const P: usize>(&self, first: usize, sums: &mut [Reals; P])
     where
-        Halves<P, S>: Add<P>,
+        Halves<P>: Add<P>,
     {
         let (x, w) = (self.x, self.w);
         // Each line in as many equal pieces as it takes.
@@ -249,7 +243,7 @@ impl Part<'_> {
         let piece = self.line.div_ceil(pieces).next_multiple_of(8);
         // SAFETY: `tile_to` has checked that rows and weights reach as far; the rest is the caller's.
         unsafe {
-            let nothing = Halves::<P, S>([[vdupq_n_u16(0); S]; P]);
+            let nothing = Halves::<P>([[vdupq_n_u16(0); 2]; P]);
             let (mut acc, mut terms) = (nothing, 0);
             let mut weights = w.data.as_ptr().add(w.channels.0 * self.depth + w.first_row * x.taps * self.line * 16);
             for row in x.rows {
@@ -278,15 +272,12 @@ impl Part<'_> {
 /// # Safety
 /// None; NEON is always there.
 #[inline(always)]
-unsafe fn widen<const P: usize, const S: usize>(acc: &Halves<P, S>, sums: &mut [Reals; P]) {
+unsafe fn widen<const P: usize>(acc: &Halves<P>, sums: &mut [Reals; P]) {
     // SAFETY: NEON is always there.
     unsafe {
         for (acc, sums) in acc.0.iter().zip(sums) {
-            for (s, &v) in acc.iter().enumerate() {
-                let (v, k) = (reals::wide(v), s % 2 * 2);
-                sums[k] = vaddq_f32(sums[k], v[0]);
-                sums[k + 1] = vaddq_f32(sums[k + 1], v[1]);
-            }
+            let ([a, b], [c, d]) = (reals::wide(acc[0]), reals::wide(acc[1]));
+            *sums = [vaddq_f32(sums[0], a), vaddq_f32(sums[1], b), vaddq_f32(sums[2], c), vaddq_f32(sums[3], d)];
         }
     }
 }
@@ -355,14 +346,14 @@ fn tile_to(x: &Inputs<'_, f16>, w: &Weights<'_, f16>, to: &mut To<'_, '_>) -> bo
         // SAFETY: what is read and written has just been checked, and by the caller.
         unsafe {
             match each.min(x.pixels - first) {
-                1 => part.some_pixels::<1, 4>(first, to),
-                2 => part.some_pixels::<2, 4>(first, to),
-                3 => part.some_pixels::<3, 2>(first, to),
-                4 => part.some_pixels::<4, 2>(first, to),
-                5 => part.some_pixels::<5, 2>(first, to),
-                6 => part.some_pixels::<6, 2>(first, to),
-                7 => part.some_pixels::<7, 2>(first, to),
-                _ => part.some_pixels::<8, 2>(first, to),
+                1 => part.some_pixels::<1>(first, to),
+                2 => part.some_pixels::<2>(first, to),
+                3 => part.some_pixels::<3>(first, to),
+                4 => part.some_pixels::<4>(first, to),
+                5 => part.some_pixels::<5>(first, to),
+                6 => part.some_pixels::<6>(first, to),
+                7 => part.some_pixels::<7>(first, to),
+                _ => part.some_pixels::<8>(first, to),
             }
         }
         first += each;
