@@ -81,6 +81,28 @@ fn convert_says_which_channels_went() {
 }
 
 #[test]
+fn floats_take_half_and_ports_are_integers_if_asked_for() {
+    let f = Folder::new();
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
+    let size = |said: serde_json::Value| said["weights_bytes"].as_f64().expect("a number");
+    let convert = |model: &str, more: &str| format!("convert {models}/{model} -o m.kgl --target armv8 {more}--json");
+    let whole = size(f.json(&convert("keywords/keywords.onnx", "")));
+    let half = size(f.json(&convert("keywords/keywords.onnx", "--precision f16 ")));
+    assert!((0.5..0.55).contains(&(half / whole)), "{half} of {whole}");
+
+    let types = || {
+        let said = f.json("inspect m.kgl --json");
+        ["inputs", "outputs"].map(|ports| said[ports][0]["dtype"].as_str().expect("a type").to_string())
+    };
+    f.ok(&convert("glyphs/glyphs_int8.onnx", "--dim batch=1 "));
+    assert_eq!(types(), ["f32", "f32"]);
+    f.ok(&convert("glyphs/glyphs_int8.onnx", "--dim batch=1 --io quantized "));
+    assert_eq!(types(), ["i8", "i8"]);
+    let (_, _, said) = f.call(&convert("keywords/keywords.onnx", "--io quantized "));
+    assert!(said.contains("stays f32"), "{said}");
+}
+
+#[test]
 fn an_onnx_file_is_compiled_for_the_inputs_given() {
     let f = Folder::new();
     f.write("x.npy", &npy("<f8", "(3, 4)", &[0.25f64.to_le_bytes(); 12].concat()));

@@ -42,6 +42,8 @@ pub struct Options {
     pub keep_channels: bool,
     /// How floats are stored (`--precision`).
     pub precision: Precision,
+    /// Inputs that are quantised at once, and outputs that are dequantised last, are the quantised tensors themselves (`--io quantized`).
+    pub quantized_io: bool,
     /// Which steps run in bands of rows (`--bands`).
     pub bands: Banding,
     /// Inputs and outputs by name whose rows the caller gives or takes while the plan runs (`--feed`). Pictures among them are

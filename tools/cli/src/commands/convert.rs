@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use kinglet::Target;
+use kinglet::{DType, Target};
 use kinglet_compiler::{Options, Report, StepReport};
 use serde_json::{Value, json};
 
@@ -30,9 +30,21 @@ pub struct Args {
     target: String,
     #[command(flatten)]
     dims: Dims,
+    /// What inputs and outputs are that the model quantises first and dequantises last
+    #[arg(long, value_enum, default_value_t = Ports::Float)]
+    io: Ports,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What quantised inputs and outputs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Ports {
+    /// Reals, as the model has them
+    Float,
+    /// The quantised tensors: no float buffers, and their scales in `inspect`
+    Quantized,
 }
 
 /// The name of the target that suits this machine.
@@ -55,8 +67,22 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     onnx.check_dims(&args.dims, streams)?;
     let target = Target::from_name(&args.target).unwrap_or_default();
     let file = Output::new(&args.output, || onnx.files())?;
-    let compiled = onnx.compile(&Options { target, ..args.dims.options() })?;
+    let quantized_io = args.io == Ports::Quantized;
+    let compiled = onnx.compile(&Options { target, quantized_io, ..args.dims.options() })?;
     file.write(|sink| sink.write_all(&compiled.kgl))?;
+    if quantized_io {
+        let graph = &compiled.graph;
+        let float = |t: &usize| graph.tensors[*t].dtype == DType::F32;
+        for &t in graph.inputs.iter().filter(|t| float(t)) {
+            let name = line(&graph.tensors[t].name, LONGEST);
+            streams.note(format_args!("input `{name}` stays f32: the model does not quantise it first, by one scale"));
+        }
+        for (name, _) in graph.output_names.iter().zip(&graph.outputs).filter(|(_, t)| float(t)) {
+            let name = line(name, LONGEST);
+            streams
+                .note(format_args!("output `{name}` stays f32: the model does not dequantise it last, by one scale"));
+        }
+    }
     for name in &compiled.report.bound_inputs {
         streams.note(format_args!(
             "input `{name}` must be constant here: it is bound to its default, and no input of the plan"

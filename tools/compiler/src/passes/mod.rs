@@ -11,6 +11,7 @@ pub mod layout;
 mod lookup;
 mod lut;
 mod norm;
+mod ports;
 pub mod post;
 pub mod quant;
 pub mod recurrence;
@@ -75,6 +76,9 @@ pub const CHANNELS: &str = "drop dead channels";
 /// # Errors
 /// None of today's passes can fail; the signature leaves room for one that can.
 pub fn run(graph: &mut Graph, options: &Options, progress: &mut dyn FnMut(&'static str)) -> Result<(), Error> {
+    if options.quantized_io {
+        ports::quantise(graph);
+    }
     for (name, pass) in PIPELINE {
         if options.keep_loops && RECURRENCES.contains(name) || options.keep_channels && *name == CHANNELS {
             continue;
