@@ -6,11 +6,11 @@ use crate::bands::Slice;
 use crate::faults::{DataFault, FaultWord};
 use crate::format::verify::{all_bytes, is_ring};
 use crate::format::{ABSENT, ALIGN, StepRecord, TensorRecord};
-use crate::kernels::{self, Kernels};
+use crate::kernels::{self, Kernels, OpSet};
 use crate::observe::{Observer, Quiet};
 use crate::rows::{Memory, Operands, Tile};
 use crate::workers::{Inline, Workers};
-use crate::{Element, Error, Feed, Model, Region, Step, StepKind, Tensor};
+use crate::{Element, Error, Fault, Feed, Model, Region, Step, StepKind, Tensor};
 
 /// Work (multiply-accumulates or output bytes) below which cutting a step among workers costs more than it gains.
 const WORTH_CUTTING: u64 = 16 * 1024;
@@ -32,12 +32,16 @@ impl<const N: usize> Default for Arena<N> {
     }
 }
 
-/// Whether these kernels take the weights of all products of a model as they lie.
+/// Whether these kernels run the steps of all kinds that a model has, and take the weights of its products as they lie.
 ///
 /// # Errors
-/// [`Error::Kernels`] with the model's target if they do not.
+/// [`Error::Step`] for a step of another kind; [`Error::Kernels`] with the model's target if they do not take its weights.
 pub fn runs_on<K: Kernels + ?Sized>(model: &Model<'_>, kernels: &K) -> Result<(), Error> {
+    let ops = kernels.ops();
     for i in 0..model.step_count() {
+        if ops != OpSet::ALL && !model.step(i).kind().is_some_and(|kind| ops.has(kind)) {
+            return Err(Error::Step { step: i as u32, fault: Fault::UnknownKind });
+        }
         if model.step(i).product().is_some_and(|(p, _)| !kernels.takes(&p.packing)) {
             return Err(Error::Kernels { target: model.target() });
         }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kinglet::{Error, Kernels, Reference, StepKind, Target};
+use kinglet::kernels::{Only, OpSet};
+use kinglet::{Error, Fault, Kernels, Model, Reference, Session, StepKind, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::{Compiled, Options, Precision, compile, import};
 use kinglet_models::glyphs;
@@ -12,7 +13,7 @@ use kinglet_native::{ModelFile, OwnedSession, kernel_sets};
 use kinglet_tests::one_node::{alike, sums_floats};
 use kinglet_tests::recurrences::{Extents, Recurrence};
 use kinglet_tests::small_onnx;
-use kinglet_tests::{Random, draws, exports, options_for, parse_npz, read_npz, row, sqnr};
+use kinglet_tests::{Aligned, Random, draws, exports, options_for, parse_npz, read_npz, row, sqnr};
 
 /// The least signal-to-noise ratio, in decibels, of a model whose floats are summed otherwise than the reference sums them: f32
 /// has 24 bits, 144 dB, of which a hundred layers leave most.
@@ -159,6 +160,37 @@ fn repacked_plans_are_those_of_the_target() {
         repacked += usize::from(plain.2);
     }
     assert!(repacked >= 5, "{repacked} models were repacked");
+}
+
+/// Kernels for the kinds of steps that a model has, and no others, compute what all kernels do; a plan with another kind is refused, by
+/// the kernels and when it is loaded.
+#[test]
+fn kernels_for_some_kinds_alone() {
+    const GLYPHS: u64 = OpSet::of(&[StepKind::ConvI8, StepKind::DepthwiseI8, StepKind::Pool, StepKind::Reduce]).bits();
+    let options = Options { dims: [("batch".to_string(), 1)].into(), quantized_io: true, ..Options::default() };
+    let plan = |onnx: &[u8]| {
+        Aligned::copy(&compile(import(onnx, None, &options).expect("imports"), &options).expect("compiles").kgl)
+    };
+    let (own, other) = (plan(glyphs::INT8), plan(glyphs::F32));
+    let model = Model::load_only::<GLYPHS>(own.as_ref()).expect("it has no other kinds");
+    assert!(OpSet::from_bits(GLYPHS).holds(OpSet::of_model(&model)));
+    let run = |kernels: &dyn Kernels| {
+        let mut arena = Aligned::zeroed(model.arena_bytes());
+        let mut session = Session::new(model, arena.as_mut(), kernels).expect("it runs");
+        let input = session.input_bytes_mut(0).expect("there is one");
+        input.iter_mut().enumerate().for_each(|(i, b)| *b = (i * 7) as u8);
+        session.run().expect("it runs");
+        session.output_bytes(0).expect("there is one").to_vec()
+    };
+    let only = Only::<_, GLYPHS>(Reference);
+    assert_eq!(run(&only), run(&Reference));
+    assert_eq!((only.target(), only.kernel_name(StepKind::Pool)), (Target::Generic, "reference"));
+
+    assert!(matches!(Model::load_only::<GLYPHS>(other.as_ref()), Err(Error::Step { fault: Fault::UnknownKind, .. })));
+    let model = Model::load(other.as_ref()).expect("valid");
+    let mut arena = Aligned::zeroed(model.arena_bytes());
+    let refused = Session::new(model, arena.as_mut(), &only).err();
+    assert!(matches!(refused, Some(Error::Step { fault: Fault::UnknownKind, .. })), "{refused:?}");
 }
 
 /// A set of kernels that takes no packing but that of `generic`.

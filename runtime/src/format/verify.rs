@@ -9,7 +9,7 @@ use crate::{DType, Error, Fault};
 const CALL: u64 = 256;
 
 /// Checks the plan; gives the work of a run (see [`Model::work`]).
-pub(super) fn model(m: &Model<'_>) -> Result<u64, Error> {
+pub(super) fn model<const OPS: u64>(m: &Model<'_>) -> Result<u64, Error> {
     if let Some(s) = m.sections_are_whole() {
         return Err(Error::Section { section: s as u16 });
     }
@@ -40,7 +40,7 @@ pub(super) fn model(m: &Model<'_>) -> Result<u64, Error> {
         let of_rows = bands::are_of_rows(m, &steps);
         for i in steps.clone() {
             let failed = |fault| Error::Step { step: i as u32, fault };
-            let once = step(m, i, slices).map_err(failed)?;
+            let once = step::<OPS>(m, i, slices).map_err(failed)?;
             bands::step(m, i, of_rows.then_some((&steps, slices))).map_err(failed)?;
             // The rows of all slices are those of the step, and a call in each.
             let all = if of_rows {
@@ -146,7 +146,7 @@ fn stays_inside(m: &Model<'_>, t: &TensorRecord, slices: u32) -> bool {
 }
 
 /// Checks a step; gives its work in one slice.
-fn step(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
+fn step<const OPS: u64>(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
     let s = m.step(i);
     let r = *s.record();
     let kind = StepKind::from_code(r.kind).ok_or(Fault::UnknownKind)?;
@@ -164,7 +164,7 @@ fn step(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
     }
     let check = Check { model: m, step: i };
     let output = check.output()?;
-    let verdict = kernels::verify(kind, &check)?;
+    let verdict = kernels::verify::<OPS>(kind, &check)?;
     // A row has at least one element: no step can demand more work than its tensors have room for.
     let of_rows = if kind.folds() { check.input(0)? } else { output };
     if verdict.rows != r.rows as usize

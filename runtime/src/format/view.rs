@@ -9,6 +9,7 @@ use super::{
     ABSENT, ALIGN, BandRecord, CHECKED_FROM, HEADER_BYTES, MAGIC, Placed, Region, SECTION_ENTRY_BYTES, Section,
     StepRecord, TensorRecord, VERSION, checksum,
 };
+use crate::kernels::OpSet;
 use crate::{DType, Error, StepKind, Target};
 
 /// A checked model. Copying it copies a few pointers, not the file.
@@ -42,6 +43,14 @@ impl<'a> Model<'a> {
     /// # Errors
     /// Says what is wrong with the file first found wrong; never panics, whatever the bytes are.
     pub fn load(bytes: &'a [u8]) -> Result<Model<'a>, Error> {
+        Model::load_only::<{ OpSet::ALL.bits() }>(bytes)
+    }
+
+    /// As [`Model::load`], of a model whose steps are all of the kinds of a set ([`OpSet::bits`]): nothing is linked that checks others.
+    ///
+    /// # Errors
+    /// As [`Model::load`]; a step of another kind is one that this runtime does not know.
+    pub fn load_only<const OPS: u64>(bytes: &'a [u8]) -> Result<Model<'a>, Error> {
         if bytes.len() < HEADER_BYTES {
             return Err(if bytes.get(..4).is_some_and(|m| m != MAGIC) { Error::Magic } else { Error::Truncated });
         }
@@ -138,7 +147,7 @@ impl<'a> Model<'a> {
         let most = (0..model.step_count()).map(|i| model.step_record(i).scratch).max().unwrap_or(0);
         model.scratch_bytes =
             most.checked_next_multiple_of(ALIGN as u32).ok_or(Error::Section { section: Section::Steps as u16 })?;
-        model.work = verify::model(&model)?;
+        model.work = verify::model::<OPS>(&model)?;
         Ok(model)
     }
 

@@ -20,6 +20,7 @@ mod lut;
 mod matmul;
 mod moments;
 mod norm;
+mod opset;
 mod pad;
 mod pool;
 mod reduce;
@@ -43,6 +44,7 @@ pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER, Memo
 pub use lut::{Lut, look_up};
 pub use matmul::{MatMul, MatMulF32, MatMulI8};
 pub use norm::{Norm, NormKind};
+pub use opset::{Only, OpSet};
 pub use pad::{Pad, PadMode};
 pub use pool::{Pool, PoolKind};
 pub use reduce::{Reduce, ReduceOp};
@@ -202,6 +204,11 @@ macro_rules! kinds {
                 0
             }
 
+            /// The kinds of steps that these kernels run. A session over a plan with others is refused.
+            fn ops(&self) -> OpSet {
+                OpSet::ALL
+            }
+
             /// Whether products with weights in this order can be computed. A session over a plan with others is refused.
             fn takes(&self, packing: &Packing) -> bool {
                 let _ = packing;
@@ -212,6 +219,39 @@ macro_rules! kinds {
                 $(#[$meta])*
                 fn $method(&self, params: &$kind, operands: &Operands<'_>, tile: Tile) {
                     Params::run(params, Portable, operands, tile)
+                }
+            )*
+        }
+
+        // SAFETY: the methods are those of kernels that keep the contract, or do nothing.
+        #[allow(unsafe_code)]
+        unsafe impl<K: Kernels, const OPS: u64> Kernels for Only<K, OPS> {
+            fn kernel_name(&self, kind: StepKind) -> &'static str {
+                self.0.kernel_name(kind)
+            }
+
+            fn target(&self) -> Target {
+                self.0.target()
+            }
+
+            fn probe(&self, unit: Unit, rounds: u32) -> u64 {
+                self.0.probe(unit, rounds)
+            }
+
+            fn ops(&self) -> OpSet {
+                OpSet::from_bits(OPS)
+            }
+
+            fn takes(&self, packing: &Packing) -> bool {
+                self.0.takes(packing)
+            }
+
+            $(
+                #[inline(always)]
+                fn $method(&self, params: &$kind, operands: &Operands<'_>, tile: Tile) {
+                    if const { OpSet::from_bits(OPS).has(StepKind::$kind) } {
+                        self.0.$method(params, operands, tile)
+                    }
                 }
             )*
         }
@@ -256,13 +296,15 @@ macro_rules! kinds {
             }
         }
 
-        /// Verifies one step.
-        pub(crate) fn verify(kind: StepKind, check: &Check<'_>) -> Result<Verdict, Fault> {
+        /// Verifies one step, whose kind must be one of a set.
+        pub(crate) fn verify<const OPS: u64>(kind: StepKind, check: &Check<'_>) -> Result<Verdict, Fault> {
             match kind {
-                $(StepKind::$kind => {
+                $(StepKind::$kind if const { OpSet::from_bits(OPS).has(StepKind::$kind) } => {
                     check.outputs(<$kind as Params>::OUTPUTS)?;
                     check.params::<$kind>()?.verify(check)
                 })*
+                #[allow(unreachable_patterns)]
+                _ => Err(Fault::UnknownKind),
             }
         }
     };

@@ -1,0 +1,58 @@
+"""The lines of tests/cortex-m/run as a document."""
+
+import json
+import os
+import re
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CORES = ["M0+", "M3", "M4F", "M7", "M33"]
+LINE = re.compile(
+    r"(\S+) (\S+) vectors \d+ instructions (\d+) to (\d+) load (\d+) stack (\d+) arena (\d+) weights (\d+)"
+)
+
+HEAD = """# Performance on Cortex-M
+
+What Kinglet executes and takes on microcontrollers, under emulation, with its portable kernels: there are none for the DSP instructions
+yet. Written by `bench/cortex-m/count.sh`; what is counted is in [bench/cortex-m](../bench/cortex-m/README.md). Every output of every run is
+the host's, to the byte (`tests/cortex-m/run`).
+
+Plans are in bands of rows with integers at the door (`--bands memory --io quantized`). {source}
+"""
+
+
+def millions(n):
+    return f"{n / 1e6:.3g}"
+
+
+def main():
+    with open(os.path.join(HERE, "peers.json")) as file:
+        peers = json.load(file)
+    runs, code = {}, {}
+    for line in sys.stdin:
+        match = LINE.match(line)
+        words = line.split()
+        if match:
+            runs[match[2], match[1]] = [int(n) for n in match.groups()[2:]]
+        elif len(words) == 4 and words[2] == "code":
+            code[words[1]] = int(words[3])
+    models = sorted({model for model, _ in runs})
+    print(HEAD.format(source=peers["source"]))
+    print("## Instructions\n\nMillions of one inference, the most of three vectors; in brackets the ratio to the peer, below 1 is ahead.\n")
+    print("| model | " + " | ".join(CORES) + " |\n| --- |" + " ---: |" * len(CORES))
+    for model in models:
+        cells = []
+        for core in CORES:
+            most, peer = runs[model, core][1], peers.get(model, {}).get(core)
+            cells.append(f"{millions(most)} ({most / peer[0]:.2f})" if peer else millions(most))
+        print(f"| {model} | {' | '.join(cells)} |")
+    print("\n## Memory\n\nBytes, on a Cortex-M4F; in brackets the ratio to the peer. Code is that of a program which runs the model alone.\n")
+    print("| model | arena | stack | together | code and constants | weights |\n| --- | ---: | ---: | ---: | ---: | ---: |")
+    for model in models:
+        _, _, _, stack, arena, weights = runs[model, "M4F"]
+        peer = peers.get(model, {}).get("M4F")
+        of = lambda n, i: f"{n:,} ({n / peer[i]:.2f})" if peer else f"{n:,}"
+        print(f"| {model} | {arena:,} | {stack:,} | {of(arena + stack, 2)} | {of(code[model], 1)} | {weights:,} |")
+
+
+main()

@@ -1,0 +1,83 @@
+//! Writes the cases that images for microcontrollers run, `cortex_m FOLDER`: for each model a file with the plan, inputs, and the bytes of
+//! outputs that the host computes (`targets/cortex-m/images/src/case.rs` reads them). Prints each file with the kinds of its steps.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use kinglet::Model;
+use kinglet::kernels::OpSet;
+use kinglet_compiler::array::Array;
+use kinglet_compiler::graph::Graph;
+use kinglet_compiler::{Banding, Options, compile, import, import_file};
+use kinglet_models::{glyphs, keywords};
+use kinglet_tests::{Aligned, parse_npz, read_npz, row, run, shared};
+
+/// Vectors of a model.
+const MOST: usize = 3;
+
+/// Writes the case of a model with one input, whose values are `vectors`.
+fn write(path: &Path, graph: Graph, input: &str, vectors: &Array) {
+    let options = Options { bands: Banding::Memory, quantized_io: true, ..Options::default() };
+    let compiled = compile(graph, &options).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let graph = &compiled.graph;
+    let quant = graph.tensors[graph.inputs[0]].quant.as_ref();
+    let dtype = graph.tensors[graph.inputs[0]].dtype;
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    for i in 0..vectors.shape[0].min(MOST) {
+        let value = row(vectors, i);
+        let value = match quant.and_then(|q| q.single()).zip(dtype.quantized_range()) {
+            Some(((scale, zero), (lo, hi))) if value.dtype != dtype => {
+                let of = |&v: &f64| i64::from(kinglet::quant::quantize(v as f32, scale, zero, lo, hi));
+                Array::int(dtype, &value.shape, value.reals().iter().map(of).collect())
+            }
+            _ => value,
+        };
+        inputs.extend_from_slice(&value.to_bytes());
+        let given: BTreeMap<String, Array> = [(input.to_string(), value)].into();
+        let results = run(&compiled.kgl, &given);
+        graph.output_names.iter().for_each(|name| outputs.extend_from_slice(&results[name].to_bytes()));
+    }
+    let mut case = b"KCAS".to_vec();
+    for n in [compiled.kgl.len(), inputs.len(), outputs.len(), vectors.shape[0].min(MOST)] {
+        case.extend((n as u32).to_le_bytes());
+    }
+    for part in [&compiled.kgl, &inputs, &outputs] {
+        case.resize(case.len().next_multiple_of(64), 0);
+        case.extend_from_slice(part);
+    }
+    std::fs::write(path, case).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let kgl = Aligned::copy(&compiled.kgl);
+    let ops = OpSet::of_model(&Model::load(kgl.as_ref()).expect("the compiler writes valid files"));
+    println!("{} {}", path.display(), ops.bits());
+}
+
+fn main() {
+    let Some(folder) = std::env::args_os().nth(1) else {
+        eprintln!("usage: cortex_m FOLDER");
+        std::process::exit(2);
+    };
+    let folder = Path::new(&folder);
+    let own = Options { dims: [("batch".to_string(), 1)].into(), ..Options::default() };
+    for (name, onnx, input, vectors) in
+        [("glyphs", glyphs::INT8, "image", glyphs::VECTORS), ("keywords", keywords::INT8, "frames", keywords::VECTORS)]
+    {
+        let graph = import(onnx, None, &own).unwrap_or_else(|e| panic!("{name}: {e}"));
+        write(&folder.join(format!("{name}.case")), graph, input, &parse_npz(vectors)[input]);
+    }
+    let Some(dir) = shared().map(|s| s.join("mlperf-tiny")) else { return };
+    for (name, file) in [
+        ("ad", "ad01_int8"),
+        ("kws", "kws_ref_model"),
+        ("resnet", "pretrainedResnet_quant"),
+        ("sww", "str_ww_ref_model"),
+        ("vww", "vww_96_int8"),
+    ] {
+        let vectors = &read_npz(&dir.join(format!("{file}_vectors.npz")))["inputs"];
+        let path = dir.join(format!("{file}.onnx"));
+        let onnx = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let input = kinglet_compiler::shape_of_inputs(&onnx).expect("a valid model")[0].name.clone();
+        let options = Options { shapes: [(input.clone(), row(vectors, 0).shape)].into(), ..Options::default() };
+        let graph = import_file(&path, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+        write(&folder.join(format!("{name}.case")), graph, &input, vectors);
+    }
+}
