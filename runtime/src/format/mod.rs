@@ -210,6 +210,32 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
+    fn operands_are_read_from_where_records_have_them() {
+        use words::{Record, Words};
+        let record = TensorRecord {
+            dtype: crate::DType::U8,
+            region: Region::State,
+            offset: 16,
+            bytes: 33,
+            row_bytes: 11,
+            capacity: 3,
+            rows: 5,
+            writer: 7,
+            advance: -13,
+            scale: 0.25,
+            zero_point: 17,
+            rank: 1,
+            dims: [19; MAX_RANK],
+        };
+        let mut bytes = Vec::new();
+        record.write(&mut |word| bytes.extend(word.to_le_bytes()));
+        let placed = Placed::read(&Words::new(&bytes), 0).expect("it is whole");
+        let TensorRecord { dtype, region, offset, bytes: n, advance, scale, zero_point, .. } = record;
+        assert_eq!(placed, Placed { dtype, region, offset, bytes: n, advance, scale, zero_point });
+        assert_eq!(Placed::read(&Words::new(&bytes[..bytes.len() - 4]), 0), None);
+    }
+
+    #[test]
     fn every_single_bit_flip_changes_the_checksum() {
         let data: Vec<u8> = (0..149u32).map(|i| (i * 37) as u8).collect();
         let sum = checksum(&data, 7);

@@ -30,7 +30,8 @@ pub const FLOAT_BOUND: f64 = 1e-4;
 /// or a function's tail is taken, f32 keeps the rounding errors of what was there before. Sixteen units in the last place.
 pub const TERMS_BOUND: f64 = 1e-6;
 
-/// [`FLOAT_BOUND`] and [`TERMS_BOUND`] where floats are stored as halves, which round 2¹³ times as coarsely: 20 roundings, and four.
+/// Largest difference of a float where floats are stored as halves, which round 2¹³ times as coarsely: 20 roundings relative to the largest
+/// magnitude of its tensor ([`FLOAT_BOUND`]), and four to that of what it was computed from.
 pub const HALF_BOUNDS: [f64; 2] = [1e-2, 2e-3];
 
 /// [`TIE`] behind halves, of which a few roundings are that much of the largest of 255 steps.

@@ -11,47 +11,63 @@ use crate::graph::{Graph, Node, Op, TensorId};
 /// results of recurrences, running sums and products of two computed tensors, and what only moves elements of these or of constants.
 pub(super) fn halves(graph: &Graph) -> HashSet<TensorId> {
     let float = |t: TensorId| graph.tensors[t].dtype == DType::F32;
-    let mut whole: HashSet<TensorId> = graph.inputs.iter().chain(&graph.outputs).copied().collect();
-    whole.extend((0..graph.tensors.len()).filter(|&t| graph.value(t).is_some()));
-    for node in graph.nodes.iter().filter(|n| keeps_floats(graph, n)) {
-        whole.extend(node.inputs.iter().flatten().copied().chain(node.outputs()));
+    let mut alike = Alike((0..graph.tensors.len()).collect());
+    // What is moved and what it becomes are stored alike.
+    let moving = |n: &&Node| n.op.moves_only() || matches!(n.op, Op::Reinterpret);
+    for node in graph.nodes.iter().filter(moving) {
+        let moved = node.inputs[..node.data_inputs()].iter().flatten().copied();
+        moved.filter(|&t| float(t)).for_each(|t| alike.join(t, node.output));
     }
-    // What is moved and what it becomes are stored alike: the first of a chain may be found out by the last.
-    let mut more = true;
-    while more {
-        more = false;
-        let moving = |n: &&Node| n.op.moves_only() || matches!(n.op, Op::Reinterpret);
-        for node in graph.nodes.iter().filter(moving) {
-            let moved = node.inputs[..node.data_inputs()].iter().flatten().copied();
-            let alike: Vec<TensorId> = moved.chain(node.outputs()).filter(|&t| float(t)).collect();
-            if alike.iter().any(|t| whole.contains(t)) {
-                for t in alike {
-                    more |= whole.insert(t);
-                }
-            }
-        }
+    let tables = tables(graph);
+    let mut whole: HashSet<TensorId> = HashSet::new();
+    let mut keep = |t: TensorId| _ = whole.insert(alike.of(t));
+    graph.inputs.iter().chain(&graph.outputs).for_each(|&t| keep(t));
+    (0..graph.tensors.len()).filter(|&t| graph.value(t).is_some()).for_each(&mut keep);
+    for node in graph.nodes.iter().filter(|n| keeps_floats(graph, &tables, n)) {
+        node.inputs.iter().flatten().copied().chain(node.outputs()).for_each(&mut keep);
     }
     let computed = graph.nodes.iter().flat_map(|n| n.outputs());
-    computed.filter(|t| float(*t) && !whole.contains(t)).collect()
+    computed.filter(|&t| float(t) && !whole.contains(&alike.of(t))).collect()
+}
+
+/// Sets of tensors, each with a member that stands for it.
+struct Alike(Vec<TensorId>);
+
+impl Alike {
+    /// The member that stands for the set of a tensor.
+    fn of(&mut self, mut t: TensorId) -> TensorId {
+        while self.0[t] != t {
+            // Half of the way next time.
+            self.0[t] = self.0[self.0[t]];
+            t = self.0[t];
+        }
+        t
+    }
+
+    /// Makes one set of those of two tensors.
+    fn join(&mut self, a: TensorId, b: TensorId) {
+        let (a, b) = (self.of(a), self.of(b));
+        self.0[b] = a;
+    }
 }
 
 /// Whether a node reads and gives floats of 32 bits alone.
-fn keeps_floats(graph: &Graph, node: &Node) -> bool {
+fn keeps_floats(graph: &Graph, tables: &HashSet<usize>, node: &Node) -> bool {
     match &node.op {
         Op::MatMul { transpose_a, .. } => node.inputs[1].is_none_or(|b| {
             let constant = graph.value(b).is_some() && graph.tensors[b].shape.len() == 2;
-            *transpose_a || !constant || may_be_tied(graph, b)
+            // It may be a table itself, and is no packed weight then.
+            *transpose_a || !constant || tables.contains(&graph.tensors[b].len())
         }),
         Op::CumSum { .. } => true,
         op => op.recurs(),
     }
 }
 
-/// Whether there is a table of look-ups as large as this constant: it may be the same.
-fn may_be_tied(graph: &Graph, constant: TensorId) -> bool {
+/// How many elements the tables of look-ups have.
+fn tables(graph: &Graph) -> HashSet<usize> {
     let gathers = graph.nodes.iter().filter(|n| matches!(n.op, Op::Gather { .. }));
-    let len = graph.tensors[constant].len();
-    gathers.filter_map(|n| n.inputs[0]).any(|t| graph.value(t).is_some() && graph.tensors[t].len() == len)
+    gathers.filter_map(|n| n.inputs[0]).filter(|&t| graph.value(t).is_some()).map(|t| graph.tensors[t].len()).collect()
 }
 
 /// Weights as halves; `None` if one is beyond what a half can be.
