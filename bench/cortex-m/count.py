@@ -13,8 +13,8 @@ LINE = re.compile(
 
 HEAD = """# Performance on Cortex-M
 
-What Kinglet executes and takes on microcontrollers, under emulation, with its portable kernels: there are none for the DSP instructions
-yet. Written by `bench/cortex-m/count.sh`; what is counted is in [bench/cortex-m](../bench/cortex-m/README.md). Every output of every run is
+What Kinglet executes and takes on microcontrollers, under emulation. M4F, M7 and M33 have kernels for products of bytes by their DSP
+instructions; everything else is portable. Written by `bench/cortex-m/count.sh`; what is counted is in [bench/cortex-m](../bench/cortex-m/README.md). Every output of every run is
 the host's, to the byte (`tests/cortex-m/run`).
 
 Plans are in bands of rows with integers at the door (`--bands memory --io quantized`). {source}
@@ -36,7 +36,8 @@ def main():
             runs[match[2], match[1]] = [int(n) for n in match.groups()[2:]]
         elif len(words) == 4 and words[2] == "code":
             code[words[1]] = int(words[3])
-    models = sorted({model for model, _ in runs})
+    # Products of every form are a test, and no model.
+    models = sorted({model for model, _ in runs if not model.startswith("products")})
     print(HEAD.format(source=peers["source"]))
     print("## Instructions\n\nMillions of one inference, the most of three vectors; in brackets the ratio to the peer, below 1 is ahead.\n")
     print("| model | " + " | ".join(CORES) + " |\n| --- |" + " ---: |" * len(CORES))

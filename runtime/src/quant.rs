@@ -11,8 +11,14 @@ const MAGIC: f32 = 12_582_912.0;
 /// below 2²²; because they are integers, clamping before rounding gives the same as clamping after it. NaN gives `lo`.
 #[inline(always)]
 pub fn round_clamped(v: f32, lo: f32, hi: f32) -> i32 {
-    // `max` returns the other operand when one is NaN.
-    let c = v.max(lo).min(hi) + MAGIC;
+    // NaN becomes `lo`. (Cores for which `max` and `min` are calls of functions compare.)
+    let c = if cfg!(target_arch = "arm") {
+        let v = if v > lo { v } else { lo };
+        if v < hi { v } else { hi }
+    } else {
+        v.max(lo).min(hi)
+    };
+    let c = c + MAGIC;
     c.to_bits().wrapping_sub(MAGIC.to_bits()) as i32
 }
 

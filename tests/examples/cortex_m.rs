@@ -4,16 +4,66 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kinglet::Model;
 use kinglet::kernels::OpSet;
+use kinglet::{DType, Model};
 use kinglet_compiler::array::Array;
-use kinglet_compiler::graph::Graph;
+use kinglet_compiler::graph::{Graph, Layout, Op, Post, Quant, Window};
 use kinglet_compiler::{Banding, Options, compile, import, import_file};
 use kinglet_models::{glyphs, keywords};
-use kinglet_tests::{Aligned, parse_npz, read_npz, row, run, shared};
+use kinglet_tests::one_node::{Case, Like};
+use kinglet_tests::{Aligned, Random, parse_npz, read_npz, row, run, shared};
 
 /// Vectors of a model.
 const MOST: usize = 3;
+
+/// Products of bytes of every form beside each other, of `channels` inputs: dense, in groups, depthwise; windows, strides, dilation, padding;
+/// channels and lines that are no multiples of what kernels take at once.
+fn products(channels: usize, dtype: DType) -> Case {
+    let (mut r, mut c) = (Random::new(channels as u64), Case::new());
+    let (height, width) = (9, 7);
+    let x = c.named_input("x", r.array(DType::F32, &[1, height, width, channels]), None);
+    let x = c.quantize(x, dtype, Quant::per_tensor(0.02, if dtype == DType::U8 { 117 } else { -5 }));
+    let x = c.dequantize(x);
+    let forms: [([usize; 2], usize, usize, usize, usize); 9] = [
+        ([1, 1], 1, 1, 0, 5),
+        ([1, 1], 1, 1, 0, 16),
+        ([3, 3], 1, 1, 1, 7),
+        ([3, 3], 2, 1, 0, 8),
+        ([5, 1], 1, 1, 2, 9),
+        ([2, 3], 1, 2, 0, 1),
+        ([3, 3], 1, 1, 1, 0),
+        ([5, 2], 2, 1, 1, 0),
+        ([7, 7], 1, 1, 3, 0),
+    ];
+    for (kernel, stride, dilation, pad, outputs) in forms {
+        // No number of outputs stands for each channel by itself.
+        let (groups, outputs) = match outputs {
+            0 => (channels, channels),
+            8 if channels.is_multiple_of(2) => (2, 8),
+            n => (1, n),
+        };
+        let reach = kernel.map(|k| (k - 1) * dilation + 1);
+        let pads = reach.map(|n| pad.min(n - 1));
+        let out = [(height, 0), (width, 1)].map(|(n, d)| (n + 2 * pads[d] - reach[d]) / stride + 1);
+        let window = Window {
+            kernel: kernel.to_vec(),
+            strides: vec![stride; 2],
+            dilations: vec![dilation; 2],
+            pads_begin: pads.map(|p| p as i64).to_vec(),
+            pads_end: pads.map(|p| p as i64).to_vec(),
+        };
+        let w = r.array(DType::I8, &[outputs, channels / groups, kernel[0], kernel[1]]);
+        let w = c.constant(w, Some(Quant::per_tensor(0.01, 0)));
+        let w = c.dequantize(w);
+        let shape = [1, out[0], out[1], outputs];
+        let op = Op::Conv { window, groups, layout: Layout::ChannelsLast, post: Post::default() };
+        let v = c.node(op, &[x, w], Like::f32(&shape));
+        let v = c.quantize(v, DType::I8, Quant::per_tensor(0.05, 3));
+        let v = c.dequantize(v);
+        c.output(v);
+    }
+    c
+}
 
 /// Writes the case of a model with one input, whose values are `vectors`.
 fn write(path: &Path, graph: Graph, input: &str, vectors: &Array) {
@@ -63,6 +113,11 @@ fn main() {
     {
         let graph = import(onnx, None, &own).unwrap_or_else(|e| panic!("{name}: {e}"));
         write(&folder.join(format!("{name}.case")), graph, input, &parse_npz(vectors)[input]);
+    }
+    for (channels, dtype) in [(3, DType::I8), (8, DType::U8), (13, DType::I8), (50, DType::U8)] {
+        let (graph, inputs) = products(channels, dtype).parts();
+        let shape = [&[1], &inputs["x"].shape[..]].concat();
+        write(&folder.join(format!("products-{channels}.case")), graph, "x", &inputs["x"].clone().reshaped(&shape));
     }
     let Some(dir) = shared().map(|s| s.join("mlperf-tiny")) else { return };
     for (name, file) in [

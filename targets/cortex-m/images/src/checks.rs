@@ -2,7 +2,8 @@
 
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
-use kinglet::{Model, Reference, Session};
+use kinglet::{Model, Session};
+use kinglet_cortex_m::Best;
 
 use crate::{TICKS_PER_SECOND, TIMER, arena, case};
 
@@ -84,7 +85,8 @@ fn run() -> Result<(), &'static str> {
     let before = ticks();
     let model = Model::load(case.model).map_err(|_| "the model does not load")?;
     let load = ticks() - before;
-    let mut session = Session::new(model, arena(), &Reference).map_err(|_| "there is no session")?;
+    let kernels = Best::default();
+    let mut session = Session::new(model, arena(), &kernels).map_err(|_| "there is no session")?;
     let (mut inputs, mut outputs) = (case.inputs, case.outputs);
     let (mut least, mut most, mut stack) = (u32::MAX, 0, 0);
     for _ in 0..case.vectors {

@@ -39,7 +39,7 @@ fn main() -> ! {
     if let Some(case) = case()
         && let Ok(model) = kinglet::Model::load_only::<OPS>(case.model)
         && let Ok(mut session) =
-            kinglet::Session::new(model, arena(), &kinglet::kernels::Only::<_, OPS>(kinglet::Reference))
+            kinglet::Session::new(model, arena(), &kinglet::kernels::Only::<_, OPS>(kinglet_cortex_m::Best::default()))
     {
         loop {
             let _ = session.run();
