@@ -1,20 +1,69 @@
-//! Dense products of bytes whose weights lie along the inputs: two pixels of two channels, four inputs at a time.
+//! Dense products of bytes whose weights lie by pairs of channels: up to three pixels of all channels.
 
+use core::arch::global_asm;
+use core::ffi::c_void;
 use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Sign, Sums, Weights};
-use kinglet::rows::View;
+use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, WIDENED, Weights};
+use kinglet::rows::{PixelsMut, View};
 
-use crate::dsp::along_inputs;
-use crate::lanes;
+use crate::dsp::by_pairs;
+use crate::rounding::{Bytes, add_residual, copy};
 
-/// Up to four pixels and the channels of a panel.
+global_asm!(float_unit!(), include_str!("dense.s"), options(raw));
+
+/// What a function of `dense.s` works on, word by word as it reads them.
+#[repr(C)]
+struct Frame {
+    /// The widened inputs.
+    panel: *const u32,
+    /// The results of the first pixel's next pair of channels.
+    y: *mut u8,
+    /// Bytes from the results of a pixel to those of the next.
+    step: usize,
+    zero: i32,
+    y_end: *mut u8,
+    panel_end: *const u32,
+    /// Where the loop over inputs, which is written out eight times, begins.
+    entry: usize,
+    bias: *const i32,
+    integers: *const i32,
+    /// Called for each pair without integers, if there is such a function: on a core without floats, or for sums that are not rounded.
+    other: Option<extern "C" fn(&mut Pair)>,
+    /// For it; without it the bytes from an integer to the float that the same is rounded with.
+    context: *const c_void,
+}
+
+/// What it calls for a pair of channels: its copy of the frame, and the sums.
+#[repr(C)]
+struct Pair {
+    frame: Frame,
+    weights: usize,
+    /// `[pixel][2]`
+    sums: [i32; 2 * WIDENED],
+}
+
+unsafe extern "C" {
+    safe static kinglet_dense_1_steps: u8;
+    safe static kinglet_dense_1_end: u8;
+    safe static kinglet_dense_2_steps: u8;
+    safe static kinglet_dense_2_end: u8;
+    safe static kinglet_dense_3_steps: u8;
+    safe static kinglet_dense_3_end: u8;
+    fn kinglet_dense_1(frame: &Frame, weights: *const i8);
+    fn kinglet_dense_2(frame: &Frame, weights: *const i8);
+    fn kinglet_dense_3(frame: &Frame, weights: *const i8);
+    fn kinglet_widen_1(x: *const u8, step: usize, fours: usize, to: *mut u32) -> *mut u32;
+    fn kinglet_widen_2(x: *const u8, step: usize, fours: usize, to: *mut u32) -> *mut u32;
+    fn kinglet_widen_3(x: *const u8, step: usize, fours: usize, to: *mut u32) -> *mut u32;
+}
+
+/// Steps that the loop over inputs is written out for.
+const STEPS: usize = 8;
+
 #[derive(Clone, Copy, Default)]
 pub struct DenseI8(Dense<Integers>);
-
-/// Pixels of a tile.
-const PIXELS: usize = 4;
 
 impl Microkernel for DenseI8 {
     type X = u8;
@@ -22,9 +71,13 @@ impl Microkernel for DenseI8 {
     type Sum = i32;
     type Out = f32;
 
+    const ROUNDS: bool = true;
+    const LINES: bool = true;
+
     #[inline(always)]
-    fn tile(_: usize, _: usize, room: usize) -> (usize, usize) {
-        (PIXELS.min(room), 1)
+    fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
+        let pixels = pixels.clamp(1, WIDENED).min(room);
+        (pixels, blocks.min(room / pixels).max(1))
     }
 
     #[inline(always)]
@@ -33,7 +86,7 @@ impl Microkernel for DenseI8 {
     }
 
     fn copy(&self, x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
-        self.0.copy(x, start, sign, to);
+        copy(x, start, sign, to);
     }
 
     fn padding(&self, x: &View<'_>, sign: Sign) -> u8 {
@@ -41,83 +94,240 @@ impl Microkernel for DenseI8 {
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
-        let (e, depth) = (&w.extents, w.packing.depth(&w.extents));
-        let fits = along_inputs(&w.packing)
-            && x.fit(e.length)
-            && to.sums.len() >= x.pixels * w.width()
-            && (w.first_row + x.rows.len()) * x.taps * e.length <= depth
-            && w.channels.1 * depth <= w.data.len();
-        let (sums, _) = to.so_far();
-        debug_assert!(fits, "a tile of {} pixels and {} channels", x.pixels, w.width());
-        if fits && x.signed {
-            // SAFETY: what is read has just been checked.
-            unsafe { tile::<true>(x, w, sums) }
-        } else if fits {
-            // SAFETY: as above.
-            unsafe { tile::<false>(x, w, sums) }
+        let width = w.width();
+        let (sums, scratch) = to.so_far();
+        if sums.len() < x.pixels * width {
+            return;
+        }
+        let Some(mut tile) = Tile::new(x, w, scratch) else { return };
+        for from in (0..x.pixels).step_by(WIDENED) {
+            let n = WIDENED.min(x.pixels - from);
+            tile.widen(from, n);
+            for c in (0..width).step_by(2) {
+                let got = tile.pair(c);
+                for (p, got) in got.chunks_exact(2).take(n).enumerate() {
+                    for (sum, &v) in sums[(from + p) * width + c..][..2.min(width - c)].iter_mut().zip(got) {
+                        *sum = sum.wrapping_add(v);
+                    }
+                }
+            }
         }
     }
 
+    #[inline(never)]
     fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
-        self.0.finish(f, to, sums, other);
+        if !add_residual(f, to, sums) {
+            self.0.finish(f, to, sums, other);
+        }
     }
 
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {
         self.0.centred(x, pixel, at, sum, zero)
     }
+
+    fn round(
+        &self,
+        x: &Inputs<'_, u8>,
+        w: &Weights<'_, i8>,
+        rounding: &Rounding<'_>,
+        scratch: &mut [u8],
+        out: &mut PixelsMut<'_, u8>,
+    ) -> bool {
+        let width = w.width();
+        let there = rounding.bias.len() >= width && rounding.multipliers.len() >= width && rounding.pixels.is_empty();
+        if !there
+            || w.first_row > 0
+            || x.rows.len() * x.taps != w.extents.lines
+            || out.count() < x.pixels
+            || out.run_len() < width
+        {
+            return false;
+        }
+        let Some(mut tile) = Tile::new(x, w, scratch) else { return false };
+        let bytes = Bytes::new(rounding);
+        for from in (0..x.pixels).step_by(WIDENED) {
+            let n = WIDENED.min(x.pixels - from);
+            tile.widen(from, n);
+            tile.round(&bytes, from, out);
+        }
+        bytes.finish(out);
+        true
+    }
 }
 
-/// Adds the products of a tile. A pixel or channel that has no neighbour is computed twice.
-///
-/// # Safety
-/// Lines of `w.extents.length` inputs are there under all pixels, and as many weights of all channels; and sums.
-unsafe fn tile<const SIGNED: bool>(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, sums: &mut [i32]) {
-    let (n, length, depth) = (w.width(), w.extents.length, w.packing.depth(&w.extents));
-    for c in (0..n).step_by(2) {
-        let channels = [c, (c + 1).min(n - 1)];
-        for p in (0..x.pixels).step_by(2) {
-            let pixels = [p, (p + 1).min(x.pixels - 1)];
-            let mut acc: lanes::Sums = [[0; 2]; 2];
-            for (r, row) in x.rows.iter().enumerate() {
-                for t in 0..x.taps {
-                    let k = ((w.first_row + r) * x.taps + t) * length;
-                    // SAFETY: the caller's. Weights of a channel lie side by side, and channel by channel: panels are whole.
-                    unsafe {
-                        let inputs = pixels.map(|p| row.as_ptr().add(p * x.step + t * x.tap_step));
-                        let weights =
-                            channels.map(|c| w.data.as_ptr().cast::<u8>().add((w.channels.0 + c) * depth + k));
-                        line::<SIGNED>(inputs, weights, length, &mut acc);
+/// Some pixels at a time of a line, their inputs widened.
+struct Tile<'a> {
+    x: &'a Inputs<'a, u8>,
+    w: &'a Weights<'a, i8>,
+    panel: &'a mut [u32],
+    /// Inputs of a channel there are, and where their weights begin.
+    depth: usize,
+    first: usize,
+    pixels: usize,
+}
+
+impl<'a> Tile<'a> {
+    /// `None` if something is not there.
+    fn new(x: &'a Inputs<'a, u8>, w: &'a Weights<'a, i8>, scratch: &'a mut [u8]) -> Option<Self> {
+        let line = w.packing.line(&w.extents);
+        let all = w.packing.depth(&w.extents);
+        let (first, depth) = (w.first_row * x.taps * line, x.rows.len() * x.taps * line);
+        let (_, panel, _) = bytemuck::pod_align_to_mut::<u8, u32>(scratch);
+        let fits = by_pairs(&w.packing)
+            && x.signed
+            && depth > 0
+            && x.fit(line)
+            && first + depth <= all
+            && w.channels.0.is_multiple_of(2)
+            && w.channels.1.next_multiple_of(2) * all <= w.data.len()
+            && panel.len() >= WIDENED * depth / 2;
+        debug_assert!(fits, "a tile of {} pixels and {} channels", x.pixels, w.width());
+        fits.then_some(Tile { x, w, panel, depth, first, pixels: 0 })
+    }
+
+    /// Widens the inputs of `n` pixels from `from` on.
+    fn widen(&mut self, from: usize, n: usize) {
+        let (x, fours) = (self.x, self.w.packing.line(&self.w.extents) / 4);
+        self.pixels = n;
+        let widen = match n {
+            1 => kinglet_widen_1,
+            2 => kinglet_widen_2,
+            _ => kinglet_widen_3,
+        };
+        let mut to = self.panel.as_mut_ptr();
+        for row in x.rows {
+            for t in 0..x.taps {
+                // SAFETY: `new` has checked that so many inputs are there under all pixels, and the room in the panel.
+                to = unsafe { widen(row.as_ptr().add(from * x.step + t * x.tap_step), x.step, fours, to) };
+            }
+        }
+    }
+
+    /// Computes pairs of channels from `channel` of the tile on, until `frame.y_end`.
+    ///
+    /// # Safety
+    /// Biases and integers are there for all of them, and results of all pixels where the frame says.
+    unsafe fn run(&self, channel: usize, frame: Frame) {
+        let (function, steps, end): (unsafe extern "C" fn(&Frame, *const i8), _, _) = match self.pixels {
+            1 => (kinglet_dense_1, &raw const kinglet_dense_1_steps, &raw const kinglet_dense_1_end),
+            2 => (kinglet_dense_2, &raw const kinglet_dense_2_steps, &raw const kinglet_dense_2_end),
+            _ => (kinglet_dense_3, &raw const kinglet_dense_3_steps, &raw const kinglet_dense_3_end),
+        };
+        let step = (end as usize - steps as usize) / STEPS;
+        // The loop is entered where as many steps are left as the first round is short of.
+        let left_out = (STEPS - self.depth / 4 % STEPS) % STEPS;
+        let panel = self.panel.as_ptr();
+        let all = self.w.packing.depth(&self.w.extents);
+        let weights = &self.w.data[(self.w.channels.0 + channel) * all + 2 * self.first..];
+        let frame = Frame {
+            panel,
+            panel_end: panel.wrapping_add(self.depth / 2 * self.pixels),
+            // Addresses of instructions are odd.
+            entry: (steps as usize + left_out * step) | 1,
+            ..frame
+        };
+        // SAFETY: `new` has checked the weights and the panel; the rest is the caller's.
+        unsafe { function(&frame, weights.as_ptr()) }
+    }
+
+    /// The sums of a pair of channels, `[pixel][2]`, from 0.
+    fn pair(&self, channel: usize) -> [i32; 2 * WIDENED] {
+        extern "C" fn keep(pair: &mut Pair) {
+            // SAFETY: the array below.
+            unsafe { *pair.frame.context.cast_mut().cast() = pair.sums }
+        }
+        let (zeros, mut sums) = ([0; 2], [0; 2 * WIDENED]);
+        let y: *mut u8 = core::ptr::null_mut();
+        let frame = Frame {
+            y,
+            step: 0,
+            zero: 0,
+            y_end: y.wrapping_add(2),
+            bias: zeros.as_ptr(),
+            integers: zeros.as_ptr(),
+            other: Some(keep),
+            context: (&raw mut sums).cast_const().cast(),
+            ..Frame::EMPTY
+        };
+        // SAFETY: one pair, which has no integers: nothing is stored.
+        unsafe { self.run(channel, frame) };
+        sums
+    }
+
+    /// Computes and rounds all channels of the pixels that were widened; the first is pixel `from` of the output.
+    fn round(&self, bytes: &Bytes<'_>, from: usize, out: &mut PixelsMut<'_, u8>) {
+        struct Context<'a> {
+            bytes: &'a Bytes<'a>,
+            y: usize,
+            width: usize,
+            pixels: usize,
+        }
+        extern "C" fn round(pair: &mut Pair) {
+            // SAFETY: the context below; pixels and channels of the tile, whose results the caller has.
+            unsafe {
+                let c = &*pair.frame.context.cast::<Context<'_>>();
+                let channel = pair.frame.y as usize - c.y;
+                for p in 0..c.pixels {
+                    for j in 0..2.min(c.width - channel) {
+                        let byte = c.bytes.round(pair.sums[2 * p + j], channel + j);
+                        *pair.frame.y.add(p * pair.frame.step + j) = byte as u8;
                     }
                 }
             }
-            for (i, &p) in pixels.iter().enumerate().take(x.pixels - p) {
-                for (j, &c) in channels.iter().enumerate().take(n - c) {
-                    sums[p * n + c] = sums[p * n + c].wrapping_add(acc[i][j]);
-                }
+        }
+        let (width, step) = (self.w.width(), out.step());
+        let y = out.as_mut_ptr().wrapping_add(from * step);
+        let context = Context { bytes, y: y as usize, width, pixels: self.pixels };
+        let zeros = [0; 2];
+        let frame = Frame {
+            y,
+            step,
+            zero: bytes.zero(),
+            other: Some(round),
+            context: (&raw const context).cast(),
+            ..Frame::EMPTY
+        };
+        let mut channel = 0;
+        if let Some(integers) = bytes.integers(0).filter(|m| m.len() >= width) {
+            channel = width & !1;
+            let (bias, integers) = (bytes.bias(0).as_ptr(), integers.as_ptr());
+            if channel > 0 {
+                let (other, context) = match bytes.from_integers() {
+                    Some(distance) => (None, distance),
+                    None => (frame.other, frame.context),
+                };
+                let y_end = y.wrapping_add(channel);
+                // SAFETY: the caller has checked that there are so many biases and results; pairs are whole.
+                unsafe { self.run(0, Frame { y_end, bias, integers, other, context, ..frame }) };
             }
+        }
+        // What is left: a channel without a partner, or pairs without integers.
+        while channel < width {
+            let bias = bytes.bias(channel);
+            let bias = [bias[0], bias.get(1).copied().unwrap_or(0)];
+            let y = y.wrapping_add(channel);
+            let frame = Frame { y, y_end: y.wrapping_add(2), bias: bias.as_ptr(), integers: zeros.as_ptr(), ..frame };
+            // SAFETY: one pair, whose results `round` stores as far as they are there.
+            unsafe { self.run(channel, frame) };
+            channel += 2;
         }
     }
 }
 
-/// Adds the products of two lines of inputs with those of two channels.
-///
-/// # Safety
-/// `n` bytes are there from each of them on.
-#[inline(always)]
-unsafe fn line<const SIGNED: bool>(x: [*const u8; 2], w: [*const u8; 2], n: usize, sums: &mut lanes::Sums) {
-    // SAFETY: the caller's.
-    unsafe {
-        if n >= 4 {
-            if SIGNED { lanes::signed(x, w, n / 4, sums) } else { lanes::unsigned(x, w, n / 4, sums) }
+impl Frame {
+    const EMPTY: Frame = {
+        Frame {
+            panel: core::ptr::null(),
+            y: core::ptr::null_mut(),
+            step: 0,
+            zero: 0,
+            y_end: core::ptr::null_mut(),
+            panel_end: core::ptr::null(),
+            entry: 0,
+            bias: core::ptr::null(),
+            integers: core::ptr::null(),
+            other: None,
+            context: core::ptr::null(),
         }
-        for at in n & !3..n {
-            for i in 0..2 {
-                let input = *x[i].add(at);
-                let input = if SIGNED { i32::from(input as i8) } else { i32::from(input) };
-                for j in 0..2 {
-                    sums[i][j] = sums[i][j].wrapping_add(input * i32::from(*w[j].add(at) as i8));
-                }
-            }
-        }
-    }
+    };
 }

@@ -1,15 +1,65 @@
-//! Depthwise products of bytes whose weights lie tap by tap, a row of channels each: four channels of a pixel, all taps.
+//! Depthwise products of bytes: four channels at a time of a line, whose inputs are widened to halfwords and taken apart by channels, so that
+//! one instruction multiplies two taps.
 
+use core::arch::{asm, global_asm};
+use core::ffi::c_void;
 use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, Sign, Sums, Weights};
-use kinglet::rows::View;
+use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights};
+use kinglet::rows::{PixelsMut, View};
 
-use crate::dsp::by_taps;
-use crate::lanes::{each_signed, each_unsigned};
+use crate::dsp::by_words;
+use crate::rounding::{Bytes, copy};
 
-/// Up to four pixels and the channels of a block.
+global_asm!(float_unit!(), include_str!("depthwise.s"), options(raw));
+
+/// Channels of a panel.
+const CHANNELS: usize = 4;
+
+/// What a function of `depthwise.s` works on, word by word as it reads them.
+#[repr(C)]
+struct Frame {
+    /// The widened inputs of the next channel, and bytes from row to row of them.
+    x: *const i16,
+    row: usize,
+    weights: *const i8,
+    bias: *const i32,
+    integers: *const i32,
+    /// The results of the next channel at the first pixel, and where they end.
+    y: *mut u8,
+    y_end: *mut u8,
+    /// Bytes of inputs to the end of the pixels that have a partner, and of all (of taps in one row: pixels, and fours of taps).
+    full: usize,
+    all: usize,
+    integer: i32,
+    zero: i32,
+    /// Bytes from the results of a pixel to those of the next.
+    step: usize,
+    /// Of taps in one row, bytes of inputs from pixel to pixel.
+    end: usize,
+    first: i32,
+    /// Called for each two pixels of a channel without an integer, if there is such a function: on a core without floats.
+    other: Option<extern "C" fn(&mut Two)>,
+    /// For it; without it the bytes from an integer to the float that the same is rounded with.
+    context: *const c_void,
+}
+
+/// What it calls for two pixels: its copy of the frame, and the sums.
+#[repr(C)]
+struct Two {
+    frame: Frame,
+    sums: [i32; 2],
+    pixel: usize,
+}
+
+unsafe extern "C" {
+    fn kinglet_depthwise_1(frame: &Frame);
+    fn kinglet_depthwise_2(frame: &Frame);
+    fn kinglet_depthwise_taps(frame: &Frame);
+    fn kinglet_planes(x: *const u8, step: usize, plane: usize, to: *mut i16, end: *mut i16);
+}
+
 #[derive(Clone, Copy, Default)]
 pub struct DepthwiseI8(Depthwise<Integers>);
 
@@ -19,9 +69,14 @@ impl Microkernel for DepthwiseI8 {
     type Sum = i32;
     type Out = f32;
 
+    const ROUNDS: bool = true;
+    const LINES: bool = true;
+    const TAPS_OF_FRAMES: bool = true;
+
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
-        Depthwise::<Integers>::tile(pixels, blocks, room)
+        let pixels = pixels.clamp(1, room);
+        (pixels, blocks.min(room / pixels).max(1))
     }
 
     #[inline(always)]
@@ -30,7 +85,7 @@ impl Microkernel for DepthwiseI8 {
     }
 
     fn copy(&self, x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
-        self.0.copy(x, start, sign, to);
+        copy(x, start, sign, to);
     }
 
     fn padding(&self, x: &View<'_>, sign: Sign) -> u8 {
@@ -38,25 +93,23 @@ impl Microkernel for DepthwiseI8 {
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
-        let (n, e) = (w.width(), &w.extents);
-        let (sums, _) = to.so_far();
-        let fits = by_taps(&w.packing)
-            && x.fit(n)
-            && w.channels.1 <= e.channels
-            && w.first_row + x.rows.len() <= e.length
-            && x.taps <= e.lines
-            && e.lines * e.length * e.channels <= w.data.len()
-            && sums.len() >= x.pixels * n;
-        debug_assert!(fits, "a tile of {} pixels and {} channels", x.pixels, n);
-        if fits && x.signed {
-            // SAFETY: what is read has just been checked.
-            unsafe { tile::<true>(x, w, sums) }
-        } else if fits {
-            // SAFETY: as above.
-            unsafe { tile::<false>(x, w, sums) }
+        let width = w.width();
+        let (sums, scratch) = to.so_far();
+        let Some(mut line) = Line::new(x, w, scratch).filter(|_| sums.len() >= x.pixels * width) else { return };
+        for channel in (0..width).step_by(CHANNELS) {
+            line.each_run(channel, |line, from, n| {
+                for c in channel..width.min(channel + CHANNELS) {
+                    line.sums(c, n, |pixel, sum| {
+                        if let Some(to) = sums.get_mut((from + pixel) * width + c) {
+                            *to = to.wrapping_add(sum);
+                        }
+                    });
+                }
+            });
         }
     }
 
+    #[inline(never)]
     fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
         self.0.finish(f, to, sums, other);
     }
@@ -64,51 +117,266 @@ impl Microkernel for DepthwiseI8 {
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {
         self.0.centred(x, pixel, at, sum, zero)
     }
+
+    fn round(
+        &self,
+        x: &Inputs<'_, u8>,
+        w: &Weights<'_, i8>,
+        rounding: &Rounding<'_>,
+        scratch: &mut [u8],
+        out: &mut PixelsMut<'_, u8>,
+    ) -> bool {
+        let width = w.width();
+        let there = rounding.bias.len() >= width && rounding.multipliers.len() >= width && rounding.pixels.is_empty();
+        if !there || w.first_row > 0 || out.count() < x.pixels || out.run_len() < width {
+            return false;
+        }
+        let Some(mut line) = Line::new(x, w, scratch) else { return false };
+        let bytes = Bytes::new(rounding);
+        for channel in (0..width).step_by(CHANNELS) {
+            line.each_run(channel, |line, from, n| line.round(&bytes, channel, (from, n), out));
+        }
+        bytes.finish(out);
+        true
+    }
 }
 
-/// Adds the products of a tile.
-///
-/// # Safety
-/// As many inputs as there are channels are there at all taps under all pixels, and as many weights; and sums.
-unsafe fn tile<const SIGNED: bool>(x: &Inputs<'_, u8>, w: &Weights<'_, i8>, sums: &mut [i32]) {
-    let (n, e) = (w.width(), &w.extents);
-    for (p, sums) in sums.chunks_exact_mut(n).take(x.pixels).enumerate() {
-        let mut channel = 0;
-        while channel < n {
-            let four = n - channel >= 4;
-            let mut acc = [0; 4];
-            for (r, row) in x.rows.iter().enumerate() {
-                for t in 0..x.taps {
-                    let k = t * e.length + w.first_row + r;
-                    // SAFETY: the caller's; words need no alignment on these cores.
+/// A line of pixels, of which some at a time lie widened.
+struct Line<'a> {
+    x: &'a Inputs<'a, u8>,
+    w: &'a Weights<'a, i8>,
+    /// Pairs of weights of a channel, `[kernel row][taps / 2]`.
+    pairs: &'a mut [u32],
+    /// Widened inputs, `[channel][kernel row][column]`.
+    planes: &'a mut [i16],
+    /// Columns of a row of them.
+    row: usize,
+    /// Columns from pixel to pixel, and from tap to tap.
+    stride: usize,
+    dilation: usize,
+}
+
+impl<'a> Line<'a> {
+    /// `None` if something is not there.
+    fn new(x: &'a Inputs<'a, u8>, w: &'a Weights<'a, i8>, scratch: &'a mut [u8]) -> Option<Self> {
+        let e = &w.extents;
+        let rows = x.rows.len();
+        let fits = by_words(&w.packing)
+            && x.signed
+            && x.column > 0
+            && x.step.is_multiple_of(x.column)
+            && x.fit(w.width())
+            && w.channels.0.is_multiple_of(CHANNELS)
+            && w.channels.1 <= e.channels
+            && e.channels.next_multiple_of(CHANNELS) * w.packing.depth(e) <= w.data.len()
+            && (along_time(x, w) || w.first_row + rows <= e.length && x.taps <= e.lines);
+        let (_, words, _) = bytemuck::pod_align_to_mut::<u8, u32>(scratch);
+        let pairs = rows * x.taps.div_ceil(2);
+        debug_assert!(fits && words.len() >= pairs, "a tile of {} pixels and {} channels", x.pixels, w.width());
+        if !fits || rows == 0 || words.len() < pairs {
+            return None;
+        }
+        let (pairs, planes) = words.split_at_mut(pairs);
+        let planes: &mut [i16] = bytemuck::cast_slice_mut(planes);
+        // Fours of columns, and four more that are read but do not count.
+        let row = planes.len() / (CHANNELS * rows) & !3;
+        let (stride, dilation) = (x.step / x.column, x.tap_step / x.column);
+        let one = (x.taps - 1) * dilation + 1;
+        (row >= one.next_multiple_of(4) + 4).then_some(Line { x, w, pairs, planes, row, stride, dilation })
+    }
+
+    /// Columns under `n` pixels.
+    fn columns(&self, n: usize) -> usize {
+        (n - 1) * self.stride + (self.x.taps - 1) * self.dilation + 1
+    }
+
+    /// Widens the inputs of four channels, those of some pixels at a time, and calls `f(self, first pixel, pixels)`.
+    fn each_run(&mut self, channel: usize, mut f: impl FnMut(&mut Self, usize, usize)) {
+        let all = self.row;
+        let span = (self.x.taps - 1) * self.dilation + 1;
+        let most = ((all - 4 - span) / self.stride.max(1) + 1).min(self.x.pixels);
+        let mut from = 0;
+        while from < self.x.pixels {
+            let n = most.min(self.x.pixels - from);
+            let columns = self.columns(n);
+            self.row = columns.next_multiple_of(4) + 4;
+            self.widen(channel, from, columns);
+            f(self, from, n);
+            from += n;
+        }
+        self.row = all;
+    }
+
+    fn widen(&mut self, channel: usize, from: usize, columns: usize) {
+        let (x, row) = (self.x, self.row);
+        let rows = x.rows.len();
+        let there = CHANNELS.min(self.w.width() - channel);
+        let fours = if there == CHANNELS { columns / 4 } else { 0 };
+        for (r, line) in x.rows.iter().enumerate() {
+            let first = line.as_ptr().wrapping_add(from * x.step + channel);
+            let to = self.planes[r * row..].as_mut_ptr();
+            let plane = 2 * rows * row;
+            if fours > 0 {
+                // SAFETY: `new` has checked that the inputs are there at all taps of all pixels, and all columns between them are; the planes
+                // have room for all columns, by fours.
+                unsafe { kinglet_planes(first, x.column, plane, to, to.add(4 * fours)) };
+            }
+            for at in (4 * fours..columns).step_by(4) {
+                let mut four = [0u32; 4];
+                for (i, four) in four.iter_mut().enumerate().take(columns - at) {
+                    // SAFETY: as above, of the channels that are there.
                     unsafe {
-                        let input = row.as_ptr().add(p * x.step + t * x.tap_step + channel);
-                        let weight = w.data.as_ptr().add(k * e.channels + w.channels.0 + channel);
-                        if four {
-                            let (input, weight) =
-                                (input.cast::<u32>().read_unaligned(), weight.cast::<u32>().read_unaligned());
-                            acc = if SIGNED {
-                                each_signed(input, weight, acc)
-                            } else {
-                                each_unsigned(input, weight, acc)
-                            };
+                        let pixel = first.add((at + i) * x.column);
+                        *four = if there == CHANNELS {
+                            pixel.cast::<u32>().read_unaligned()
                         } else {
-                            let input = if SIGNED { i32::from(*input as i8) } else { i32::from(*input) };
-                            acc[0] = acc[0].wrapping_add(input * i32::from(*weight));
-                        }
+                            (0..there).fold(0, |word, c| word | u32::from(*pixel.add(c)) << (8 * c))
+                        };
                     }
                 }
-            }
-            if four {
-                // In the order of the channels.
-                for (i, k) in [0, 2, 1, 3].into_iter().enumerate() {
-                    sums[channel + i] = sums[channel + i].wrapping_add(acc[k]);
-                }
-                channel += 4;
-            } else {
-                sums[channel] = sums[channel].wrapping_add(acc[0]);
-                channel += 1;
+                // SAFETY: as above; four pixels side by side.
+                unsafe { kinglet_planes(four.as_ptr().cast(), 4, plane, to.add(at), to.add(at + 4)) };
             }
         }
     }
+
+    /// Calls `f(pixel, sum)` for all `n` pixels of channel `c`, whatever the kernel.
+    fn sums(&mut self, c: usize, n: usize, mut f: impl FnMut(usize, i32)) {
+        let (x, w, e) = (self.x, self.w, &self.w.extents);
+        let (rows, half) = (x.rows.len(), x.taps.div_ceil(2));
+        let channel = w.channels.0 + c;
+        let panel = &w.data[channel / CHANNELS * CHANNELS * w.packing.depth(e)..];
+        // The weights of a row lie so far apart in a channel's list.
+        let apart = if along_time(x, w) { 1 } else { w.packing.line(e) };
+        let weight = |r: usize, t: usize| {
+            let k = t * apart + w.first_row + r;
+            let at = (k & !3) * CHANNELS + channel % CHANNELS * 4 + (k & 3);
+            if t < x.taps { i32::from(panel[at]) } else { 0 }
+        };
+        for (r, t) in (0..rows).flat_map(|r| (0..half).map(move |t| (r, t))) {
+            self.pairs[r * half + t] = (weight(r, 2 * t) as u16 as u32) | (weight(r, 2 * t + 1) as u32) << 16;
+        }
+        let plane = &self.planes[c % CHANNELS * rows * self.row..][..rows * self.row];
+        let dilation = self.dilation;
+        for pixel in 0..n {
+            let mut sum = 0;
+            for (pairs, row) in self.pairs.chunks_exact(half).zip(plane.chunks_exact(self.row)) {
+                let window = &row[pixel * self.stride..];
+                debug_assert!(window.len() > (x.taps - 1) * dilation + 1);
+                let mut at = window.as_ptr();
+                if dilation == 1 {
+                    for &w in pairs {
+                        // SAFETY: the row has the columns under all taps of all `n` pixels, and one more.
+                        unsafe {
+                            sum = smlad(at.cast::<u32>().read_unaligned(), w, sum);
+                            at = at.add(2);
+                        }
+                    }
+                } else {
+                    for (t, &w) in pairs.iter().enumerate() {
+                        // Of an odd number of taps the last has no partner, and its weight is 0.
+                        let next = if 2 * t + 1 < x.taps { dilation } else { 0 };
+                        // SAFETY: as above.
+                        let two = unsafe { *at as u16 as u32 | (*at.add(next) as u16 as u32) << 16 };
+                        sum = smlad(two, w, sum);
+                        at = at.wrapping_add(2 * dilation);
+                    }
+                }
+            }
+            f(pixel, sum);
+        }
+    }
+
+    /// Computes and rounds four channels of some pixels.
+    fn round(&mut self, bytes: &Bytes<'_>, channel: usize, (from, n): (usize, usize), out: &mut PixelsMut<'_, u8>) {
+        let there = CHANNELS.min(self.w.width() - channel);
+        let windows = self.x.rows.len() == 3 && self.x.taps == 3 && self.stride <= 2;
+        let windows = (windows || along_time(self.x, self.w)) && self.dilation == 1;
+        if let Some(integers) = bytes.integers(channel).filter(|m| windows && m.len() >= there) {
+            return self.windows(bytes, channel, (from, n), (integers, there), out);
+        }
+        for c in channel..channel + there {
+            let bias = bytes.bias(c)[0];
+            self.sums(c, n, |pixel, sum| {
+                out.run(from + pixel)[c] = bytes.round(sum.wrapping_add(bias), c) as u8;
+            });
+        }
+    }
+
+    /// As `round`, under windows of 3 by 3 and along time.
+    fn windows(
+        &self,
+        bytes: &Bytes<'_>,
+        channel: usize,
+        (from, n): (usize, usize),
+        (integers, there): (&[i32], usize),
+        out: &mut PixelsMut<'_, u8>,
+    ) {
+        struct Context<'a> {
+            bytes: &'a Bytes<'a>,
+            y: usize,
+            channel: usize,
+            pixels: usize,
+        }
+        extern "C" fn round(two: &mut Two) {
+            // SAFETY: the context below; pixels and channels whose results the caller has.
+            unsafe {
+                let c = &*two.frame.context.cast::<Context<'_>>();
+                let channel = c.channel + (two.frame.y as usize - c.y);
+                for i in 0..2.min(c.pixels - two.pixel) {
+                    *two.frame.y.add((two.pixel + i) * two.frame.step) = c.bytes.round(two.sums[i], channel) as u8;
+                }
+            }
+        }
+        let (w, step) = (self.w, out.step());
+        let y = out.as_mut_ptr().wrapping_add(from * step + channel);
+        let context = Context { bytes, y: y as usize, channel, pixels: n };
+        let (other, context): (Option<extern "C" fn(&mut Two)>, _) = match bytes.from_integers() {
+            Some(distance) => (None, distance),
+            None => (Some(round), (&raw const context).cast()),
+        };
+        let along_time = along_time(self.x, w);
+        let turn = 4 * self.stride;
+        let frame = Frame {
+            x: self.planes.as_ptr(),
+            row: 2 * self.row,
+            weights: w.data[(w.channels.0 + channel) * w.packing.depth(&w.extents)..].as_ptr(),
+            bias: bytes.bias(channel).as_ptr(),
+            integers: integers.as_ptr(),
+            y,
+            y_end: y.wrapping_add(there),
+            full: if along_time { n } else { n / 2 * turn },
+            all: if along_time { self.x.taps.div_ceil(4) } else { n.div_ceil(2) * turn },
+            integer: 0,
+            zero: bytes.zero(),
+            step,
+            end: 2 * self.stride,
+            first: 0,
+            other,
+            context,
+        };
+        // SAFETY: the inputs were widened, with columns to spare; the caller has checked biases, integers and results of so many channels.
+        unsafe {
+            match self.stride {
+                _ if along_time => kinglet_depthwise_taps(&frame),
+                1 => kinglet_depthwise_1(&frame),
+                _ => kinglet_depthwise_2(&frame),
+            }
+        }
+    }
+}
+
+/// Whether the taps of a row are the frames under a window along time, which weights know as rows.
+fn along_time(x: &Inputs<'_, u8>, w: &Weights<'_, i8>) -> bool {
+    x.rows.len() == 1 && w.extents.lines == 1 && x.taps == w.extents.length
+}
+
+/// The sum of the products of two halfwords with two others, and another.
+#[inline(always)]
+fn smlad(x: u32, w: u32, mut sum: i32) -> i32 {
+    // SAFETY: arithmetic on registers. (It may set the flag of saturation, which nobody reads.)
+    unsafe {
+        asm!("smlad {sum}, {x}, {w}, {sum}", sum = inout(reg) sum, x = in(reg) x, w = in(reg) w, options(pure, nomem, nostack));
+    }
+    sum
 }

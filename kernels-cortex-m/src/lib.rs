@@ -1,6 +1,20 @@
 //! Kernels for Cortex-M with the DSP extension (M4, M7, M33): products of bytes two at a time. Results are the reference's bits.
 #![no_std]
 
+/// What tells functions in assembly whether the core has floats.
+#[cfg(all(dsp, target_abi = "eabihf"))]
+macro_rules! float_unit {
+    () => {
+        ".fpu fpv4-sp-d16\n.set KINGLET_FPU, 1\n"
+    };
+}
+#[cfg(all(dsp, not(target_abi = "eabihf")))]
+macro_rules! float_unit {
+    () => {
+        ".set KINGLET_FPU, 0\n"
+    };
+}
+
 #[cfg(dsp)]
 mod dense;
 #[cfg(dsp)]
@@ -8,7 +22,7 @@ mod depthwise;
 #[cfg(dsp)]
 mod dsp;
 #[cfg(dsp)]
-mod lanes;
+mod rounding;
 
 #[cfg(dsp)]
 pub use dsp::Dsp;

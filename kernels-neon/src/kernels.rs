@@ -36,7 +36,7 @@ macro_rules! kernels {
                 self.probed(unit, rounds)
             }
 
-            fn takes(&self, packing: &Packing) -> bool {
+            fn takes(&self, _: StepKind, packing: &Packing) -> bool {
                 Target::ALL.iter().any(|t| t.info().has(packing))
             }
 

@@ -37,7 +37,7 @@ macro_rules! kernels {
                 self.probed(unit, rounds)
             }
 
-            fn takes(&self, packing: &Packing) -> bool {
+            fn takes(&self, _: StepKind, packing: &Packing) -> bool {
                 crate::takes(packing)
             }
 

@@ -28,6 +28,18 @@ pub fn requantize(acc: i32, multiplier: f32, zero_point: i32, lo: i32, hi: i32) 
     round_clamped(acc as f32 * multiplier, (lo - zero_point) as f32, (hi - zero_point) as f32) + zero_point
 }
 
+/// Bits of a sum times an integer multiplier that are rounded off, beside the lower word.
+pub const INTEGER_SHIFT: u32 = 3;
+
+/// Requantises an accumulator by an integer, `m ≈ multiplier · 2^(32 + INTEGER_SHIFT)`: the half and the zero point are added to the upper word of
+/// the product, which is then cut. Plans have such a multiplier for a channel only where this gives what [`requantize`] does for every
+/// accumulator that its weights, its bias and any inputs can make.
+#[inline(always)]
+pub fn requantize_by_integer(acc: i32, m: i32, zero_point: i32, lo: i32, hi: i32) -> i32 {
+    let upper = (i64::from(acc) * i64::from(m) >> 32) as i32;
+    (((upper + (1 << (INTEGER_SHIFT - 1))) >> INTEGER_SHIFT) + zero_point).clamp(lo, hi)
+}
+
 /// Quantises a real: `clamp(round_half_even(v / scale) + zero_point, lo, hi)` (ONNX `QuantizeLinear`).
 #[inline(always)]
 pub fn quantize(v: f32, scale: f32, zero_point: i32, lo: i32, hi: i32) -> i32 {

@@ -6,7 +6,7 @@ use crate::bands::Slice;
 use crate::faults::{DataFault, FaultWord};
 use crate::format::verify::{all_bytes, is_ring};
 use crate::format::{ABSENT, ALIGN, StepRecord, TensorRecord};
-use crate::kernels::{self, Kernels, OpSet};
+use crate::kernels::{self, Kernels};
 use crate::observe::{Observer, Quiet};
 use crate::rows::{Memory, Operands, Tile};
 use crate::workers::{Inline, Workers};
@@ -39,10 +39,11 @@ impl<const N: usize> Default for Arena<N> {
 pub fn runs_on<K: Kernels + ?Sized>(model: &Model<'_>, kernels: &K) -> Result<(), Error> {
     let ops = kernels.ops();
     for i in 0..model.step_count() {
-        if ops != OpSet::ALL && !model.step(i).kind().is_some_and(|kind| ops.has(kind)) {
+        let step = model.step(i);
+        let Some(kind) = step.kind().filter(|&kind| ops.has(kind)) else {
             return Err(Error::Step { step: i as u32, fault: Fault::UnknownKind });
-        }
-        if model.step(i).product().is_some_and(|(p, _)| !kernels.takes(&p.packing)) {
+        };
+        if step.product().is_some_and(|(p, _)| !kernels.takes(kind, &p.packing)) {
             return Err(Error::Kernels { target: model.target() });
         }
     }

@@ -15,6 +15,8 @@ pub enum Target {
     Armv8 = 2,
     /// AArch64 with the matrix product of bytes (FEAT_I8MM), which wants another packing.
     Armv8I8mm = 3,
+    /// Cortex-M with the DSP extension (M4, M7, M33): products of halfwords, two at once.
+    CortexM = 4,
 }
 
 /// What there is to know of a target.
@@ -40,6 +42,10 @@ pub struct TargetInfo {
     pub packed_rows: u32,
     /// Floats between steps may be stored as halves: the kernels compute with them no slower.
     pub halves: bool,
+    /// Its machines have little RAM: steps run in bands of rows unless somebody asks for something else.
+    pub small: bool,
+    /// Products of bytes come with multipliers that are integers, for kernels that round by them.
+    pub integers: bool,
     /// How the weights of depthwise products of floats lie.
     pub depthwise_floats: Packing,
     /// How the weights of depthwise products of bytes lie.
@@ -58,6 +64,8 @@ const GENERIC: TargetInfo = TargetInfo {
     tile: 4,
     packed_rows: 0,
     halves: false,
+    small: false,
+    integers: false,
     depthwise_floats: Packing::by_channels(0),
     depthwise_bytes: Packing::by_channels(0),
 };
@@ -77,6 +85,8 @@ const X86_64: TargetInfo = TargetInfo {
     tile: 112,
     packed_rows: 4,
     halves: false,
+    small: false,
+    integers: false,
     depthwise_floats: Packing::by_channels(0),
     depthwise_bytes: Packing { panel: 64, ..BY_FOURS },
 };
@@ -97,8 +107,28 @@ const ARMV8: TargetInfo = TargetInfo {
     tile: 256,
     packed_rows: 4,
     halves: true,
+    small: false,
+    integers: false,
     depthwise_floats: Packing::by_channels(0),
     depthwise_bytes: BY_FOURS_SIGNED,
+};
+
+/// `smlad` adds the products of two halfwords with two others to one sum. Two channels are all that a core with 14 registers holds beside
+/// pixels; of depthwise products the four channels of a word are taken apart together.
+const BY_PAIRS: Packing = Packing { panel: 2, run: 4, order: WordOrder::Plain, sign: Sign::Signed };
+
+const CORTEX_M: TargetInfo = TargetInfo {
+    name: "cortex-m",
+    kernels: "Cortex-M with DSP instructions",
+    short_bytes: BY_PAIRS,
+    long_bytes: BY_PAIRS,
+    long: 0,
+    // Three pixels of 64 channels.
+    tile: 96,
+    small: true,
+    integers: true,
+    depthwise_bytes: Packing { panel: 4, ..BY_PAIRS },
+    ..GENERIC
 };
 
 /// `smmla` multiplies eight inputs of two pixels with those of two channels.
@@ -114,7 +144,7 @@ const ARMV8_I8MM: TargetInfo = TargetInfo {
 
 impl Target {
     /// Every target this version knows.
-    pub const ALL: [Target; 4] = [Target::Generic, Target::X86_64, Target::Armv8, Target::Armv8I8mm];
+    pub const ALL: [Target; 5] = [Target::Generic, Target::X86_64, Target::Armv8, Target::Armv8I8mm, Target::CortexM];
 
     /// Its row of the table.
     pub const fn info(self) -> &'static TargetInfo {
@@ -123,6 +153,7 @@ impl Target {
             Target::X86_64 => &X86_64,
             Target::Armv8 => &ARMV8,
             Target::Armv8I8mm => &ARMV8_I8MM,
+            Target::CortexM => &CORTEX_M,
         }
     }
 

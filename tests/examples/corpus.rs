@@ -43,6 +43,10 @@ fn seeds(corpus: &Path) {
         write(&corpus.join(format!("kgl/seed_{name}.kgl")), &generic);
         for target in Target::ALL {
             let plan = planned(name, &model, target);
+            // Its floats lie as those of `generic`: one model shows what is new.
+            if target == Target::CortexM && name != "quantized" {
+                continue;
+            }
             // Without products it is the same, but for the header.
             if plan[HEADER_BYTES..] != generic[HEADER_BYTES..] {
                 write(&corpus.join(format!("kgl/seed_{name}_{}.kgl", target.name())), &plan);

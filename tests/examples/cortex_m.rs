@@ -1,11 +1,11 @@
-//! Writes the cases that images for microcontrollers run, `cortex_m FOLDER`: for each model a file with the plan, inputs, and the bytes of
+//! Writes the cases that images for microcontrollers run, `cortex_m FOLDER`: for each model and target a file `TARGET/MODEL.case` with the plan, inputs, and the bytes of
 //! outputs that the host computes (`targets/cortex-m/images/src/case.rs` reads them). Prints each file with the kinds of its steps.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use kinglet::kernels::OpSet;
-use kinglet::{DType, Model};
+use kinglet::{DType, Model, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, Post, Quant, Window};
 use kinglet_compiler::{Banding, Options, compile, import, import_file};
@@ -65,9 +65,17 @@ fn products(channels: usize, dtype: DType) -> Case {
     c
 }
 
-/// Writes the case of a model with one input, whose values are `vectors`.
-fn write(path: &Path, graph: Graph, input: &str, vectors: &Array) {
-    let options = Options { bands: Banding::Memory, quantized_io: true, ..Options::default() };
+/// Writes the cases of a model with one input, whose values are `vectors`: for each target one.
+fn write(folder: &Path, name: &str, graph: &Graph, input: &str, vectors: &Array) {
+    for target in [Target::Generic, Target::CortexM] {
+        let folder = folder.join(target.name());
+        std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        write_for(target, &folder.join(format!("{name}.case")), graph.clone(), input, vectors);
+    }
+}
+
+fn write_for(target: Target, path: &Path, graph: Graph, input: &str, vectors: &Array) {
+    let options = Options { target, bands: Banding::Memory, quantized_io: true, ..Options::default() };
     let compiled = compile(graph, &options).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let graph = &compiled.graph;
     let quant = graph.tensors[graph.inputs[0]].quant.as_ref();
@@ -112,12 +120,12 @@ fn main() {
         [("glyphs", glyphs::INT8, "image", glyphs::VECTORS), ("keywords", keywords::INT8, "frames", keywords::VECTORS)]
     {
         let graph = import(onnx, None, &own).unwrap_or_else(|e| panic!("{name}: {e}"));
-        write(&folder.join(format!("{name}.case")), graph, input, &parse_npz(vectors)[input]);
+        write(folder, name, &graph, input, &parse_npz(vectors)[input]);
     }
     for (channels, dtype) in [(3, DType::I8), (8, DType::U8), (13, DType::I8), (50, DType::U8)] {
         let (graph, inputs) = products(channels, dtype).parts();
         let shape = [&[1], &inputs["x"].shape[..]].concat();
-        write(&folder.join(format!("products-{channels}.case")), graph, "x", &inputs["x"].clone().reshaped(&shape));
+        write(folder, &format!("products-{channels}"), &graph, "x", &inputs["x"].clone().reshaped(&shape));
     }
     let Some(dir) = shared().map(|s| s.join("mlperf-tiny")) else { return };
     for (name, file) in [
@@ -133,6 +141,6 @@ fn main() {
         let input = kinglet_compiler::shape_of_inputs(&onnx).expect("a valid model")[0].name.clone();
         let options = Options { shapes: [(input.clone(), row(vectors, 0).shape)].into(), ..Options::default() };
         let graph = import_file(&path, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
-        write(&folder.join(format!("{name}.case")), graph, &input, vectors);
+        write(folder, name, &graph, &input, vectors);
     }
 }

@@ -198,7 +198,7 @@ struct Picky;
 
 // SAFETY: it is the reference.
 unsafe impl Kernels for Picky {
-    fn takes(&self, packing: &kinglet::product::Packing) -> bool {
+    fn takes(&self, _: kinglet::StepKind, packing: &kinglet::product::Packing) -> bool {
         let generic = Target::Generic.info();
         [generic.floats, generic.short_bytes, generic.long_bytes, generic.depthwise_floats].contains(packing)
     }

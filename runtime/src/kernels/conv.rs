@@ -12,14 +12,16 @@ use crate::bands::{Rule, Window};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
-use crate::product::epilogue::{RESIDUAL, WEIGHTS, ZEROS};
+use crate::product::epilogue::{INTEGERS, RESIDUAL, WEIGHTS, ZEROS};
 use crate::product::{self, Epilogue, Extents, Geometry, Packing};
 
 record! {
     /// Parameters of a product with constant weights.
     ///
     /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32 or f16, of `…I8` i8 or u8), 1 weights in the order of the packing (f32 of `…F32`, f16 of `…F16`, else i8),
-    /// 2 to 6 those of the [`Epilogue`], 7 zero points `zw [out_c]` i16 of the weights as packed (optional, integers only; 0 if absent).
+    /// 2 to 6 those of the [`Epilogue`], 7 zero points `zw [out_c]` i16 of the weights as packed (optional, integers only; 0 if absent), 8 the multipliers of sums
+    /// as integers `[out_c]` i32 (optional, integers only; 0 where a channel has none): what [`quant::requantize_by_integer`](crate::quant::requantize_by_integer)
+    /// rounds to the same with, for kernels that do. Nothing checks it.
     /// Output: `[batch, out_h, out_w, out_c]`. Rows: `batch · out_h`. Columns: blocks of output channels, those of a panel each (32 of a panel of
     /// all), those of the groups one after the other.
     ///
@@ -139,6 +141,9 @@ impl Conv {
         c.constant(WEIGHTS, w_type, &[all])?;
         if !float && c.optional(ZEROS).is_some() {
             c.constant(ZEROS, DType::I16, &[out_c])?;
+        }
+        if !float && c.optional(INTEGERS).is_some() {
+            c.constant(INTEGERS, DType::I32, &[out_c])?;
         }
         let rows = product(&[g.batch, g.output[0]])?;
         let scratch = usize::try_from(self.scratch(depthwise, x.dtype)).map_err(|_| Fault::Params)?;

@@ -209,9 +209,9 @@ macro_rules! kinds {
                 OpSet::ALL
             }
 
-            /// Whether products with weights in this order can be computed. A session over a plan with others is refused.
-            fn takes(&self, packing: &Packing) -> bool {
-                let _ = packing;
+            /// Whether products of this kind with weights in this order can be computed. A session over a plan with others is refused.
+            fn takes(&self, kind: StepKind, packing: &Packing) -> bool {
+                let _ = (kind, packing);
                 true
             }
 
@@ -242,8 +242,8 @@ macro_rules! kinds {
                 OpSet::from_bits(OPS)
             }
 
-            fn takes(&self, packing: &Packing) -> bool {
-                self.0.takes(packing)
+            fn takes(&self, kind: StepKind, packing: &Packing) -> bool {
+                self.0.takes(kind, packing)
             }
 
             $(

@@ -29,6 +29,27 @@ pub(super) const fn packed_pixels(run: u32, depth: usize) -> u64 {
     if run == 8 { (PANEL * depth) as u64 } else { 0 }
 }
 
+/// Pixels that kernels which widen bytes multiply at once.
+pub const WIDENED: usize = 3;
+
+/// Bytes of what kernels keep that widen inputs to halfwords: of a dense product some pixels, of a depthwise one the weights of a channel and, of
+/// four channels, the rows under a run of pixels.
+fn widened(p: &Conv, depthwise: bool) -> u64 {
+    let (g, e) = (&p.geometry, p.extents(depthwise));
+    if !depthwise {
+        return 2 * WIDENED as u64 * p.packing.depth(&e) as u64;
+    }
+    // Along time the kernel lies along the line.
+    let (rows, d, pixels) =
+        if lines::along_time(g) { (1, 0, g.output[0]) } else { (u64::from(g.kernel[0]), 1, g.output[1]) };
+    let taps = u64::from(g.kernel[d]).next_multiple_of(2);
+    let columns = (u64::from(pixels.min(MOST_PLANE)) - 1) * u64::from(g.stride[d]) + g.span(d);
+    2 * rows * (taps + 4 * (columns.next_multiple_of(4) + 4))
+}
+
+/// Pixels of a line whose inputs are widened at once, of a depthwise product.
+const MOST_PLANE: u32 = 64;
+
 /// Whether the inputs of type `x` must be copied before they are multiplied: because bytes are turned, because of padding, or
 /// because the lines of a dense product are filled up, so that more is read than they have.
 pub(super) fn copies(p: &Conv, depthwise: bool, x: DType) -> bool {
@@ -43,8 +64,10 @@ fn parts(p: &Conv, depthwise: bool, x: DType) -> ([u64; 4], bool) {
     let copied = copies(p, depthwise, x);
     let (g, align) = (&p.geometry, |n: u64| n.next_multiple_of(ALIGN as u64));
     let sums = align((p.tile as usize * block(p) * 4) as u64);
-    // Depthwise products over several taps at once: the taps of so many columns, side by side.
-    let between = if depthwise && p.packing.run > 1 {
+    let between = if p.packing.widens() {
+        widened(p, depthwise)
+    } else if depthwise && p.packing.run > 1 {
+        // Over several taps at once: the taps of so many columns, side by side.
         let (pixels, stride) = match (g.pointwise(), lines::along_time(g)) {
             (true, _) => (p.tile, 1),
             (false, true) => (p.tile, g.stride[0]),
@@ -320,9 +343,9 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let (c, frames) = (g.input[2] as usize, g.input[0] as usize);
         let copies = self.copies;
         let at_once = lines::pixels_at_once(g) as usize;
-        let rows_of_frames = self.product.depthwise && p.packing.run != 1;
+        let rows_of_frames = self.product.depthwise && p.packing.run != 1 && !K::TAPS_OF_FRAMES;
         self.product.frames = if rows_of_frames { Frames::Rows } else { Frames::Taps };
-        if self.product.depthwise && !rows_of_frames {
+        if self.product.depthwise && p.packing.run == 1 {
             // Its taps are lines of one input each, which changes no weight's place.
             let e = &mut self.product.extents;
             (e.lines, e.length) = (e.length, 1);
@@ -404,7 +427,9 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         // Of small pictures a row takes little longer than a few divisions: there are none where there is nothing to divide.
         let block = block(p);
         let per_group = if extents.channels <= block { 1 } else { extents.channels.div_ceil(block) };
-        let (most, blocks_at_once) = K::tile(n, per_group, p.tile as usize);
+        let lines =
+            K::LINES && kernel_rows <= MOST_ROWS && self.zeros.is_empty() && self.finish.rounding(0, 0).is_some();
+        let (most, blocks_at_once) = if lines { (n, per_group) } else { K::tile(n, per_group, p.tile as usize) };
         let pixels = if n <= most { n.max(1) } else { n.div_ceil(n.div_ceil(most.max(1))) };
         let mut at = self.columns.start;
         while at < self.columns.end {

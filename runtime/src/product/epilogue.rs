@@ -19,6 +19,9 @@ const CHANNELS: usize = 6;
 /// Operand of the weights' zero points.
 pub(crate) const ZEROS: usize = 7;
 
+/// Operand of the multipliers of sums as integers.
+pub(crate) const INTEGERS: usize = 8;
+
 /// Most stages of an epilogue.
 pub const STAGES: usize = 4;
 
@@ -173,6 +176,7 @@ impl Epilogue {
             bias_f32: if float { o.constant(BIAS) } else { &[] },
             bias_i32: if float { &[] } else { o.constant(BIAS) },
             multipliers: o.constant(MULTIPLIERS),
+            integers: if o.has_input(INTEGERS) { o.constant(INTEGERS) } else { &[] },
             residual: o.has_input(RESIDUAL).then(|| o.input(RESIDUAL)),
             table: o.has_input(TABLE).then(|| o.constant(TABLE)),
             constants: if o.has_input(CHANNELS) { o.constant(CHANNELS) } else { &[] },
@@ -200,6 +204,7 @@ impl<'a, E: Elementwise> Finish<'a, E> {
             bias_f32: bytemuck::cast_slice(bias),
             bias_i32: bias,
             multipliers,
+            integers: &[],
             residual: None,
             table: None,
             constants: multipliers,
@@ -223,6 +228,8 @@ pub struct Finish<'a, E> {
     pub bias_i32: &'a [i32],
     /// Multipliers `[channels]` of sums of integers.
     pub multipliers: &'a [f32],
+    /// The multipliers as integers `[channels]`, 0 where there is none; empty if the step has none.
+    pub integers: &'a [i32],
     /// The residual, of the output's shape.
     pub residual: Option<View<'a>>,
     /// Where rounded bytes are looked up.
@@ -298,6 +305,7 @@ impl<'a, E: Elementwise> Finish<'a, E> {
         Some(Rounding {
             bias: self.bias_i32.get(channel..channel + n)?,
             multipliers: self.multipliers.get(channel..channel + n)?,
+            integers: self.integers.get(channel..channel + n).unwrap_or(&[]),
             pixels: &[],
             zero: p.mid_zero,
             lo: p.q_lo,

@@ -103,9 +103,10 @@ pub(super) fn turn<K: Microkernel>(
     }
 }
 
-/// The copied rows of a picture: a ring of those of a window. What no row is copied to is padding from the begin.
+/// The copied rows of a picture: a ring of those of a window, and a row of padding alone.
 pub(super) struct Ring<'a, X> {
     memory: &'a mut [X],
+    padding: X,
     len: usize,
     slots: usize,
     /// The picture, and the first row of it that is not there yet.
@@ -115,10 +116,10 @@ pub(super) struct Ring<'a, X> {
 impl<'a, X: crate::Element> Ring<'a, X> {
     pub(super) fn new(g: &Geometry, memory: &'a mut [X], padding: X) -> Self {
         let (len, slots) = (row_len(g) as usize, slots(g) as usize);
-        if let Some(memory) = memory.get_mut(..len * slots) {
-            memory.fill(padding);
+        if let Some(none) = memory.get_mut(len * (slots - 1)..len * slots) {
+            none.fill(padding);
         }
-        Ring { memory, len, slots: slots - 1, next: None }
+        Ring { memory, padding, len, slots: slots - 1, next: None }
     }
 
     /// Copies what of the window that begins at row `top` of a picture is not there yet.
@@ -141,9 +142,18 @@ impl<'a, X: crate::Element> Ring<'a, X> {
         for at in first..end {
             let Some(row) = g.input_row(picture, at) else { continue };
             let from = (at as usize % self.slots.max(1)) * self.len;
-            let Some(slot) = self.memory.get_mut(from..from + width) else { return };
+            let Some(slot) = self.memory.get_mut(from..from + self.len) else { return };
             let place = (-(g.pad[1] as isize), g.upsample[1] as usize);
-            copy_line(k, (x, sign), (row * n * channels, n, channels), place, slot);
+            // Padding is written around the inputs alone, where they are side by side: rings of small pictures are filled anew for every row.
+            let inputs = if place.1 == 1 {
+                let start = (g.pad[1].max(0) as usize * channels).min(width);
+                start..((g.pad[1] as isize + n as isize).max(0) as usize * channels).clamp(start, width)
+            } else {
+                0..0
+            };
+            slot[..inputs.start].fill(self.padding);
+            slot[inputs.end..].fill(self.padding);
+            copy_line(k, (x, sign), (row * n * channels, n, channels), place, &mut slot[..width]);
         }
     }
 

@@ -23,7 +23,7 @@ mod portable;
 
 use core::ops::Range;
 
-pub use driver::{MOST_ROWS, PANEL, run};
+pub use driver::{MOST_ROWS, PANEL, WIDENED, run};
 pub(crate) use driver::{block, scratch};
 pub use epilogue::{Epilogue, Finish, STAGES, Stage};
 pub use geometry::Geometry;
@@ -101,6 +101,8 @@ pub struct Rounding<'a> {
     pub bias: &'a [i32],
     /// Multipliers by channel, likewise.
     pub multipliers: &'a [f32],
+    /// The multipliers as integers ([`crate::quant::requantize_by_integer`]), likewise, 0 where a channel has none; empty if the step has none.
+    pub integers: &'a [i32],
     /// What is added to all sums of a pixel, by pixel of the tile; empty for nothing.
     pub pixels: &'a [i32],
     /// Zero point.
@@ -145,6 +147,11 @@ pub trait Microkernel: Copy {
     const ROUNDS: bool = false;
     /// Whether [`Microkernel::plain`] ever does anything.
     const PLAIN: bool = false;
+    /// [`Microkernel::round`] takes all pixels of a line and all channels of a group at once, whatever there is scratch for.
+    const LINES: bool = false;
+    /// The windows of a depthwise product along time are taps of one row, however its weights lie; else, where several inputs lie side by
+    /// side, rows.
+    const TAPS_OF_FRAMES: bool = false;
 
     /// Pixels and blocks of channels of a tile, where so many pixels lie side by side and there are so many blocks. Their product is at
     /// most `room`, which is at least 1.

@@ -90,6 +90,12 @@ impl Packing {
         ensure(self.order == WordOrder::Plain || self.run.is_multiple_of(4), Fault::Params)
     }
 
+    /// Whether bytes are widened to halfwords before they are multiplied: so it is where a panel has few channels of few inputs.
+    #[inline(always)]
+    pub const fn widens(&self) -> bool {
+        self.run == 4 && matches!(self.panel, 2 | 4)
+    }
+
     /// Output channels of a panel.
     #[inline(always)]
     pub fn panel(&self, e: &Extents) -> usize {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use kinglet::Target;
 use kinglet_compiler::{Banding, Options, Precision};
 use kinglet_native::Open;
 
@@ -28,9 +29,9 @@ pub struct Dims {
     #[arg(long, value_enum, default_value_t = Floats::F32)]
     precision: Floats,
     /// Run steps a few rows at a time, so that only the rows are kept that are still needed: `memory` as takes the smallest arena,
-    /// `speed` as moves the fewest bytes
-    #[arg(long, value_enum, default_value_t = Bands::Off)]
-    bands: Bands,
+    /// `speed` as moves the fewest bytes; unless it is said, `memory` for microcontrollers and `off` for others
+    #[arg(long, value_enum)]
+    bands: Option<Bands>,
     /// Take the rows of an input, or give those of an output, while the plan runs, so that it need not lie in memory as a whole;
     /// pictures are channels last then; may be given several times
     #[arg(long, value_name = "NAME")]
@@ -67,13 +68,18 @@ impl Dims {
         self.dim.iter().find(|(name, value)| map[name] != *value).map(|(name, _)| name.as_str())
     }
 
-    /// What they say to the compiler.
+    /// What they say to the compiler, for the target that suits this machine.
     pub fn options(&self) -> Options {
+        self.options_for(kinglet_native::host_target())
+    }
+
+    /// What they say to the compiler, for a target.
+    pub fn options_for(&self, target: Target) -> Options {
         Options {
             dims: self.map(),
             draws_as_inputs: self.draws_as_inputs,
             keep_loops: self.keep_loops,
-            target: kinglet_native::host_target(),
+            target,
             keep_channels: self.keep_channels,
             max_arena: self.max_arena,
             feed: self.feed.clone(),
@@ -82,9 +88,10 @@ impl Dims {
                 Floats::F16 => Precision::F16,
             },
             bands: match self.bands {
-                Bands::Off => Banding::Off,
-                Bands::Memory => Banding::Memory,
-                Bands::Speed => Banding::Speed,
+                None if target.info().small => Banding::Memory,
+                None | Some(Bands::Off) => Banding::Off,
+                Some(Bands::Memory) => Banding::Memory,
+                Some(Bands::Speed) => Banding::Speed,
             },
             ..Options::default()
         }

@@ -68,7 +68,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let target = Target::from_name(&args.target).unwrap_or_default();
     let file = Output::new(&args.output, || onnx.files())?;
     let quantized_io = args.io == Ports::Quantized;
-    let compiled = onnx.compile(&Options { target, quantized_io, ..args.dims.options() })?;
+    let compiled = onnx.compile(&Options { quantized_io, ..args.dims.options_for(target) })?;
     file.write(|sink| sink.write_all(&compiled.kgl))?;
     if quantized_io {
         let graph = &compiled.graph;

@@ -4,6 +4,7 @@ mod arithmetic;
 mod elementwise;
 mod epilogue;
 mod halves;
+mod integers;
 mod movement;
 mod pack;
 mod products;

@@ -335,7 +335,10 @@ impl Lowerer<'_> {
         let y = self.buffer_tensor(node.output);
         let size = |p: PlanTensorId| self.out.tensors[p].dtype.size();
         let mut inputs = vec![Some(x), Some(c.weights), Some(c.bias), c.multipliers, residual, table, rows];
-        inputs.extend(c.weight_zeros.map(Some));
+        if c.weight_zeros.or(c.integers).is_some() {
+            inputs.push(c.weight_zeros);
+        }
+        inputs.extend(c.integers.map(Some));
         // A residual (operand 4) is read before the result is stored, so the result may take its place.
         let in_place = if residual.is_some_and(|r| size(r) == size(y)) { 1 << 4 } else { 0 };
         let extra = Extra {

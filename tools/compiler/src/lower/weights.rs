@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use kinglet::DType;
-use kinglet::product::Packing;
+use kinglet::product::{Packing, Sign};
 
 use super::epilogue::{Ending, ending, rounding};
 use super::halves::rounded;
+use super::integers::Channel;
 use super::pack::pack;
 use super::products::Product;
 use super::{Lowerer, PlanTensorId, Result, no_kernel};
@@ -26,6 +27,8 @@ pub(super) struct Packed {
     symmetric: bool,
     /// The sum of each channel's integers less its zero point.
     sums: Rc<[i64]>,
+    /// The sum of those that are negative.
+    negative: Rc<[i64]>,
 }
 
 /// What tells packed weights apart: the constant, how it is read, and the dimensions.
@@ -36,6 +39,8 @@ pub(super) struct Constants {
     pub(super) weights: PlanTensorId,
     pub(super) bias: PlanTensorId,
     pub(super) multipliers: Option<PlanTensorId>,
+    /// Multipliers as integers, if the target rounds by them.
+    pub(super) integers: Option<PlanTensorId>,
     /// Zero points of the weights as they are stored, if they are not all 0.
     pub(super) weight_zeros: Option<PlanTensorId>,
     pub(super) packing: Packing,
@@ -76,7 +81,7 @@ impl Lowerer<'_> {
                 Some(bytes) => l.constant(DType::F16, &[values.len()], bytes),
                 None => l.constant_f32(&values),
             };
-            Packed { weights, zeros: None, symmetric: false, sums: Rc::default() }
+            Packed { weights, zeros: None, symmetric: false, sums: Rc::default(), negative: Rc::default() }
         })?;
         let bias = self.float_bias(p);
         let ending = ending(self.graph, node, p.post, None, p.output[2])?;
@@ -84,6 +89,7 @@ impl Lowerer<'_> {
             weights: packed.weights,
             bias,
             multipliers: None,
+            integers: None,
             weight_zeros: None,
             packing,
             symmetric: false,
@@ -107,7 +113,7 @@ impl Lowerer<'_> {
             };
             let values = pack(&packing, d, depthwise, stored);
             let weights = l.constant(DType::I8, &[values.len()], &values);
-            Packed { weights, zeros: None, symmetric: false, sums: Rc::default() }
+            Packed { weights, zeros: None, symmetric: false, sums: Rc::default(), negative: Rc::default() }
         })?;
         let scales: Vec<f32> = (0..out_c).map(|c| quant.scales[of(c)]).collect();
         let bias = self.float_bias(p);
@@ -117,6 +123,7 @@ impl Lowerer<'_> {
             weights: packed.weights,
             bias,
             multipliers,
+            integers: None,
             weight_zeros: None,
             packing,
             symmetric: false,
@@ -199,25 +206,42 @@ impl Lowerer<'_> {
             let weights = l.constant(DType::I8, &[values.len()], &values);
             let zeros = (0..out_c).flat_map(|c| (left(c) as i16).to_le_bytes()).collect::<Vec<_>>();
             let zeros = (!centred).then(|| l.constant(DType::I16, &[out_c], zeros));
-            let sum = |c: usize| of_channel(c).map(|(g, o, i, tap)| weight(g, o, i, tap)).sum();
+            let all = |c: usize| of_channel(c).map(|(g, o, i, tap)| weight(g, o, i, tap));
             let symmetric = !values.contains(&(i8::MIN as u8));
-            Packed { weights, zeros, symmetric, sums: (0..out_c).map(sum).collect() }
+            let negative = (0..out_c).map(|c| all(c).filter(|&w| w < 0).sum()).collect();
+            Packed { weights, zeros, symmetric, sums: (0..out_c).map(|c| all(c).sum()).collect(), negative }
         })?;
         let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
         let given = given.unwrap_or_else(|| vec![0; out_c]);
         // Padding holds the input's zero point, so that its part of every sum is a constant; it moves with the inputs.
         let moved = i64::from(packing.sign.moves(self.graph.tensors[p.x].dtype));
         let bias = |c: usize| given[c] - (i64::from(zx) + moved) * packed.sums[c];
-        let bias = (0..out_c).flat_map(|c| (bias(c) as i32).to_le_bytes()).collect::<Vec<_>>();
-        let bias = self.constant(DType::I32, &[out_c], bias);
+        let biases = (0..out_c).map(bias).collect::<Vec<i64>>();
+        let bytes = biases.iter().flat_map(|&b| (b as i32).to_le_bytes()).collect::<Vec<_>>();
+        let bias = self.constant(DType::I32, &[out_c], bytes);
         let mid = rounding(self.graph, node, p.post);
         // The quotient as ONNX Runtime forms it, in f32, so that the same files give the same bits.
         let scale = |c: usize| sx * if quant.scales.len() == 1 { quant.scales[0] } else { quant.scales[c] };
         let divisor = mid.as_ref().map_or(1.0, |m| m.scale);
         let multipliers: Vec<f32> = (0..out_c).map(|c| scale(c) / divisor).collect();
-        let multipliers = Some(self.constant_f32(&multipliers));
         let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
+        let integers = (self.target.info().integers && ending.epilogue.rounds && packed.zeros.is_none()).then(|| {
+            let unsigned = packing.sign == Sign::Unsigned
+                || packing.sign == Sign::AsStored && self.graph.tensors[p.x].dtype == DType::U8;
+            let (least, most) = if unsigned { (0, 255) } else { (-128, 127) };
+            let e = &ending.epilogue;
+            let integer = |c: usize| {
+                let (negative, positive) = (packed.negative[c], packed.sums[c] - packed.negative[c]);
+                let sums =
+                    (biases[c] + negative * most + positive * least, biases[c] + negative * least + positive * most);
+                let (lo, hi) = (e.q_lo - e.mid_zero, e.q_hi - e.mid_zero);
+                Channel { multiplier: multipliers[c], lo, hi, sums }.integer()
+            };
+            (0..out_c).flat_map(|c| integer(c).to_le_bytes()).collect::<Vec<_>>()
+        });
+        let integers = integers.map(|bytes| self.constant(DType::I32, &[out_c], bytes));
+        let multipliers = Some(self.constant_f32(&multipliers));
         let (weights, weight_zeros, symmetric) = (packed.weights, packed.zeros, packed.symmetric);
-        Ok(Constants { weights, bias, multipliers, weight_zeros, packing, symmetric, ending })
+        Ok(Constants { weights, bias, multipliers, integers, weight_zeros, packing, symmetric, ending })
     }
 }

@@ -1,0 +1,136 @@
+//! Sums to bytes, and bytes to those that are multiplied.
+
+use core::ffi::c_void;
+
+use kinglet::DType;
+use kinglet::elementwise::Elementwise;
+use kinglet::kernels::{BinaryOp, UnaryOp};
+use kinglet::product::{Finish, Place, Rounding, Sign, Stage};
+use kinglet::quant;
+use kinglet::rows::{PixelsMut, View};
+
+/// A rounding to signed bytes, after which there may be more to do.
+#[derive(Clone, Copy)]
+pub struct Bytes<'a> {
+    of: Rounding<'a>,
+    /// The results are unsigned: 128 larger.
+    unsigned: bool,
+}
+
+impl<'a> Bytes<'a> {
+    pub fn new(of: &Rounding<'a>) -> Self {
+        let unsigned = of.hi > i8::MAX.into();
+        let moved = if unsigned { 128 } else { 0 };
+        Bytes { of: Rounding { zero: of.zero - moved, lo: of.lo - moved, hi: of.hi - moved, ..*of }, unsigned }
+    }
+
+    /// What is added to a sum times its integer, before it is cut.
+    pub fn zero(&self) -> i32 {
+        (self.of.zero << quant::INTEGER_SHIFT) + (1 << (quant::INTEGER_SHIFT - 1))
+    }
+
+    /// The biases of channels from `channel` on.
+    pub fn bias(&self, channel: usize) -> &'a [i32] {
+        self.of.bias.get(channel..).unwrap_or(&[])
+    }
+
+    /// The integers of channels from `channel` on, if there are any.
+    pub fn integers(&self, channel: usize) -> Option<&'a [i32]> {
+        self.of.integers.get(channel..).filter(|m| !m.is_empty())
+    }
+
+    /// Bytes from the integer of a channel to its float, where functions in assembly round by floats: on cores that have them.
+    pub fn from_integers(&self) -> Option<*const c_void> {
+        let distance = (self.of.multipliers.as_ptr() as usize).wrapping_sub(self.of.integers.as_ptr() as usize);
+        cfg!(target_abi = "eabihf").then_some(core::ptr::without_provenance(distance))
+    }
+
+    /// Rounds the sum of a channel, its bias added, by its float.
+    #[inline(always)]
+    pub fn float(&self, sum: i32, channel: usize) -> i8 {
+        let m = self.of.multipliers.get(channel).copied().unwrap_or(0.0);
+        quant::requantize(sum, m, self.of.zero, self.of.lo, self.of.hi) as i8
+    }
+
+    /// Rounds it by its integer, if it has one.
+    #[inline(always)]
+    pub fn round(&self, sum: i32, channel: usize) -> i8 {
+        match self.of.integers.get(channel) {
+            Some(&m) if m != 0 => {
+                quant::requantize_by_integer(sum, m, self.of.zero, i8::MIN.into(), i8::MAX.into()) as i8
+            }
+            _ => self.float(sum, channel),
+        }
+    }
+
+    /// What is left to do to bytes that are rounded and lie within their type: their bounds, and the type.
+    pub fn finish(&self, out: &mut PixelsMut<'_, u8>) {
+        let (lo, hi) = (self.of.lo.max(i8::MIN.into()) as i8, self.of.hi.min(i8::MAX.into()) as i8);
+        if !self.unsigned && (lo, hi) == (i8::MIN, i8::MAX) {
+            return;
+        }
+        let turn = if self.unsigned { 0x80 } else { 0 };
+        for pixel in 0..out.count() {
+            for byte in out.run(pixel) {
+                *byte = (*byte as i8).max(lo).min(hi) as u8 ^ turn;
+            }
+        }
+    }
+}
+
+/// Copies bytes, as signed ones.
+#[inline(never)]
+pub fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
+    let from = x.slice::<u8>(start, to.len());
+    if from.len() != to.len() {
+        return;
+    }
+    to.copy_from_slice(from);
+    if sign.moves(x.dtype) != 0 {
+        to.iter_mut().for_each(|v| *v ^= 0x80);
+    }
+}
+
+/// Rounds sums and adds a residual of bytes to them, `[pixel][channel]`, if that is how the product ends; `false` if it is not.
+pub fn add_residual<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &[i32]) -> bool {
+    let relu = match f.stages() {
+        [Stage::Residual(BinaryOp::Add)] => false,
+        [Stage::Residual(BinaryOp::Add), Stage::Function { op: UnaryOp::Relu, .. }] => true,
+        _ => return false,
+    };
+    let (p, (scale, zero)) = (f.params, (f.out.scale(), f.out.zero_point()));
+    let Some(r) = f.residual.filter(|r| p.rounds && r.dtype == DType::I8 && f.out.dtype() == DType::I8) else {
+        return false;
+    };
+    let channels = to.channel..to.channel + to.width;
+    let (Some(bias), Some(m)) = (f.bias_i32.get(channels.clone()), f.multipliers.get(channels.clone())) else {
+        return false;
+    };
+    let integers = f.integers.get(channels).unwrap_or(&[]);
+    for (pixel, sums) in sums.chunks_exact(to.width.max(1)).enumerate() {
+        let at = to.at + pixel * to.step;
+        // The result may take the place of the residual, element for element.
+        let (Some(others), Some(mut out)) =
+            (r.pixels::<i8>(at, to.width, to.width, 1), f.out.pixels::<i8>(at, to.width, to.width, 1))
+        else {
+            return true;
+        };
+        let out = out.as_mut_ptr();
+        for (c, &sum) in sums.iter().enumerate() {
+            // SAFETY: `pixels` has checked that both have so many elements.
+            let other = unsafe { *others.add(c) };
+            let sum = sum.wrapping_add(bias[c]);
+            let q = match integers.get(c) {
+                Some(&m) if m != 0 => quant::requantize_by_integer(sum, m, p.mid_zero, p.q_lo, p.q_hi),
+                _ => quant::requantize(sum, m[c], p.mid_zero, p.q_lo, p.q_hi),
+            };
+            let v =
+                quant::dequantize(q, p.mid_scale, p.mid_zero) + quant::dequantize(other.into(), r.scale, r.zero_point);
+            let v = if relu && v < 0.0 { 0.0 } else { v };
+            let byte = quant::quantize(v, scale, zero, i8::MIN.into(), i8::MAX.into()) as i8;
+            // SAFETY: as above.
+            unsafe { *out.add(c) = byte };
+        }
+    }
+    true
+}
