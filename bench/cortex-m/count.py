@@ -13,8 +13,9 @@ LINE = re.compile(
 
 HEAD = """# Performance on Cortex-M
 
-What Kinglet executes and takes on microcontrollers, under emulation. M4F, M7 and M33 have kernels for products of bytes by their DSP
-instructions; everything else is portable. Written by `bench/cortex-m/count.sh`; what is counted is in [bench/cortex-m](../bench/cortex-m/README.md). Every output of every run is
+What Kinglet executes and takes on microcontrollers, under emulation. M4F, M7 and M33 run plans for `cortex-m`, whose products of bytes
+are multiplied and rounded by DSP instructions; everything else is portable, and so are M0+ and M3, which run plans for `generic`. On the M4F each
+program is cut to its model. Written by `bench/cortex-m/count.sh`; what is counted is in [bench/cortex-m](../bench/cortex-m/README.md). Every output of every run is
 the host's, to the byte (`tests/cortex-m/run`).
 
 Plans are in bands of rows with integers at the door (`--bands memory --io quantized`). {source}

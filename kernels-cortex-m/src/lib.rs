@@ -16,6 +16,8 @@ macro_rules! float_unit {
 }
 
 #[cfg(dsp)]
+mod both;
+#[cfg(dsp)]
 mod dense;
 #[cfg(dsp)]
 mod depthwise;
@@ -33,3 +35,10 @@ pub type Best = Dsp;
 /// The best kernels of the core that this is compiled for: those of the runtime.
 #[cfg(not(dsp))]
 pub type Best = kinglet::Reference;
+
+/// Those of [`Best`] for the kinds of steps and the functions of a set alone ([`OpSet::bits`](kinglet::kernels::OpSet::bits)).
+#[cfg(dsp)]
+pub type BestOf<const OPS: u128> = kinglet::kernels::Only<Dsp<OPS>, OPS>;
+/// Those of [`Best`] for the kinds of steps and the functions of a set alone ([`OpSet::bits`](kinglet::kernels::OpSet::bits)).
+#[cfg(not(dsp))]
+pub type BestOf<const OPS: u128> = kinglet::kernels::Only<kinglet::Reference, OPS>;

@@ -4,6 +4,7 @@ use kinglet::kernels::{
     Binary, ConvF16, ConvF32, ConvI8, ConvW8, Convert, DepthwiseF16, DepthwiseF32, DepthwiseI8, DepthwiseW8, Fold,
     LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary, Unit,
 };
+use kinglet::kernels::{OpSet, Own};
 use kinglet::product::{self, Packing};
 use kinglet::rows::{Operands, Tile};
 use kinglet::{DType, Kernels, Reference, StepKind, Target};
@@ -15,6 +16,10 @@ macro_rules! kernels {
      products { $($product:ident($p_params:ident) $kernel:ty, $depthwise:literal, $own:expr;)* }
      matrices { $($matrix:ident($m_params:ident) $m_kernel:ty, $m_own:expr;)* }
      portable { $($method:ident($params:ident);)* }) => {
+        impl Own for Neon {
+            const OWN: OpSet = OpSet::ALL;
+        }
+
         // SAFETY: the methods run the runtime's own kernels, or its driver over microkernels that write only what they are given,
         // on the tiles they are given.
         unsafe impl Kernels for Neon {

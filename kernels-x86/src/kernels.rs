@@ -1,11 +1,11 @@
 //! Which kernel runs what.
 
-use kinglet::kernels::Unit;
 use kinglet::kernels::{
     ArgMax, Binary, ConvF16, ConvF32, ConvI8, ConvW8, Convert, Copy, CumSum, DepthwiseF16, DepthwiseF32, DepthwiseI8,
     DepthwiseW8, Fold, LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Pad, Params, Pool, Reduce, SelectiveScan,
     Softmax, Ternary, Unary,
 };
+use kinglet::kernels::{OpSet, Own, Unit};
 use kinglet::product::{self, Packing};
 use kinglet::rows::{Operands, Tile};
 use kinglet::{Kernels, StepKind, Target};
@@ -17,6 +17,10 @@ macro_rules! kernels {
         products { $($product:ident($p_params:ident) $kernel:ident, $depthwise:literal, $own:expr;)* }
         matrices { $($matrix:ident($m_params:ident) $m_kernel:ident, $m_own:expr;)* }
         portable { $($method:ident($params:ident) $kind:ident;)* }) => {
+        impl Own for $set {
+            const OWN: OpSet = OpSet::ALL;
+        }
+
         // SAFETY: the methods run the runtime's own kernels, or its driver over microkernels that write only what they are given,
         // on the tiles they are given.
         unsafe impl Kernels for $set {

@@ -3,7 +3,7 @@
 //! Every kernel goes through it, so that an instruction set that does it better needs one copy of each function, whatever the
 //! number of kernels.
 
-use crate::kernels::{BinaryOp, Frame, MemoryFrame, TernaryOp, UnaryOp};
+use crate::kernels::{BinaryOp, Frame, MemoryFrame, OpSet, TernaryOp, UnaryOp};
 use crate::rows::{PixelsMut, View, ViewMut};
 
 /// A chunk of an operand.
@@ -28,6 +28,9 @@ pub enum Function {
 
 /// What an instruction set does with chunks of elements. Results are those of [`Portable`]: the same bits.
 pub trait Elementwise: Copy {
+    /// What a program runs: kernels leave out what is for others.
+    const OPS: OpSet = OpSet::ALL;
+
     /// [`View::load`].
     fn load(self, x: &View<'_>, start: usize, out: &mut [f32]);
 
@@ -104,5 +107,37 @@ impl Elementwise for Portable {
 
     fn memory(self, frame: MemoryFrame<'_>) {
         frame.advance();
+    }
+}
+
+/// The reference, with the functions of a set alone ([`OpSet::bits`](crate::kernels::OpSet::bits)): others do nothing, and are not linked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chosen<const OPS: u128>;
+
+impl<const OPS: u128> Elementwise for Chosen<OPS> {
+    const OPS: OpSet = OpSet::from_bits(OPS);
+
+    fn load(self, x: &View<'_>, start: usize, out: &mut [f32]) {
+        Portable.load(x, start, out);
+    }
+
+    fn store(self, out: &mut ViewMut<'_>, start: usize, v: &[f32]) {
+        Portable.store(out, start, v);
+    }
+
+    fn unary(self, op: UnaryOp, parameters: [f32; 2], v: &mut [f32]) {
+        op.apply_of::<OPS>(parameters, v);
+    }
+
+    fn binary(self, op: BinaryOp, a: &mut [f32], b: &[f32]) {
+        op.apply_of::<OPS>(a, b);
+    }
+
+    fn scan(self, frame: Frame<'_>) {
+        Portable.scan(frame);
+    }
+
+    fn memory(self, frame: MemoryFrame<'_>) {
+        Portable.memory(frame);
     }
 }

@@ -36,7 +36,7 @@ pub const INTEGER_SHIFT: u32 = 3;
 /// accumulator that its weights, its bias and any inputs can make.
 #[inline(always)]
 pub fn requantize_by_integer(acc: i32, m: i32, zero_point: i32, lo: i32, hi: i32) -> i32 {
-    let upper = (i64::from(acc) * i64::from(m) >> 32) as i32;
+    let upper = ((i64::from(acc) * i64::from(m)) >> 32) as i32;
     (((upper + (1 << (INTEGER_SHIFT - 1))) >> INTEGER_SHIFT) + zero_point).clamp(lo, hi)
 }
 

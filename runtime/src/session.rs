@@ -6,7 +6,7 @@ use crate::bands::Slice;
 use crate::faults::{DataFault, FaultWord};
 use crate::format::verify::{all_bytes, is_ring};
 use crate::format::{ABSENT, ALIGN, StepRecord, TensorRecord};
-use crate::kernels::{self, Kernels};
+use crate::kernels::{self, Kernels, OpSet};
 use crate::observe::{Observer, Quiet};
 use crate::rows::{Memory, Operands, Tile};
 use crate::workers::{Inline, Workers};
@@ -32,18 +32,19 @@ impl<const N: usize> Default for Arena<N> {
     }
 }
 
-/// Whether these kernels run the steps of all kinds that a model has, and take the weights of its products as they lie.
+/// Whether these kernels run the steps of all kinds that a model has, with their functions, and take the weights of its products as they lie.
 ///
 /// # Errors
-/// [`Error::Step`] for a step of another kind; [`Error::Kernels`] with the model's target if they do not take its weights.
-pub fn runs_on<K: Kernels + ?Sized>(model: &Model<'_>, kernels: &K) -> Result<(), Error> {
-    let ops = kernels.ops();
+/// [`Error::Step`] for a step of another kind or with another function; [`Error::Kernels`] with the model's target if they do not take its weights.
+pub fn runs_on<K: Kernels + ?Sized>(model: &Model<'_>, by: &K) -> Result<(), Error> {
+    let ops = by.ops();
     for i in 0..model.step_count() {
         let step = model.step(i);
-        let Some(kind) = step.kind().filter(|&kind| ops.has(kind)) else {
+        let known = ops == OpSet::ALL || ops.holds(kernels::functions(&step));
+        let Some(kind) = step.kind().filter(|&kind| known && ops.has(kind)) else {
             return Err(Error::Step { step: i as u32, fault: Fault::UnknownKind });
         };
-        if step.product().is_some_and(|(p, _)| !kernels.takes(kind, &p.packing)) {
+        if step.product().is_some_and(|(p, _)| !by.takes(kind, &p.packing)) {
             return Err(Error::Kernels { target: model.target() });
         }
     }

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kinglet::kernels::{Only, OpSet};
-use kinglet::{Error, Fault, Kernels, Model, Reference, Session, StepKind, Target};
+use kinglet::kernels::{BinaryOp, Only, OpSet, UnaryOp};
+use kinglet::{DType, Error, Fault, Kernels, Model, Reference, Session, StepKind, Target};
 use kinglet_compiler::array::Array;
+use kinglet_compiler::graph::Op;
 use kinglet_compiler::{Compiled, Options, Precision, compile, import};
 use kinglet_models::glyphs;
 use kinglet_native::{ModelFile, OwnedSession, kernel_sets};
-use kinglet_tests::one_node::{alike, sums_floats};
+use kinglet_tests::one_node::{Case, Like, alike, sums_floats};
 use kinglet_tests::recurrences::{Extents, Recurrence};
 use kinglet_tests::small_onnx;
 use kinglet_tests::{Aligned, Random, draws, exports, options_for, parse_npz, read_npz, row, sqnr};
@@ -166,7 +167,7 @@ fn repacked_plans_are_those_of_the_target() {
 /// the kernels and when it is loaded.
 #[test]
 fn kernels_for_some_kinds_alone() {
-    const GLYPHS: u64 = OpSet::of(&[StepKind::ConvI8, StepKind::DepthwiseI8, StepKind::Pool, StepKind::Reduce]).bits();
+    const GLYPHS: u128 = OpSet::of(&[StepKind::ConvI8, StepKind::DepthwiseI8, StepKind::Pool, StepKind::Reduce]).bits();
     let options = Options { dims: [("batch".to_string(), 1)].into(), quantized_io: true, ..Options::default() };
     let plan = |onnx: &[u8]| {
         Aligned::copy(&compile(import(onnx, None, &options).expect("imports"), &options).expect("compiles").kgl)
@@ -191,6 +192,74 @@ fn kernels_for_some_kinds_alone() {
     let mut arena = Aligned::zeroed(model.arena_bytes());
     let refused = Session::new(model, arena.as_mut(), &only).err();
     assert!(matches!(refused, Some(Error::Step { fault: Fault::UnknownKind, .. })), "{refused:?}");
+}
+
+/// The same of the functions within kinds.
+#[test]
+fn kernels_for_some_functions_alone() {
+    const KINDS: OpSet = OpSet::of_kind(StepKind::Unary).and(OpSet::of_kind(StepKind::Binary));
+    const OWN: u128 = KINDS.and(OpSet::of_functions(&[UnaryOp::Tanh], &[BinaryOp::Mul])).bits();
+    let plan = |unary: UnaryOp, binary: BinaryOp| {
+        let (mut r, mut c) = (Random::new(3), Case::new());
+        let x = c.named_input("x", r.array(DType::F32, &[2, 300]), None);
+        let y = c.named_input("y", r.array(DType::F32, &[300]), None);
+        let v = c.node(Op::Unary { op: unary, alpha: 0.5, beta: 0.25 }, &[x], Like::f32(&[2, 300]));
+        let v = c.node(Op::Binary(binary), &[v, y], Like::f32(&[2, 300]));
+        c.output(v);
+        Aligned::copy(&compile(c.parts().0, &Options::default()).expect("compiles").kgl)
+    };
+    let own = plan(UnaryOp::Tanh, BinaryOp::Mul);
+    let model = Model::load_only::<OWN>(own.as_ref()).expect("it has no others");
+    assert_eq!(OpSet::of_model(&model), OpSet::from_bits(OWN));
+    let run = |kernels: &dyn Kernels| {
+        let mut arena = Aligned::zeroed(model.arena_bytes());
+        let mut session = Session::new(model, arena.as_mut(), kernels).expect("it runs");
+        for i in 0..2 {
+            let input = session.input_bytes_mut(i).expect("there is one");
+            input
+                .chunks_exact_mut(4)
+                .enumerate()
+                .for_each(|(i, b)| b.copy_from_slice(&(i as f32 - 99.5).to_le_bytes()));
+        }
+        session.run().expect("it runs");
+        session.output_bytes(0).expect("there is one").to_vec()
+    };
+    let only = Only::<_, OWN>(Reference);
+    assert_eq!(run(&only), run(&Reference));
+
+    for other in [plan(UnaryOp::Exp, BinaryOp::Mul), plan(UnaryOp::Tanh, BinaryOp::Add)] {
+        let refused = Model::load_only::<OWN>(other.as_ref()).err();
+        assert!(matches!(refused, Some(Error::Step { fault: Fault::UnknownKind, .. })), "{refused:?}");
+        let model = Model::load(other.as_ref()).expect("valid");
+        let mut arena = Aligned::zeroed(model.arena_bytes());
+        let refused = Session::new(model, arena.as_mut(), &only).err();
+        assert!(matches!(refused, Some(Error::Step { fault: Fault::UnknownKind, .. })), "{refused:?}");
+    }
+}
+
+/// A plan that is trusted runs as one that is verified, and damage is still seen.
+#[test]
+fn a_trusted_plan_runs_as_a_verified_one() {
+    let options = Options { dims: [("batch".to_string(), 1)].into(), ..Options::default() };
+    let mut bytes = Aligned::copy(
+        &compile(import(glyphs::INT8, None, &options).expect("imports"), &options).expect("compiles").kgl,
+    );
+    let run = |model: Model<'_>| {
+        let mut arena = Aligned::zeroed(model.arena_bytes());
+        let mut session = Session::new(model, arena.as_mut(), &Reference).expect("it runs");
+        session.input_bytes_mut(0).expect("there is one").fill(63);
+        session.run().expect("it runs");
+        session.output_bytes(0).expect("there is one").to_vec()
+    };
+    let verified = run(Model::load(bytes.as_ref()).expect("valid"));
+    // SAFETY: `load` has just accepted these bytes.
+    assert_eq!(run(unsafe { Model::trusted(bytes.as_ref()) }.expect("valid")), verified);
+    for at in [0, 8, 40, 200] {
+        bytes.as_mut()[at] ^= 0x10;
+        // SAFETY: nothing is executed.
+        assert!(unsafe { Model::trusted(bytes.as_ref()) }.is_err(), "byte {at}");
+        bytes.as_mut()[at] ^= 0x10;
+    }
 }
 
 /// A set of kernels that takes no packing but that of `generic`.

@@ -9,7 +9,7 @@ use crate::{DType, Error, Fault};
 const CALL: u64 = 256;
 
 /// Checks the plan; gives the work of a run (see [`Model::work`]).
-pub(super) fn model<const OPS: u64>(m: &Model<'_>) -> Result<u64, Error> {
+pub(super) fn model<const OPS: u128>(m: &Model<'_>) -> Result<u64, Error> {
     if let Some(s) = m.sections_are_whole() {
         return Err(Error::Section { section: s as u16 });
     }
@@ -146,7 +146,7 @@ fn stays_inside(m: &Model<'_>, t: &TensorRecord, slices: u32) -> bool {
 }
 
 /// Checks a step; gives its work in one slice.
-fn step<const OPS: u64>(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
+fn step<const OPS: u128>(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fault> {
     let s = m.step(i);
     let r = *s.record();
     let kind = StepKind::from_code(r.kind).ok_or(Fault::UnknownKind)?;
@@ -255,6 +255,11 @@ pub struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// The step itself.
+    pub(crate) fn step(&self) -> crate::Step<'_> {
+        self.model.step(self.step)
+    }
+
     /// The step's parameters.
     ///
     /// # Errors

@@ -46,11 +46,30 @@ impl<'a> Model<'a> {
         Model::load_only::<{ OpSet::ALL.bits() }>(bytes)
     }
 
+    /// As [`Model::load`], but only what damage shows in is checked: header, sections and the checksum of the plan. For firmware, whose model was verified
+    /// when it was built.
+    ///
+    /// # Safety
+    /// The bytes are those of a file that [`Model::load`] of this version accepts. (Execution relies on all that it checks.)
+    ///
+    /// # Errors
+    /// As [`Model::load`], of what is still checked.
+    #[allow(unsafe_code)]
+    pub unsafe fn trusted(bytes: &'a [u8]) -> Result<Model<'a>, Error> {
+        Model::read(bytes)
+    }
+
     /// As [`Model::load`], of a model whose steps are all of the kinds of a set ([`OpSet::bits`]): nothing is linked that checks others.
     ///
     /// # Errors
     /// As [`Model::load`]; a step of another kind is one that this runtime does not know.
-    pub fn load_only<const OPS: u64>(bytes: &'a [u8]) -> Result<Model<'a>, Error> {
+    pub fn load_only<const OPS: u128>(bytes: &'a [u8]) -> Result<Model<'a>, Error> {
+        let mut model = Model::read(bytes)?;
+        model.work = verify::model::<OPS>(&model)?;
+        Ok(model)
+    }
+
+    fn read(bytes: &'a [u8]) -> Result<Model<'a>, Error> {
         if bytes.len() < HEADER_BYTES {
             return Err(if bytes.get(..4).is_some_and(|m| m != MAGIC) { Error::Magic } else { Error::Truncated });
         }
@@ -147,7 +166,6 @@ impl<'a> Model<'a> {
         let most = (0..model.step_count()).map(|i| model.step_record(i).scratch).max().unwrap_or(0);
         model.scratch_bytes =
             most.checked_next_multiple_of(ALIGN as u32).ok_or(Error::Section { section: Section::Steps as u16 })?;
-        model.work = verify::model::<OPS>(&model)?;
         Ok(model)
     }
 

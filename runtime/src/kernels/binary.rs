@@ -2,9 +2,9 @@
 
 use core::ops::Range;
 
-use super::Params;
 use super::broadcast::Operand;
 use super::walk::{DIMS, contiguous, reached, reaches_only, row_of, rule_of, walk, walk_chunks, walked};
+use super::{OpSet, Params};
 use crate::bands::Rule;
 use crate::elementwise::{Elementwise, Function};
 use crate::error::Fault;
@@ -113,12 +113,17 @@ impl Params for Binary {
         [&self.a_strides, &self.b_strides].get(input).map_or(Rule::Whole, |strides| rule_of(&self.dims, strides))
     }
 
+    fn functions(&self) -> OpSet {
+        let integers = if self.integer { OpSet::INTEGERS } else { OpSet::NONE };
+        OpSet::of_functions(&[], &[self.op]).and(integers)
+    }
+
     #[inline(always)]
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (a, b, mut out) = (o.input(0), o.input(1), o.output());
         let to = contiguous(&self.dims);
         let strides = [&to, &self.a_strides, &self.b_strides];
-        if self.integer {
+        if const { E::OPS.holds(OpSet::INTEGERS) } && self.integer {
             walk(&self.dims, [0; 3], strides, rows, |at, n| {
                 let within = strides.map(|s| s[DIMS - 1] as usize);
                 chunks(0..n, |start, n| {
@@ -228,6 +233,12 @@ impl BinaryOp {
     /// `a[i] = op(a[i], b[i])`
     #[inline(always)]
     pub fn apply(self, a: &mut [f32], b: &[f32]) {
+        self.apply_of::<{ OpSet::ALL.bits() }>(a, b);
+    }
+
+    /// As [`BinaryOp::apply`], if the function is one of a set.
+    #[inline(always)]
+    pub fn apply_of<const OPS: u128>(self, a: &mut [f32], b: &[f32]) {
         macro_rules! each {
             ($f:expr) => {{
                 let f = $f;
@@ -237,24 +248,32 @@ impl BinaryOp {
             }};
         }
         let truth = |t: bool| if t { 1.0 } else { 0.0 };
-        match self {
-            BinaryOp::Add => each!(|a: f32, b: f32| a + b),
-            BinaryOp::Sub => each!(|a: f32, b: f32| a - b),
-            BinaryOp::Mul => each!(|a: f32, b: f32| a * b),
-            BinaryOp::Div => each!(|a: f32, b: f32| a / b),
-            BinaryOp::Pow => each!(libm::powf),
+        macro_rules! choose {
+            ($($op:ident $(if $guard:expr)? => $f:expr,)*) => {
+                match self {
+                    $(BinaryOp::$op if const { OpSet::from_bits(OPS).has_binary(BinaryOp::$op) } $(&& $guard)? => $f,)*
+                    _ => {}
+                }
+            };
+        }
+        choose! {
+            Add => each!(|a: f32, b: f32| a + b),
+            Sub => each!(|a: f32, b: f32| a - b),
+            Mul => each!(|a: f32, b: f32| a * b),
+            Div => each!(|a: f32, b: f32| a / b),
+            Pow => each!(libm::powf),
             // A NaN of either operand is the result, as in ONNX Runtime.
-            BinaryOp::Min => each!(|a: f32, b: f32| if a < b || a.is_nan() { a } else { b }),
-            BinaryOp::Max => each!(|a: f32, b: f32| if a > b || a.is_nan() { a } else { b }),
-            BinaryOp::PRelu => each!(|a: f32, b: f32| if a < 0.0 { a * b } else { a }),
-            BinaryOp::Equal => each!(|a: f32, b: f32| truth(a == b)),
-            BinaryOp::Greater => each!(|a: f32, b: f32| truth(a > b)),
-            BinaryOp::GreaterOrEqual => each!(|a: f32, b: f32| truth(a >= b)),
-            BinaryOp::Less => each!(|a: f32, b: f32| truth(a < b)),
-            BinaryOp::LessOrEqual => each!(|a: f32, b: f32| truth(a <= b)),
-            BinaryOp::And => each!(|a: f32, b: f32| truth(a != 0.0 && b != 0.0)),
-            BinaryOp::Or => each!(|a: f32, b: f32| truth(a != 0.0 || b != 0.0)),
-            BinaryOp::Xor => each!(|a: f32, b: f32| truth((a != 0.0) != (b != 0.0))),
+            Min => each!(|a: f32, b: f32| if a < b || a.is_nan() { a } else { b }),
+            Max => each!(|a: f32, b: f32| if a > b || a.is_nan() { a } else { b }),
+            PRelu => each!(|a: f32, b: f32| if a < 0.0 { a * b } else { a }),
+            Equal => each!(|a: f32, b: f32| truth(a == b)),
+            Greater => each!(|a: f32, b: f32| truth(a > b)),
+            GreaterOrEqual => each!(|a: f32, b: f32| truth(a >= b)),
+            Less => each!(|a: f32, b: f32| truth(a < b)),
+            LessOrEqual => each!(|a: f32, b: f32| truth(a <= b)),
+            And => each!(|a: f32, b: f32| truth(a != 0.0 && b != 0.0)),
+            Or => each!(|a: f32, b: f32| truth(a != 0.0 || b != 0.0)),
+            Xor => each!(|a: f32, b: f32| truth((a != 0.0) != (b != 0.0))),
         }
     }
 }

@@ -187,6 +187,12 @@ macro_rules! products {
                 self.0.rule(input)
             }
 
+            fn functions(&self) -> super::OpSet {
+                // A window of more rows than a kernel takes at once is added up in parts.
+                let parts = self.0.geometry.kernel[0] as usize > product::MOST_ROWS;
+                self.0.epilogue.functions().and(if parts { super::OpSet::SUMS } else { super::OpSet::NONE })
+            }
+
             #[inline(always)]
             fn run<E: crate::elementwise::Elementwise>(&self, e: E, o: &crate::rows::Operands<'_>, tile: crate::rows::Tile) {
                 product::run(product::$kernel::<product::$arithmetic>::default(), e, &self.0, $depthwise, o, &tile);

@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::bytes::{self, Sums, are_bytes};
 use super::moments::{Differences, Spread};
 use super::walk::{columns, elements};
-use super::{NormKind, Params};
+use super::{NormKind, OpSet, Params, StepKind};
 use crate::DType;
 use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
@@ -72,6 +72,11 @@ impl Params for Fold {
         self.row().filter(|_| input == 0).map_or(Rule::Whole, |row| Rule::Rows(Window::pointwise(row)))
     }
 
+    /// What is not a sum is for norms.
+    fn functions(&self) -> OpSet {
+        if self.op == FoldOp::Sum { OpSet::NONE } else { OpSet::of_kind(StepKind::Norm) }
+    }
+
     #[inline(always)]
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, columns }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
@@ -80,8 +85,13 @@ impl Params for Fold {
         for row in rows {
             match self.op {
                 FoldOp::Sum => self.sum(e, &x, &mut out, row, columns.clone()),
-                FoldOp::Layer => self.spread(e, NormKind::Layer, &x, &mut out, row, columns.clone()),
-                FoldOp::Rms => self.spread(e, NormKind::Rms, &x, &mut out, row, columns.clone()),
+                FoldOp::Layer if const { E::OPS.has(StepKind::Norm) } => {
+                    self.spread(e, NormKind::Layer, &x, &mut out, row, columns.clone())
+                }
+                FoldOp::Rms if const { E::OPS.has(StepKind::Norm) } => {
+                    self.spread(e, NormKind::Rms, &x, &mut out, row, columns.clone())
+                }
+                FoldOp::Layer | FoldOp::Rms => {}
             }
         }
     }

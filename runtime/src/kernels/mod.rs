@@ -44,7 +44,7 @@ pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER, Memo
 pub use lut::{Lut, look_up};
 pub use matmul::{MatMul, MatMulF32, MatMulI8};
 pub use norm::{Norm, NormKind};
-pub use opset::{Only, OpSet};
+pub use opset::{Only, OpSet, Own};
 pub use pad::{Pad, PadMode};
 pub use pool::{Pool, PoolKind};
 pub use reduce::{Reduce, ReduceOp};
@@ -58,7 +58,7 @@ use core::ops::Range;
 
 use crate::Target;
 use crate::bands::Rule;
-use crate::elementwise::{Elementwise, Portable};
+use crate::elementwise::{Chosen, Elementwise, Portable};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict};
 use crate::format::words::Words;
@@ -99,6 +99,11 @@ pub trait Params: crate::format::words::Record {
     fn rule(&self, input: usize) -> Rule {
         let _ = input;
         Rule::Whole
+    }
+
+    /// The functions of elements that it computes by its instruction set.
+    fn functions(&self) -> OpSet {
+        OpSet::NONE
     }
 
     /// The reference kernel: computes a tile of the output, chunks of elements by `e`.
@@ -225,7 +230,7 @@ macro_rules! kinds {
 
         // SAFETY: the methods are those of kernels that keep the contract, or do nothing.
         #[allow(unsafe_code)]
-        unsafe impl<K: Kernels, const OPS: u64> Kernels for Only<K, OPS> {
+        unsafe impl<K: Own, const OPS: u128> Kernels for Only<K, OPS> {
             fn kernel_name(&self, kind: StepKind) -> &'static str {
                 self.0.kernel_name(kind)
             }
@@ -249,8 +254,11 @@ macro_rules! kinds {
             $(
                 #[inline(always)]
                 fn $method(&self, params: &$kind, operands: &Operands<'_>, tile: Tile) {
-                    if const { OpSet::from_bits(OPS).has(StepKind::$kind) } {
+                    if const { !OpSet::from_bits(OPS).has(StepKind::$kind) } {
+                    } else if const { K::OWN.has(StepKind::$kind) } {
                         self.0.$method(params, operands, tile)
+                    } else {
+                        Params::run(params, Chosen::<OPS>, operands, tile)
                     }
                 }
             )*
@@ -296,8 +304,23 @@ macro_rules! kinds {
             }
         }
 
+        /// The functions of elements that a step computes.
+        pub(crate) fn functions(step: &crate::Step<'_>) -> OpSet {
+            match step.kind() {
+                $(Some(StepKind::$kind) => {
+                    let zeros = step.product().is_some() && step.input(crate::product::epilogue::ZEROS).is_some();
+                    let own = step.params::<$kind>().map_or(OpSet::NONE, |p| p.functions());
+                    if zeros { own.and(OpSet::SUMS) } else { own }
+                })*
+                None => OpSet::NONE,
+            }
+        }
+
         /// Verifies one step, whose kind must be one of a set.
-        pub(crate) fn verify<const OPS: u64>(kind: StepKind, check: &Check<'_>) -> Result<Verdict, Fault> {
+        pub(crate) fn verify<const OPS: u128>(kind: StepKind, check: &Check<'_>) -> Result<Verdict, Fault> {
+            if const { OPS != OpSet::ALL.bits() } && !OpSet::from_bits(OPS).holds(functions(&check.step())) {
+                return Err(Fault::UnknownKind);
+            }
             match kind {
                 $(StepKind::$kind if const { OpSet::from_bits(OPS).has(StepKind::$kind) } => {
                     check.outputs(<$kind as Params>::OUTPUTS)?;
@@ -389,3 +412,7 @@ pub struct Reference;
 // chunk of their inputs before they store it.
 #[allow(unsafe_code)]
 unsafe impl Kernels for Reference {}
+
+impl Own for Reference {
+    const OWN: OpSet = OpSet::NONE;
+}

@@ -1,19 +1,30 @@
-//! Sets of step kinds that are known when a program is compiled, so that it links nothing else.
+//! Sets of step kinds, and of functions of elements, that are known when a program is compiled, so that it links nothing else.
 
-use super::StepKind;
+use super::{BinaryOp, StepKind, UnaryOp};
 use crate::Model;
 
-/// A set of step kinds. As a number ([`OpSet::bits`]) it is an argument of [`Only`] and of [`Model::load_only`].
+/// Bits of an [`OpSet`] from which on there are functions of one real, and of two.
+const UNARY: u32 = 64;
+const BINARY: u32 = 96;
+
+/// A set of step kinds, and of the functions of elements that such steps compute. As a number ([`OpSet::bits`]) it is an argument of [`Only`] and of
+/// [`Model::load_only`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpSet(u64);
+pub struct OpSet(u128);
 
 impl OpSet {
-    /// Every kind.
-    pub const ALL: OpSet = OpSet(u64::MAX);
+    /// Every kind and function.
+    pub const ALL: OpSet = OpSet(u128::MAX);
+    /// None.
+    pub const NONE: OpSet = OpSet(0);
+    /// Functions of integers that stand for themselves.
+    pub const INTEGERS: OpSet = OpSet(1 << 63);
+    /// Products whose sums of bytes are more than rounded: they have stages or zero points of weights.
+    pub const SUMS: OpSet = OpSet(1 << 62);
 
-    /// The set of these kinds.
+    /// These kinds, with every function.
     pub const fn of(kinds: &[StepKind]) -> OpSet {
-        let (mut bits, mut i) = (0, 0);
+        let (mut bits, mut i) = (u128::MAX << UNARY | OpSet::INTEGERS.0 | OpSet::SUMS.0, 0);
         while i < kinds.len() {
             bits |= 1 << kinds[i] as u32;
             i += 1;
@@ -21,19 +32,43 @@ impl OpSet {
         OpSet(bits)
     }
 
-    /// The kinds of the steps of a model.
-    pub fn of_model(model: &Model<'_>) -> OpSet {
-        let kinds = (0..model.step_count()).filter_map(|i| model.step(i).kind());
-        OpSet(kinds.fold(0, |bits, kind| bits | 1 << kind as u32))
+    /// A kind, without functions.
+    pub const fn of_kind(kind: StepKind) -> OpSet {
+        OpSet(1 << kind as u32)
     }
 
-    /// The set with this number.
-    pub const fn from_bits(bits: u64) -> OpSet {
+    /// These functions, and no kinds.
+    pub const fn of_functions(unary: &[UnaryOp], binary: &[BinaryOp]) -> OpSet {
+        let (mut bits, mut i) = (0, 0);
+        while i < unary.len() {
+            bits |= 1 << (UNARY + unary[i] as u32);
+            i += 1;
+        }
+        i = 0;
+        while i < binary.len() {
+            bits |= 1 << (BINARY + binary[i] as u32);
+            i += 1;
+        }
         OpSet(bits)
     }
 
-    /// Its number: bit `n` stands for the kind of number `n` in the format.
-    pub const fn bits(self) -> u64 {
+    /// The kinds and functions of the steps of a model.
+    pub fn of_model(model: &Model<'_>) -> OpSet {
+        (0..model.step_count()).fold(OpSet::NONE, |all, i| {
+            let step = model.step(i);
+            let kind = step.kind().map_or(OpSet::NONE, OpSet::of_kind);
+            all.and(kind).and(super::functions(&step))
+        })
+    }
+
+    /// The set with this number.
+    pub const fn from_bits(bits: u128) -> OpSet {
+        OpSet(bits)
+    }
+
+    /// Its number: bit `n` stands for the kind of number `n` in the format, bits 62 and 63 for [`OpSet::SUMS`] and [`OpSet::INTEGERS`], bit `64 + n` for function `n` of one
+    /// real, bit `96 + n` for function `n` of two.
+    pub const fn bits(self) -> u128 {
         self.0
     }
 
@@ -42,16 +77,37 @@ impl OpSet {
         self.0 >> kind as u32 & 1 == 1
     }
 
-    /// Whether all kinds of another set are in this one.
+    /// Whether a function of one real is one of them.
+    pub const fn has_unary(self, op: UnaryOp) -> bool {
+        self.0 >> (UNARY + op as u32) & 1 == 1
+    }
+
+    /// Whether a function of two reals is one of them.
+    pub const fn has_binary(self, op: BinaryOp) -> bool {
+        self.0 >> (BINARY + op as u32) & 1 == 1
+    }
+
+    /// The kinds and functions of both.
+    pub const fn and(self, other: OpSet) -> OpSet {
+        OpSet(self.0 | other.0)
+    }
+
+    /// Whether all kinds and functions of another set are in this one.
     pub const fn holds(self, other: OpSet) -> bool {
         other.0 & !self.0 == 0
     }
 }
 
-/// Kernels for some kinds of steps alone, `OPS` as a number ([`OpSet::bits`]): those for other kinds are not linked. A session over a plan
-/// that has others is refused.
+/// Kernels that say which kinds of steps they have kernels of their own for. For the others they have those of the [`Reference`](super::Reference).
+pub trait Own: super::Kernels {
+    /// Those kinds.
+    const OWN: OpSet;
+}
+
+/// Kernels for some kinds of steps alone, `OPS` as a number ([`OpSet::bits`]): those for other kinds are not linked, nor are other functions where
+/// the kernel is the reference's. A session over a plan that has others is refused.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Only<K, const OPS: u64>(pub K);
+pub struct Only<K, const OPS: u128>(pub K);
 
 #[cfg(test)]
 mod tests {
@@ -62,9 +118,24 @@ mod tests {
         let set = OpSet::of(&[StepKind::ConvI8, StepKind::Pool]);
         for &kind in StepKind::ALL {
             assert_eq!(set.has(kind), matches!(kind, StepKind::ConvI8 | StepKind::Pool));
-            assert!(OpSet::ALL.has(kind) && (kind as u32) < u64::BITS);
+            assert!(OpSet::ALL.has(kind) && (kind as u32) < 62);
         }
         assert!(OpSet::ALL.holds(set) && set.holds(set) && !set.holds(OpSet::of(&[StepKind::Pool, StepKind::Lut])));
         assert_eq!(OpSet::from_bits(set.bits()), set);
+    }
+
+    #[test]
+    fn functions_have_bits_of_their_own() {
+        let set = OpSet::of_functions(&[UnaryOp::Exp, UnaryOp::Mish], &[BinaryOp::Add, BinaryOp::Xor]);
+        for &op in UnaryOp::ALL {
+            assert_eq!(set.has_unary(op), matches!(op, UnaryOp::Exp | UnaryOp::Mish));
+            assert!(UNARY + (op as u32) < BINARY);
+        }
+        for &op in BinaryOp::ALL {
+            assert_eq!(set.has_binary(op), matches!(op, BinaryOp::Add | BinaryOp::Xor));
+            assert!(BINARY + (op as u32) < u128::BITS);
+        }
+        assert!(StepKind::ALL.iter().all(|&kind| !set.has(kind)));
+        assert!(OpSet::of(&[]).holds(set) && !set.holds(OpSet::of(&[StepKind::Lut])));
     }
 }

@@ -2,11 +2,10 @@
 
 use core::ops::Range;
 
-use super::Params;
-use super::UnaryOp;
 use super::bytes::{self, are_bytes};
 use super::sum::{self, larger};
 use super::walk::{columns, elements};
+use super::{OpSet, Params, UnaryOp};
 use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -51,6 +50,10 @@ impl Params for Softmax {
 
     fn rule(&self, input: usize) -> Rule {
         Params::row(self).filter(|_| input == 0).map_or(Rule::Whole, |row| Rule::Rows(Window::pointwise(row)))
+    }
+
+    fn functions(&self) -> OpSet {
+        OpSet::of_functions(&[UnaryOp::Exp], &[])
     }
 
     #[inline(always)]

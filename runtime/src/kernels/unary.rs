@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use super::Params;
 use super::walk::elements;
+use super::{OpSet, Params};
 use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -125,15 +125,20 @@ impl Params for Unary {
         if input == 0 { Rule::Rows(Window::pointwise(self.row)) } else { Rule::Whole }
     }
 
+    fn functions(&self) -> OpSet {
+        let integers = if self.integer { OpSet::INTEGERS } else { OpSet::NONE };
+        OpSet::of_functions(&[self.op], &[]).and(integers)
+    }
+
     #[inline(always)]
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let row = self.row as usize;
         chunks(rows.start * row..rows.end * row, |at, n| {
-            if self.integer {
+            if const { E::OPS.holds(OpSet::INTEGERS) } && self.integer {
                 let mut v = [0i64; CHUNK];
                 x.load_int(at, &mut v[..n]);
-                self.integers(&mut v[..n]);
+                self.integers(e, &mut v[..n]);
                 out.store_int(at, &v[..n]);
                 return;
             }
@@ -147,7 +152,8 @@ impl Params for Unary {
 
 impl Unary {
     /// Functions that lead out of the integers are taken of the real and cut towards zero.
-    fn integers(&self, v: &mut [i64]) {
+    #[inline(always)]
+    fn integers<E: Elementwise>(&self, e: E, v: &mut [i64]) {
         for x in v {
             *x = match self.op {
                 UnaryOp::Identity | UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round => *x,
@@ -159,7 +165,7 @@ impl Unary {
                 UnaryOp::Not => i64::from(*x == 0),
                 op => {
                     let mut real = [*x as f32];
-                    op.apply([self.alpha, self.beta], &mut real);
+                    e.unary(op, [self.alpha, self.beta], &mut real);
                     real[0] as i64
                 }
             };
@@ -171,6 +177,12 @@ impl UnaryOp {
     /// Applies the function with parameters `a` and `b` to each element of `v`.
     #[inline(always)]
     pub fn apply(self, [a, b]: [f32; 2], v: &mut [f32]) {
+        self.apply_of::<{ OpSet::ALL.bits() }>([a, b], v);
+    }
+
+    /// As [`UnaryOp::apply`], if the function is one of a set.
+    #[inline(always)]
+    pub fn apply_of<const OPS: u128>(self, [a, b]: [f32; 2], v: &mut [f32]) {
         macro_rules! each {
             ($f:expr) => {{
                 let f = $f;
@@ -179,50 +191,56 @@ impl UnaryOp {
                 }
             }};
         }
-        match self {
-            UnaryOp::Identity => {}
-            UnaryOp::Neg => each!(|x: f32| -x),
-            UnaryOp::Abs => each!(|x: f32| f32::from_bits(x.to_bits() & 0x7fff_ffff)),
-            UnaryOp::Sqrt => each!(libm::sqrtf),
-            UnaryOp::Reciprocal => each!(|x: f32| 1.0 / x),
-            UnaryOp::Exp => each!(math::exp),
-            UnaryOp::Log => each!(libm::logf),
-            UnaryOp::Erf => each!(math::erf),
-            UnaryOp::Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
-            UnaryOp::LeakyRelu => each!(|x: f32| if x < 0.0 { a * x } else { x }),
+        macro_rules! choose {
+            ($($op:ident $(if $guard:expr)? => $f:expr,)*) => {
+                match self {
+                    $(UnaryOp::$op if const { OpSet::from_bits(OPS).has_unary(UnaryOp::$op) } $(&& $guard)? => $f,)*
+                    _ => {}
+                }
+            };
+        }
+        choose! {
+            Identity => {},
+            Neg => each!(|x: f32| -x),
+            Abs => each!(|x: f32| f32::from_bits(x.to_bits() & 0x7fff_ffff)),
+            Sqrt => each!(libm::sqrtf),
+            Reciprocal => each!(|x: f32| 1.0 / x),
+            Exp => each!(math::exp),
+            Log => each!(libm::logf),
+            Erf => each!(math::erf),
+            Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
+            LeakyRelu => each!(|x: f32| if x < 0.0 { a * x } else { x }),
             // The upper bound wins if they cross, as in ONNX.
-            UnaryOp::Clip if a <= b => each!(|x: f32| clamp(x, a, b)),
-            UnaryOp::Clip => each!(|x: f32| clamp(if x < a { a } else { x }, f32::NEG_INFINITY, b)),
-            UnaryOp::Sigmoid => each!(math::sigmoid),
-            UnaryOp::Tanh => each!(math::tanh),
-            UnaryOp::Gelu => each!(|x: f32| 0.5 * x * (1.0 + math::erf(x * core::f32::consts::FRAC_1_SQRT_2))),
-            UnaryOp::GeluTanh => {
-                each!(|x: f32| 0.5 * x * (1.0 + math::tanh(0.797_884_6 * (x + 0.044_715 * x * x * x))))
-            }
-            UnaryOp::HardSigmoid => each!(|x: f32| clamp(a * x + b, 0.0, 1.0)),
-            UnaryOp::HardSwish => each!(|x: f32| x * clamp(x / 6.0 + 0.5, 0.0, 1.0)),
-            UnaryOp::Softplus => each!(math::softplus),
-            UnaryOp::Swish => each!(|x: f32| x * math::sigmoid(a * x)),
-            UnaryOp::Elu => each!(|x: f32| if x < 0.0 { a * libm::expm1f(x) } else { x }),
-            UnaryOp::Selu => each!(|x: f32| if x < 0.0 { b * a * libm::expm1f(x) } else { b * x }),
-            UnaryOp::Floor => each!(libm::floorf),
-            UnaryOp::Ceil => each!(libm::ceilf),
-            UnaryOp::Round => each!(libm::rintf),
-            UnaryOp::Sign => each!(|x: f32| if x > 0.0 {
+            Clip if a <= b => each!(|x: f32| clamp(x, a, b)),
+            Clip => each!(|x: f32| clamp(if x < a { a } else { x }, f32::NEG_INFINITY, b)),
+            Sigmoid => each!(math::sigmoid),
+            Tanh => each!(math::tanh),
+            Gelu => each!(|x: f32| 0.5 * x * (1.0 + math::erf(x * core::f32::consts::FRAC_1_SQRT_2))),
+            GeluTanh => each!(|x: f32| 0.5 * x * (1.0 + math::tanh(0.797_884_6 * (x + 0.044_715 * x * x * x)))),
+            HardSigmoid => each!(|x: f32| clamp(a * x + b, 0.0, 1.0)),
+            HardSwish => each!(|x: f32| x * clamp(x / 6.0 + 0.5, 0.0, 1.0)),
+            Softplus => each!(math::softplus),
+            Swish => each!(|x: f32| x * math::sigmoid(a * x)),
+            Elu => each!(|x: f32| if x < 0.0 { a * libm::expm1f(x) } else { x }),
+            Selu => each!(|x: f32| if x < 0.0 { b * a * libm::expm1f(x) } else { b * x }),
+            Floor => each!(libm::floorf),
+            Ceil => each!(libm::ceilf),
+            Round => each!(libm::rintf),
+            Sign => each!(|x: f32| if x > 0.0 {
                 1.0
             } else if x < 0.0 {
                 -1.0
             } else {
                 x
             }),
-            UnaryOp::Softsign => each!(|x: f32| x / (1.0 + libm::fabsf(x))),
-            UnaryOp::Pow if a == 2.0 => each!(|x: f32| x * x),
-            UnaryOp::Pow => each!(|x: f32| libm::powf(x, a)),
-            UnaryOp::Affine => each!(|x: f32| a * x + b),
-            UnaryOp::Sin => each!(libm::sinf),
-            UnaryOp::Cos => each!(libm::cosf),
-            UnaryOp::Not => each!(|x: f32| if x == 0.0 { 1.0 } else { 0.0 }),
-            UnaryOp::Mish => each!(|x: f32| x * math::tanh(math::softplus(x))),
+            Softsign => each!(|x: f32| x / (1.0 + libm::fabsf(x))),
+            Pow if a == 2.0 => each!(|x: f32| x * x),
+            Pow => each!(|x: f32| libm::powf(x, a)),
+            Affine => each!(|x: f32| a * x + b),
+            Sin => each!(libm::sinf),
+            Cos => each!(libm::cosf),
+            Not => each!(|x: f32| if x == 0.0 { 1.0 } else { 0.0 }),
+            Mish => each!(|x: f32| x * math::tanh(math::softplus(x))),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::lines::{self, Ring};
 use super::{Extents, Inputs, Microkernel, Place, Sign, Sums, Weights};
 use crate::elementwise::Elementwise;
 use crate::format::ALIGN;
-use crate::kernels::Conv;
+use crate::kernels::{Conv, OpSet};
 use crate::rows::{Operands, Tile, View};
 use crate::{DType, Element};
 
@@ -441,6 +441,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                 let part = Part { group, channels, from, pixels: pixels.min(n - from), first_row: 0, rows };
                 if kernel_rows <= MOST_ROWS && self.at_once(&part, first + from) {
                     continue;
+                }
+                // Kernels of lines round whatever is only rounded.
+                if const { K::LINES && !E::OPS.holds(OpSet::SUMS) } {
+                    return;
                 }
                 let fresh = self.zero == 0;
                 if !fresh {

@@ -5,7 +5,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, ensure};
 use crate::format::words::{Record, Words, record};
-use crate::kernels::{BinaryOp, UnaryOp};
+use crate::kernels::{BinaryOp, OpSet, UnaryOp};
 use crate::rows::{Operands, View, ViewMut};
 use crate::{DType, quant};
 
@@ -105,6 +105,25 @@ impl Epilogue {
     /// Whether a stage reads the residual.
     pub(super) fn reads_residual(&self) -> bool {
         self.stages().iter().any(|s| matches!(s, Stage::Residual(_)))
+    }
+
+    /// Whether sums become bytes, and nothing else is done.
+    #[inline(always)]
+    fn only_rounds(&self) -> bool {
+        let bytes = (-128..=127).contains(&self.q_lo) && self.q_hi <= 127 || self.q_lo >= 0;
+        self.rounds && self.stages().is_empty() && bytes
+    }
+
+    /// The functions of its stages.
+    pub(crate) fn functions(&self) -> OpSet {
+        let first = if self.only_rounds() { OpSet::NONE } else { OpSet::SUMS };
+        self.stages().iter().fold(first, |all, stage| {
+            all.and(match *stage {
+                Stage::Nothing => OpSet::NONE,
+                Stage::Function { op, .. } => OpSet::of_functions(&[op], &[]),
+                Stage::Channels(op) | Stage::Residual(op) => OpSet::of_functions(&[], &[op]),
+            })
+        })
     }
 
     /// The stages that are there.
@@ -298,8 +317,7 @@ impl<'a, E: Elementwise> Finish<'a, E> {
     #[inline(always)]
     pub(super) fn rounding(&self, channel: usize, n: usize) -> Option<Rounding<'a>> {
         let p = self.params;
-        let bytes = (-128..=127).contains(&p.q_lo) && p.q_hi <= 127 || p.q_lo >= 0;
-        if !p.rounds || !self.stages.is_empty() || !bytes {
+        if !p.only_rounds() {
             return None;
         }
         Some(Rounding {

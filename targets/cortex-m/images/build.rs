@@ -1,5 +1,5 @@
 //! The memory of a board, for the linker and for the program. `KINGLET_BOARD` is one of [`BOARDS`]; `KINGLET_OPS` may name the kinds of steps
-//! that a bare program runs, as the number of a set.
+//! and the functions that the program runs, as the number of a set.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -34,12 +34,11 @@ fn main() {
     let board = BOARDS.iter().find(|b| b.name == name).unwrap_or_else(|| panic!("no board is named {name}"));
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
     let write = |file: &str, text: String| fs::write(out.join(file), text).expect("the folder is cargo's");
-    let ops = env::var("KINGLET_OPS").map_or(u64::MAX, |n| n.parse().expect("KINGLET_OPS is a number"));
+    let ops = env::var("KINGLET_OPS").map_or(u128::MAX, |n| n.parse().expect("KINGLET_OPS is a number"));
     let (flash, ram, (timer, ticks)) = (board.flash, board.ram, board.timer);
     let mut text = format!("/// Where the emulator puts the case.\nconst CASE: usize = {:#x};\n", flash + HALF * 1024);
-    if env::var("CARGO_FEATURE_BARE").is_ok() {
-        text += &format!("/// The kinds of steps that this program runs.\nconst OPS: u64 = {ops};\n");
-    } else {
+    text += &format!("/// The kinds of steps and the functions that this program runs.\nconst OPS: u128 = {ops};\n");
+    if env::var("CARGO_FEATURE_BARE").is_err() {
         text += &format!(
             "/// The timer.\nconst TIMER: usize = {timer:#x};\n/// Its ticks.\nconst TICKS_PER_SECOND: u64 = {ticks};\n"
         );

@@ -3,9 +3,9 @@
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
 use kinglet::{Model, Session};
-use kinglet_cortex_m::Best;
+use kinglet_cortex_m::BestOf;
 
-use crate::{TICKS_PER_SECOND, TIMER, arena, case};
+use crate::{OPS, TICKS_PER_SECOND, TIMER, arena, case};
 
 /// Bytes below the stack of `main` that are painted before a run.
 const PAINTED: usize = 64 * 1024;
@@ -83,9 +83,9 @@ fn run() -> Result<(), &'static str> {
     start_timer();
     let case = case().ok_or("no case is loaded")?;
     let before = ticks();
-    let model = Model::load(case.model).map_err(|_| "the model does not load")?;
+    let model = Model::load_only::<OPS>(case.model).map_err(|_| "the model does not load")?;
     let load = ticks() - before;
-    let kernels = Best::default();
+    let kernels = BestOf::<OPS>::default();
     let mut session = Session::new(model, arena(), &kernels).map_err(|_| "there is no session")?;
     let (mut inputs, mut outputs) = (case.inputs, case.outputs);
     let (mut least, mut most, mut stack) = (u32::MAX, 0, 0);

@@ -37,10 +37,12 @@ fn case() -> Option<case::Case> {
 #[cortex_m_rt::entry]
 fn main() -> ! {
     if let Some(case) = case()
-        && let Ok(model) = kinglet::Model::load_only::<OPS>(case.model)
+        // SAFETY: the host that wrote the case has loaded the model.
+        && let Ok(model) = unsafe { kinglet::Model::trusted(case.model) }
         && let Ok(mut session) =
-            kinglet::Session::new(model, arena(), &kinglet::kernels::Only::<_, OPS>(kinglet_cortex_m::Best::default()))
+            kinglet::Session::resume(model, arena(), &kinglet_cortex_m::BestOf::<OPS>::default())
     {
+        session.reset();
         loop {
             let _ = session.run();
         }
