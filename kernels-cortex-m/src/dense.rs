@@ -180,7 +180,7 @@ impl<'a> Tile<'a> {
             && first + depth <= all
             && w.channels.0.is_multiple_of(2)
             && w.channels.1.next_multiple_of(2) * all <= w.data.len()
-            && panel.len() >= WIDENED * depth / 2;
+            && panel.len() >= WIDENED.min(x.pixels) * depth / 2;
         debug_assert!(fits, "a tile of {} pixels and {} channels", x.pixels, w.width());
         fits.then_some(Tile { x, w, panel, depth, first, pixels: 0 })
     }

@@ -25,8 +25,11 @@ use crate::format::Placed;
 use crate::quant;
 use crate::{DType, Element, Region, Step};
 
-/// Elements that an elementwise kernel handles at once: they go through f32 buffers on the stack.
+/// Elements that are added up at a time where the order of a sum is stated (`docs/numerics.md`).
 pub const CHUNK: usize = 128;
+
+/// Elements that an elementwise kernel handles at once: they go through buffers on the stack, of which microcontrollers have little. No result depends on it.
+pub const BUFFER: usize = if cfg!(target_pointer_width = "32") { 32 } else { CHUNK };
 
 /// The memory a step works on.
 #[derive(Clone, Copy)]
@@ -440,10 +443,21 @@ impl<'a> ViewMut<'a> {
 
 /// Calls `f(start, len)` for chunks of at most [`CHUNK`] elements that cover `range`.
 #[inline(always)]
-pub(crate) fn chunks(range: Range<usize>, mut f: impl FnMut(usize, usize)) {
+pub(crate) fn chunks(range: Range<usize>, f: impl FnMut(usize, usize)) {
+    parts::<CHUNK>(range, f);
+}
+
+/// Calls `f(start, len)` for as many elements at a time as a [`BUFFER`] has.
+#[inline(always)]
+pub(crate) fn buffers(range: Range<usize>, f: impl FnMut(usize, usize)) {
+    parts::<BUFFER>(range, f);
+}
+
+#[inline(always)]
+fn parts<const N: usize>(range: Range<usize>, mut f: impl FnMut(usize, usize)) {
     let mut at = range.start;
     while at < range.end {
-        let n = CHUNK.min(range.end - at);
+        let n = N.min(range.end - at);
         f(at, n);
         at += n;
     }

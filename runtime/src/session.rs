@@ -232,69 +232,72 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
             n => self.arena.len().saturating_sub(model.scratch_start()) / n,
         };
         let most = workers.count().clamp(1, slots.max(1));
-        let order = model.runs().flat_map(|(steps, slices)| {
-            (0..slices).flat_map(move |slice| steps.clone().map(move |index| (index, slice)))
-        });
+        let ops = self.kernels.ops();
         let faults = FaultWord::default();
         let mut result = Ok(());
-        for (index, slice) in order {
-            let step = model.step(index);
-            let Some(kind) = step.kind() else { continue };
-            if let ControlFlow::Break(()) = observer.before(index) {
-                return Err(Error::Interrupted { step: index as u32 });
-            }
-            let interrupted = Error::Interrupted { step: index as u32 };
-            if kind == StepKind::Feed
-                && let Some(feed) = feed.as_deref_mut()
-                && let Some(asked) = step.params::<kernels::Feed>()
-            {
-                for rows in pieces(&model, &step, slice) {
-                    if give(&model, self.arena, feed, asked.input as usize, step.rows(), rows).is_break() {
-                        return Err(interrupted);
+        for (steps, slices) in model.runs() {
+            for slice in 0..slices {
+                for index in steps.clone() {
+                    let step = model.step(index);
+                    let Some(kind) = step.kind() else { continue };
+                    if let ControlFlow::Break(()) = observer.before(index) {
+                        return Err(Error::Interrupted { step: index as u32 });
                     }
-                }
-            }
-            let memory = Memory::new(self.arena, model.weights());
-            let most = if most > 1 && worth_cutting(&model, &step, slice) { most } else { 1 };
-            for rows in pieces(&model, &step, slice) {
-                let size = [rows.len(), step.record().columns as usize];
-                let parts = match most {
-                    1 => [1, 1],
-                    // What joins the rows above is not computed before them.
-                    _ if kind.folds() => [1, size[1].min(most)],
-                    _ => parts(size, most),
-                };
-                let tiles = parts[0] * parts[1];
-                let tile = |t: usize| {
-                    let of = match tiles {
-                        1 if t == 0 => Tile { rows: rows.clone(), columns: 0..size[1] },
-                        _ if t < tiles => Tile::of(size, parts, t).moved(rows.start),
-                        // A tile that does not exist has no rows.
-                        _ => Tile { rows: 0..0, columns: 0..0 },
-                    };
-                    let scratch = (model.scratch_start() + t * scratch, step.record().scratch as usize);
-                    let operands = Operands::new(memory, &model, &step, slice, scratch, &faults);
-                    kernels::run(self.kernels, kind, &operands, of);
-                };
-                if tiles == 1 {
-                    tile(0);
-                } else {
-                    workers.for_each_tile(tiles, &tile);
-                }
-            }
-            if let (Some(fault), Ok(())) = (faults.get(), result) {
-                let step = index as u32;
-                result = Err(match fault {
-                    DataFault::Index => Error::IndexOutOfRange { step },
-                    DataFault::Division => Error::DivisionByZero { step },
-                });
-            }
-            observer.after(index, &ArenaView { model: &model, arena: self.arena });
-            if let Some(feed) = feed.as_deref_mut() {
-                let made = (0..model.output_count()).filter(|&o| model.output_writer(o) == Some(index));
-                for (output, rows) in made.flat_map(|o| pieces(&model, &step, slice).map(move |rows| (o, rows))) {
-                    if take(&model, self.arena, feed, output, step.rows(), rows).is_break() {
-                        return Err(interrupted);
+                    let interrupted = Error::Interrupted { step: index as u32 };
+                    if kind == StepKind::Feed
+                        && let Some(feed) = feed.as_deref_mut()
+                        && let Some(asked) = step.params::<kernels::Feed>()
+                    {
+                        for rows in pieces(&model, &step, slice) {
+                            if give(&model, self.arena, feed, asked.input as usize, step.rows(), rows).is_break() {
+                                return Err(interrupted);
+                            }
+                        }
+                    }
+                    let memory = Memory::new(self.arena, model.weights());
+                    let most = if most > 1 && worth_cutting(&model, &step, slice) { most } else { 1 };
+                    for rows in pieces(&model, &step, slice) {
+                        let size = [rows.len(), step.record().columns as usize];
+                        let parts = match most {
+                            1 => [1, 1],
+                            // What joins the rows above is not computed before them.
+                            _ if kind.folds() => [1, size[1].min(most)],
+                            _ => parts(size, most),
+                        };
+                        let tiles = parts[0] * parts[1];
+                        let tile = |t: usize| {
+                            let of = match tiles {
+                                1 if t == 0 => Tile { rows: rows.clone(), columns: 0..size[1] },
+                                _ if t < tiles => Tile::of(size, parts, t).moved(rows.start),
+                                // A tile that does not exist has no rows.
+                                _ => Tile { rows: 0..0, columns: 0..0 },
+                            };
+                            let scratch = (model.scratch_start() + t * scratch, step.record().scratch as usize);
+                            let operands = Operands::new(memory, &model, &step, slice, scratch, &faults);
+                            kernels::run((self.kernels, ops), kind, &operands, of);
+                        };
+                        if tiles == 1 {
+                            tile(0);
+                        } else {
+                            workers.for_each_tile(tiles, &tile);
+                        }
+                    }
+                    if let (Some(fault), Ok(())) = (faults.get(), result) {
+                        let step = index as u32;
+                        result = Err(match fault {
+                            DataFault::Index => Error::IndexOutOfRange { step },
+                            DataFault::Division => Error::DivisionByZero { step },
+                        });
+                    }
+                    observer.after(index, &ArenaView { model: &model, arena: self.arena });
+                    if let Some(feed) = feed.as_deref_mut() {
+                        let made = (0..model.output_count()).filter(|&o| model.output_writer(o) == Some(index));
+                        for (output, rows) in made.flat_map(|o| pieces(&model, &step, slice).map(move |rows| (o, rows)))
+                        {
+                            if take(&model, self.arena, feed, output, step.rows(), rows).is_break() {
+                                return Err(interrupted);
+                            }
+                        }
                     }
                 }
             }
@@ -378,34 +381,33 @@ fn rows_of(step: &Step<'_>, slice: u32) -> Range<usize> {
 /// The rows of a slice, in pieces that lie in one piece in each ring that has a row, or the like part of one, for each of the step's.
 fn pieces(model: &Model<'_>, step: &Step<'_>, slice: u32) -> impl Iterator<Item = Range<usize>> {
     let Range { start: mut at, end } = rows_of(step, slice);
-    let r = step.record();
-    let banded = r.slice_rows > 0;
-    let mut capacities = [0; kernels::INPUTS + 1];
-    if banded {
-        let operands = (0..kernels::INPUTS).map(|k| step.input(k)).chain([step.output(0)]);
-        for (k, (capacity, t)) in capacities.iter_mut().zip(operands).enumerate() {
-            let ring =
-                t.map(|t| model.tensor(t).0).filter(|t| is_ring(t) && (k == kernels::INPUTS || t.rows <= r.rows));
-            *capacity = ring.map_or(0, |t| {
-                let each = all_bytes(&t) / u64::from(r.rows);
-                if each * u64::from(r.rows) == all_bytes(&t) && each > 0 {
-                    (u64::from(t.bytes) / each) as usize
-                } else {
-                    0
-                }
-            });
-        }
-    }
     core::iter::from_fn(move || {
         let start = at;
-        if !banded {
-            at = end;
-            return (start < end).then_some(start..end);
-        }
-        let ends = capacities.iter().filter(|&&c| c > 0).map(|c| (start / c + 1) * c);
-        at = ends.fold(end, usize::min);
+        at = if start < end { end_of_piece(model, step, start..end) } else { end };
         (start < end).then_some(start..at)
     })
+}
+
+/// Where the first piece of rows ends.
+fn end_of_piece(model: &Model<'_>, step: &Step<'_>, rows: Range<usize>) -> usize {
+    let r = step.record();
+    if r.slice_rows == 0 {
+        return rows.end;
+    }
+    let rings = (0..=r.inputs as usize).filter_map(|k| {
+        let (t, input) = if k < r.inputs as usize { (step.input(k), true) } else { (step.output(0), false) };
+        model.ring(t?).filter(|ring| !input || ring.rows <= r.rows)
+    });
+    let capacities = rings.filter_map(|ring| {
+        if ring.rows == r.rows {
+            return ring.bytes.checked_div(ring.row_bytes);
+        }
+        let all = u64::from(ring.row_bytes) * u64::from(ring.rows);
+        let each = u32::try_from(all.checked_div(r.rows.into())?).ok()?;
+        (u64::from(each) * u64::from(r.rows) == all).then(|| ring.bytes.checked_div(each)).flatten()
+    });
+    let ends = capacities.filter(|&c| c > 0).map(|c| (rows.start / c as usize + 1) * c as usize);
+    ends.fold(rows.end, usize::min)
 }
 
 /// How many parts of rows and of columns make about as many tiles as are wanted: rows first, which share nothing.

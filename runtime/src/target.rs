@@ -1,5 +1,6 @@
 //! What the compiler compiles for: a table of targets, as data.
 
+use crate::product::epilogue::Epilogue;
 use crate::product::{Packing, Sign, WordOrder};
 
 /// A compilation target. The numbers are part of the `.kgl` format; `Generic` runs everywhere.
@@ -38,6 +39,8 @@ pub struct TargetInfo {
     pub long_line: usize,
     /// Pixels times blocks of channels whose sums a product has scratch for.
     pub tile: u32,
+    /// The same of products whose sums become bytes and nothing else, for kernels that need no room for those.
+    pub rounded_tile: u32,
     /// Rows from which on a product of two computed tensors packs the right one as weights lie; 0 for never.
     pub packed_rows: u32,
     /// Floats between steps may be stored as halves: the kernels compute with them no slower.
@@ -62,6 +65,7 @@ const GENERIC: TargetInfo = TargetInfo {
     long: 48,
     long_line: 0,
     tile: 4,
+    rounded_tile: 4,
     packed_rows: 0,
     halves: false,
     small: false,
@@ -83,6 +87,7 @@ const X86_64: TargetInfo = TargetInfo {
     long_line: 0,
     // Four times the sums that AVX-512 has registers for: what a tile costs beside its products counts where these are few.
     tile: 112,
+    rounded_tile: 112,
     packed_rows: 4,
     halves: false,
     small: false,
@@ -105,6 +110,7 @@ const ARMV8: TargetInfo = TargetInfo {
     long_line: 0,
     // What a tile costs beside its products counts where these are few.
     tile: 256,
+    rounded_tile: 256,
     packed_rows: 4,
     halves: true,
     small: false,
@@ -125,6 +131,7 @@ const CORTEX_M: TargetInfo = TargetInfo {
     long: 0,
     // Three pixels of 64 channels.
     tile: 96,
+    rounded_tile: 4,
     small: true,
     integers: true,
     depthwise_bytes: Packing { panel: 4, ..BY_PAIRS },
@@ -177,6 +184,11 @@ impl TargetInfo {
     /// Whether weights of some product lie so.
     pub fn has(&self, packing: &Packing) -> bool {
         [self.floats, self.short_bytes, self.long_bytes, self.depthwise_floats, self.depthwise_bytes].contains(packing)
+    }
+
+    /// Pixels times blocks of channels whose sums a product with this end has scratch for.
+    pub fn tile_of(&self, end: &Epilogue) -> u32 {
+        if end.only_rounds() { self.rounded_tile } else { self.tile }
     }
 
     /// How the right one of two computed tensors lies while they are multiplied, and for how many sums there is scratch: 0 where

@@ -136,6 +136,25 @@ impl Placed {
     }
 }
 
+/// Of a [`TensorRecord`] that holds only some of its rows: what a session must know to cut a slice. (It reads this for each operand of each slice.)
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ring {
+    pub(crate) bytes: u32,
+    pub(crate) row_bytes: u32,
+    pub(crate) rows: u32,
+}
+
+impl Ring {
+    /// Of the record that begins at word `at`; `None` if all rows are there.
+    #[inline(always)]
+    pub(crate) fn read(words: &words::Words<'_>, at: usize) -> Option<Ring> {
+        use words::Record;
+        let words = &words.slice(at, TensorRecord::WORDS)?;
+        let (capacity, rows) = (words.get(5)?, words.get(6)?);
+        (capacity < rows).then_some(Ring { bytes: words.get(3)?, row_bytes: words.get(4)?, rows })
+    }
+}
+
 record! {
     /// One step of the plan.
     pub struct StepRecord {

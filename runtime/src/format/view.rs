@@ -254,6 +254,12 @@ impl<'a> Model<'a> {
         Placed::read(&self.tensors, i.checked_mul(TensorRecord::WORDS)?)
     }
 
+    /// How tensor `i` holds its rows, if it is a ring.
+    #[inline(always)]
+    pub(crate) fn ring(&self, i: usize) -> Option<super::Ring> {
+        super::Ring::read(&self.tensors, i.checked_mul(TensorRecord::WORDS)?)
+    }
+
     pub(crate) fn tensor_record(&self, i: usize) -> Option<TensorRecord> {
         TensorRecord::read(&self.tensors, i.checked_mul(TensorRecord::WORDS)?)
     }
@@ -280,8 +286,8 @@ impl<'a> Model<'a> {
     }
 
     /// Step `i`, in the order of execution.
-    pub fn step(&self, i: usize) -> Step<'a> {
-        Step { model: *self, record: self.step_record(i), index: i }
+    pub fn step(&self, i: usize) -> Step<'_> {
+        Step { model: self, record: self.step_record(i), index: i }
     }
 
     pub(crate) fn params(&self) -> &Words<'a> {
@@ -316,8 +322,8 @@ impl<'a> Model<'a> {
     }
 
     /// The plan in the order of execution: steps that run together, and for how many slices.
-    pub fn runs(&self) -> impl Iterator<Item = (Range<usize>, u32)> + use<'a> {
-        Runs { model: *self, step: 0, band: 0 }
+    pub fn runs(&self) -> impl Iterator<Item = (Range<usize>, u32)> {
+        Runs { model: self, step: 0, band: 0 }
     }
 
     /// How many times a run executes step `i`: the slices of its band.
@@ -402,7 +408,7 @@ impl<'a> Model<'a> {
 
 /// The bands of a plan and the steps between them, in order.
 struct Runs<'a> {
-    model: Model<'a>,
+    model: &'a Model<'a>,
     step: usize,
     band: usize,
 }
@@ -458,7 +464,7 @@ impl Tensor {
 /// One step of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    model: Model<'a>,
+    model: &'a Model<'a>,
     record: StepRecord,
     index: usize,
 }

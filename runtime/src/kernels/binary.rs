@@ -12,7 +12,7 @@ use crate::faults::DataFault;
 use crate::format::TensorRecord;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, Tile, View, chunks};
+use crate::rows::{BUFFER, Operands, Tile, View, buffers};
 
 code! {
     /// Functions of two reals; sources are the ONNX operators of the same name. Comparisons give 1 or 0.
@@ -126,9 +126,9 @@ impl Params for Binary {
         if const { E::OPS.holds(OpSet::INTEGERS) } && self.integer {
             walk(&self.dims, [0; 3], strides, rows, |at, n| {
                 let within = strides.map(|s| s[DIMS - 1] as usize);
-                chunks(0..n, |start, n| {
+                buffers(0..n, |start, n| {
                     let from = |k: usize| at[k] as usize + start * within[k];
-                    let (mut va, mut vb) = ([0i64; CHUNK], [0i64; CHUNK]);
+                    let (mut va, mut vb) = ([0i64; BUFFER], [0i64; BUFFER]);
                     load_int(&a, from(1), within[1], &mut va[..n]);
                     load_int(&b, from(2), within[2], &mut vb[..n]);
                     if self.divides_by_zero(&va[..n], &vb) {
@@ -144,7 +144,7 @@ impl Params for Binary {
         }
         let (mut a, mut b) =
             (Operand::new(a, &self.dims, &self.a_strides), Operand::new(b, &self.dims, &self.b_strides));
-        let mut v = [0f32; CHUNK];
+        let mut v = [0f32; BUFFER];
         walk_chunks(&self.dims, strides, rows, |[y, pa, pb], runs, n| {
             let chunks = (a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n));
             if let (Some(a), Some(b)) = chunks

@@ -3,7 +3,7 @@
 use super::walk::{DIMS, neighbours};
 use crate::DType;
 use crate::elementwise::{Chunk, Elementwise};
-use crate::rows::{CHUNK, View};
+use crate::rows::{BUFFER, View};
 
 /// An operand, and a chunk of it as reals: `runs` runs of `n` elements, as [`walk_chunks`](super::walk::walk_chunks) has them.
 pub(super) struct Operand<'a> {
@@ -12,7 +12,7 @@ pub(super) struct Operand<'a> {
     between: isize,
     /// Elements from one of a run to the next: 0 or 1.
     within: usize,
-    buffer: [f32; CHUNK],
+    buffer: [f32; BUFFER],
     /// The chunk in the buffer: its first element, runs, and elements of a run. An operand that is repeated is found there.
     held: (usize, usize, usize),
 }
@@ -22,7 +22,7 @@ impl<'a> Operand<'a> {
     #[inline(always)]
     pub fn new(view: View<'a>, dims: &[u32; DIMS], strides: &[i32; DIMS]) -> Self {
         let (between, within) = (strides[neighbours(dims)] as isize, strides[DIMS - 1] as usize);
-        Operand { view, between, within, buffer: [0.0; CHUNK], held: (0, 0, 0) }
+        Operand { view, between, within, buffer: [0.0; BUFFER], held: (0, 0, 0) }
     }
 
     /// Whether a chunk lies in one piece.
@@ -52,15 +52,15 @@ impl<'a> Operand<'a> {
         if self.in_one_piece(runs, n) {
             return Some(Chunk::Elements(self.view, start));
         }
-        if runs * n <= CHUNK {
+        if runs * n <= BUFFER {
             return Some(Chunk::Reals(self.reals(e, start, runs, n)));
         }
         if self.between != 0 {
             return None;
         }
         match self.within {
-            0 if n > CHUNK => Some(Chunk::Repeated(self.reals(e, start, 1, CHUNK))),
-            _ if n > CHUNK => None,
+            0 if n > BUFFER => Some(Chunk::Repeated(self.reals(e, start, 1, BUFFER))),
+            _ if n > BUFFER => None,
             _ => Some(Chunk::Repeated(self.reals(e, start, repeats(n).min(runs), n))),
         }
     }
@@ -93,7 +93,7 @@ impl<'a> Operand<'a> {
 #[inline(always)]
 fn repeats(n: usize) -> usize {
     const VECTOR: usize = 16;
-    let most = CHUNK / n.max(1);
+    let most = BUFFER / n.max(1);
     let whole = VECTOR >> n.trailing_zeros().min(VECTOR.trailing_zeros());
     if most >= whole { most / whole * whole } else { most }
 }

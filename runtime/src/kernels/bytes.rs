@@ -2,7 +2,7 @@
 
 use crate::elementwise::Elementwise;
 use crate::quant;
-use crate::rows::{CHUNK, View, ViewMut, chunks};
+use crate::rows::{BUFFER, View, ViewMut, buffers};
 use crate::{DType, Element};
 
 /// Elements whose squares add up within 32 bits: 2¹⁴, of which each is below 2¹⁶.
@@ -150,10 +150,10 @@ pub(super) fn table(x: &View<'_>, out: &ViewMut<'_>, mut f: impl FnMut(&mut [f32
     let mut table = [0u8; VALUES];
     let (lo, hi) = if out.dtype() == DType::U8 { (0, 255) } else { (-128, 127) };
     let signed = x.dtype == DType::I8;
-    for (half, entries) in table.chunks_exact_mut(CHUNK).enumerate() {
-        let mut v = [0f32; CHUNK];
+    for (half, entries) in table.chunks_exact_mut(BUFFER).enumerate() {
+        let mut v = [0f32; BUFFER];
         for (i, v) in v.iter_mut().enumerate() {
-            let byte = (half * CHUNK + i) as u8;
+            let byte = (half * BUFFER + i) as u8;
             let q = if signed { i32::from(byte as i8) } else { i32::from(byte) };
             *v = quant::dequantize(q, x.scale, x.zero_point);
         }
@@ -175,9 +175,9 @@ pub(super) fn look_up<E: Elementwise>(
     start: usize,
     n: usize,
 ) {
-    chunks(start..start + n, |at, n| {
+    buffers(start..start + n, |at, n| {
         // Not from where it lies: the step may work in place.
-        let mut buffer = [0u8; CHUNK];
+        let mut buffer = [0u8; BUFFER];
         let buffer = &mut buffer[..n];
         buffer.copy_from_slice(x.slice(at, n));
         e.lookup(table, buffer);

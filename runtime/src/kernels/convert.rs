@@ -11,7 +11,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, work};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, Tile, chunks};
+use crate::rows::{BUFFER, Operands, Tile, buffers};
 
 code! {
     /// How elements change.
@@ -71,14 +71,14 @@ impl Params for Convert {
             }
             _ => {}
         }
-        chunks(all, |at, n| match self.conversion {
+        buffers(all, |at, n| match self.conversion {
             Conversion::Real => {
-                let mut v = [0f32; CHUNK];
+                let mut v = [0f32; BUFFER];
                 e.load(&x, at, &mut v[..n]);
                 e.store(&mut out, at, &v[..n]);
             }
             Conversion::Integer => {
-                let mut v = [0i64; CHUNK];
+                let mut v = [0i64; BUFFER];
                 x.load_int(at, &mut v[..n]);
                 if let (true, Some((lo, hi))) = (x.dtype.is_float(), out.dtype().quantized_range()) {
                     v[..n].iter_mut().for_each(|v| *v = (*v).clamp(lo.into(), hi.into()));

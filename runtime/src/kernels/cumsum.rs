@@ -8,7 +8,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
-use crate::rows::{CHUNK, Operands, Tile, chunks};
+use crate::rows::{BUFFER, Operands, Tile, buffers};
 
 record! {
     /// Parameters of a running sum (ONNX `CumSum`). Input: 0 `x [outer, n, inner]` of any type; output: the same shape.
@@ -47,17 +47,17 @@ impl Params for CumSum {
         let (x, mut out) = (o.input(0), o.output());
         let (n, inner) = (self.n as usize, self.inner as usize);
         for row in rows {
-            chunks(0..inner, |column, width| {
-                let (mut sum, mut whole) = ([0f32; CHUNK], [0i64; CHUNK]);
+            buffers(0..inner, |column, width| {
+                let (mut sum, mut whole) = ([0f32; BUFFER], [0i64; BUFFER]);
                 for i in 0..n {
                     let i = if self.reverse { n - 1 - i } else { i };
                     let at = (row * n + i) * inner + column;
                     if self.integer {
-                        let mut v = [0i64; CHUNK];
+                        let mut v = [0i64; BUFFER];
                         x.load_int(at, &mut v[..width]);
                         self.step(&mut whole[..width], &v, i64::wrapping_add, |s| out.store_int(at, s));
                     } else {
-                        let mut v = [0f32; CHUNK];
+                        let mut v = [0f32; BUFFER];
                         e.load(&x, at, &mut v[..width]);
                         self.step(&mut sum[..width], &v, |a, b| a + b, |s| e.store(&mut out, at, s));
                     }

@@ -12,7 +12,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, Tile, View, ViewMut, chunks};
+use crate::rows::{BUFFER, CHUNK, Operands, Tile, View, ViewMut, buffers, chunks};
 
 code! {
     /// What a fold sums.
@@ -103,8 +103,8 @@ impl Fold {
     fn sum<E: Elementwise>(&self, e: E, x: &View<'_>, out: &mut ViewMut<'_>, row: usize, columns: Range<usize>) {
         let (n, inner) = (self.n as usize, self.inner as usize);
         let (group, above) = (row / self.height as usize, row % self.height as usize);
-        chunks(columns, |column, width| {
-            let mut v = [0f32; CHUNK];
+        buffers(columns, |column, width| {
+            let mut v = [0f32; BUFFER];
             let total = out.slice::<f32>(group * inner + column, width);
             if above == 0 {
                 total.fill(0.0);

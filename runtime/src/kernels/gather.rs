@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::faults::DataFault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
-use crate::rows::{CHUNK, Operands, Tile, chunks};
+use crate::rows::{BUFFER, Operands, Tile, buffers};
 
 record! {
     /// Parameters of a gather (ONNX `Gather`). Inputs: 0 `x [outer, n, inner]`, 1 indices `[count]` (i32 or i64, computed or
@@ -66,12 +66,12 @@ impl Params for Gather {
             let at = if at[0] < 0 { at[0].saturating_add(n as i64) } else { at[0] };
             let Some(at) = usize::try_from(at).ok().filter(|&at| at < n) else {
                 o.note(DataFault::Index);
-                let nothing = [if out.dtype().is_float() { f32::NAN } else { 0.0 }; CHUNK];
-                chunks(0..inner, |at, n| e.store(&mut out, row * inner + at, &nothing[..n]));
+                let nothing = [if out.dtype().is_float() { f32::NAN } else { 0.0 }; BUFFER];
+                buffers(0..inner, |at, n| e.store(&mut out, row * inner + at, &nothing[..n]));
                 continue;
             };
             let from = (row / count * n + at) * bytes;
-            chunks(0..bytes, |at, n| {
+            buffers(0..bytes, |at, n| {
                 out.slice::<u8>(row * bytes + at, n).copy_from_slice(x.slice(from + at, n));
             });
         }

@@ -10,7 +10,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
-use crate::rows::{CHUNK, Operands, Tile, chunks};
+use crate::rows::{BUFFER, Operands, Tile, buffers};
 
 record! {
     /// Parameters of a table step. Inputs: 0 `x` (one-byte type, `rows · row` elements), 1 table `[256]` u8, indexed by the
@@ -48,8 +48,8 @@ impl Params for Lut {
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, table, mut out) = (o.input(0), o.constant::<u8>(1), o.output());
         let row = self.row as usize;
-        chunks(rows.start * row..rows.end * row, |at, n| {
-            let mut buffer = [0u8; CHUNK];
+        buffers(rows.start * row..rows.end * row, |at, n| {
+            let mut buffer = [0u8; BUFFER];
             let buffer = &mut buffer[..n];
             buffer.copy_from_slice(x.slice(at, n));
             e.lookup(table, buffer);

@@ -151,6 +151,14 @@ impl StepKind {
     }
 }
 
+/// Runs a kernel with the parameters of its step. Each kind by itself: built into the run loop they would need the stack of all kinds at once.
+#[inline(never)]
+fn run_one<P: Params>(operands: &Operands<'_>, kernel: impl FnOnce(&P)) {
+    if let Some(p) = operands.params::<P>() {
+        kernel(&p);
+    }
+}
+
 macro_rules! kinds {
     ($($(#[$meta:meta])* $kind:ident = $n:literal, $method:ident;)*) => {
         /// What a step computes. The numbers are part of the `.kgl` format.
@@ -264,19 +272,19 @@ macro_rules! kinds {
             )*
         }
 
-        /// Runs one step's kernel over a range of rows.
+        /// Runs one step's kernel over a range of rows. `ops` are the kinds that the kernels run.
+        #[inline(always)]
         pub(crate) fn run<K: Kernels + ?Sized>(
-            kernels: &K,
+            (kernels, ops): (&K, OpSet),
             kind: StepKind,
             operands: &Operands<'_>,
             tile: Tile,
         ) {
             match kind {
-                $(StepKind::$kind => {
-                    if let Some(p) = operands.params::<$kind>() {
-                        kernels.$method(&p, operands, tile);
-                    }
+                $(StepKind::$kind if ops.has(StepKind::$kind) => {
+                    run_one(operands, |p: &$kind| kernels.$method(p, operands, tile))
                 })*
+                _ => {}
             }
         }
 

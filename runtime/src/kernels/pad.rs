@@ -9,7 +9,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, Tile, chunks};
+use crate::rows::{BUFFER, Operands, Tile, buffers};
 
 code! {
     /// What lies outside the input.
@@ -103,13 +103,13 @@ impl Params for Pad {
         // What one coordinate of the last padded dimension stands for, and the lines of a row along it.
         let (each, lines) = (size_of(&self.output[last + 1..]), size_of(&self.output[2..last]));
         let (before, inside, all) = (self.before[last] as usize, self.input[last] as usize, self.output[last] as usize);
-        let constant = [self.value; CHUNK];
+        let constant = [self.value; BUFFER];
         let size = x.dtype.size();
         let mut put = |from: Option<usize>, to: usize, count: usize| {
             let (to, n) = (to * each, count * each);
             match from.map(|from| from * each) {
                 Some(from) => out.slice::<u8>(to * size, n * size).copy_from_slice(x.slice(from * size, n * size)),
-                None => chunks(0..n, |at, n| e.store(&mut out, to + at, &constant[..n])),
+                None => buffers(0..n, |at, n| e.store(&mut out, to + at, &constant[..n])),
             }
         };
         for line in rows.start * lines..rows.end * lines {

@@ -12,11 +12,11 @@ use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::{code, record};
 use crate::product::Geometry;
 use crate::product::geometry::source;
-use crate::rows::{CHUNK, Operands, Tile, View, ViewMut, chunks};
+use crate::rows::{BUFFER, CHUNK, Operands, Tile, View, ViewMut, buffers};
 use crate::{DType, Element};
 
 /// Sums of columns that are kept from one window to the next.
-const COLUMNS: usize = 8;
+const COLUMNS: usize = if BUFFER < CHUNK { 4 } else { 8 };
 
 code! {
     /// What a pooling step makes of a window.
@@ -98,10 +98,10 @@ impl Params for Pool {
         for row in rows {
             let (picture, row_in_picture) = (row / g.output[0] as usize, row % g.output[0] as usize);
             for column in 0..out_w {
-                chunks(0..c, |c0, n| {
+                buffers(0..c, |c0, n| {
                     let place = Place { picture, row: row_in_picture, column, c0, n };
                     let mut window = Window { pool: self, x: &x, place, inside: 0, positions: 0 };
-                    let mut acc = [if self.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }; CHUNK];
+                    let mut acc = [if self.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }; BUFFER];
                     for ky in 0..g.kernel[0] {
                         for kx in 0..g.kernel[1] {
                             window.add(e, ky, kx, &mut acc);
@@ -138,13 +138,13 @@ struct Window<'a> {
 impl Window<'_> {
     /// Takes the element at a tap, if it lies inside the input, into the accumulators.
     #[inline(always)]
-    fn add<E: Elementwise>(&mut self, e: E, ky: u32, kx: u32, acc: &mut [f32; CHUNK]) {
+    fn add<E: Elementwise>(&mut self, e: E, ky: u32, kx: u32, acc: &mut [f32; BUFFER]) {
         let (p, place) = (self.pool, &self.place);
         let (y, w) = (p.coordinate(0, place.row, ky), p.coordinate(1, place.column, kx));
         self.positions += u32::from(p.within_padding(0, y) && p.within_padding(1, w));
         let Some(at) = p.element(place.picture, y, w) else { return };
         self.inside += 1;
-        let mut v = [0f32; CHUNK];
+        let mut v = [0f32; BUFFER];
         let v = e.reals(self.x, at + place.c0, &mut v[..place.n]);
         if p.kind == PoolKind::Max {
             for (a, &v) in acc.iter_mut().zip(v) {
@@ -173,12 +173,12 @@ impl Pool {
             let padded =
                 |axis: usize, at: usize| taps(axis, at).filter(|&y| self.within_padding(axis, y)).count() as u32;
             let (inside_rows, padded_rows) = (inside(0, place), padded(0, place));
-            chunks(0..c, |c0, n| {
-                let mut columns = [[0f32; CHUNK]; COLUMNS];
+            buffers(0..c, |c0, n| {
+                let mut columns = [[0f32; BUFFER]; COLUMNS];
                 // The first column whose sum is not there.
                 let mut next = isize::MIN;
                 for column in 0..out_w {
-                    let mut acc = [0f32; CHUNK];
+                    let mut acc = [0f32; BUFFER];
                     let acc = &mut acc[..n];
                     for w in taps(1, column) {
                         let sum = &mut columns[if shared { w as usize % COLUMNS } else { 0 }][..n];
@@ -206,7 +206,7 @@ impl Pool {
         c0: usize,
         sum: &mut [f32],
     ) {
-        let mut v = [0f32; CHUNK];
+        let mut v = [0f32; BUFFER];
         sum.fill(0.0);
         for at in taps.filter_map(|y| self.element(picture, y, w)) {
             let v = e.reals(x, at + c0, &mut v[..sum.len()]);

@@ -12,10 +12,10 @@ use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
 use crate::math;
-use crate::rows::{CHUNK, Operands, Tile, View, ViewMut, chunks};
+use crate::rows::{BUFFER, CHUNK, Operands, Tile, View, ViewMut, buffers, chunks};
 
 /// Elements of a row whose exponentials are kept from their sum to their division.
-const KEPT: usize = 4 * CHUNK;
+const KEPT: usize = if BUFFER < CHUNK { CHUNK } else { 4 * CHUNK };
 
 record! {
     /// Parameters of a softmax step. Input: 0 `x [outer, n, inner]` of any type; output: the same shape. Rows: `outer`.
@@ -66,7 +66,7 @@ impl Params for Softmax {
             if inner == 1 {
                 self.row(e, &x, &mut out, start, &mut kept);
             } else {
-                chunks(0..inner, |column, width| self.columns(e, &x, &mut out, start + column, width));
+                buffers(0..inner, |column, width| self.columns(e, &x, &mut out, start + column, width));
             }
         }
     }
@@ -114,8 +114,8 @@ impl Softmax {
     #[inline(always)]
     fn columns<E: Elementwise>(&self, e: E, x: &View<'_>, out: &mut ViewMut<'_>, start: usize, width: usize) {
         let (n, inner) = (self.n as usize, self.inner as usize);
-        let (mut largest, mut total) = ([f32::NEG_INFINITY; CHUNK], [0f32; CHUNK]);
-        let mut v = [0f32; CHUNK];
+        let (mut largest, mut total) = ([f32::NEG_INFINITY; BUFFER], [0f32; BUFFER]);
+        let mut v = [0f32; BUFFER];
         let v = &mut v[..width];
         for i in 0..n {
             let v = e.reals(x, start + i * inner, v);

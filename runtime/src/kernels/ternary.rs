@@ -11,7 +11,7 @@ use crate::elementwise::{Elementwise, Function};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, Tile, View, chunks};
+use crate::rows::{BUFFER, Operands, Tile, View, buffers};
 
 code! {
     /// Functions of three reals.
@@ -82,9 +82,9 @@ impl Params for Ternary {
         if self.op == TernaryOp::Where && alike && !out.dtype().is_float() {
             let within = strides.map(|s| s[DIMS - 1] as usize);
             walk(&self.dims, [0; 4], strides, rows, |at, n| {
-                chunks(0..n, |start, n| {
+                buffers(0..n, |start, n| {
                     let from = |k: usize| at[k] as usize + start * within[k];
-                    let (mut vb, mut vc) = ([0i64; CHUNK], [0i64; CHUNK]);
+                    let (mut vb, mut vc) = ([0i64; BUFFER], [0i64; BUFFER]);
                     load_int(&b, from(2), within[2], &mut vb[..n]);
                     load_int(&c, from(3), within[3], &mut vc[..n]);
                     for ((a, b), &c) in a.reals(e, from(1), 1, n).iter().zip(&mut vb).zip(&vc) {
@@ -97,7 +97,7 @@ impl Params for Ternary {
         }
         let (mut b, mut c) =
             (Operand::new(b, &self.dims, &self.b_strides), Operand::new(c, &self.dims, &self.c_strides));
-        let mut v = [0f32; CHUNK];
+        let mut v = [0f32; BUFFER];
         walk_chunks(&self.dims, strides, rows, |[y, pa, pb, pc], runs, n| {
             let chunks = (a.chunk(e, pa, runs, n), b.chunk(e, pb, runs, n), c.chunk(e, pc, runs, n));
             if let (Some(a), Some(b), Some(c)) = chunks

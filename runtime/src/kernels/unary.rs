@@ -11,7 +11,7 @@ use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::{code, record};
 use crate::math;
 use crate::math::clamp;
-use crate::rows::{CHUNK, Operands, Tile, chunks};
+use crate::rows::{BUFFER, Operands, Tile, buffers};
 
 code! {
     /// Functions of one real. Parameters `a` and `b` where they have any; sources are the ONNX operators of the same name.
@@ -134,15 +134,15 @@ impl Params for Unary {
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let row = self.row as usize;
-        chunks(rows.start * row..rows.end * row, |at, n| {
+        buffers(rows.start * row..rows.end * row, |at, n| {
             if const { E::OPS.holds(OpSet::INTEGERS) } && self.integer {
-                let mut v = [0i64; CHUNK];
+                let mut v = [0i64; BUFFER];
                 x.load_int(at, &mut v[..n]);
                 self.integers(e, &mut v[..n]);
                 out.store_int(at, &v[..n]);
                 return;
             }
-            let mut v = [0f32; CHUNK];
+            let mut v = [0f32; BUFFER];
             e.load(&x, at, &mut v[..n]);
             e.unary(self.op, [self.alpha, self.beta], &mut v[..n]);
             e.store(&mut out, at, &v[..n]);

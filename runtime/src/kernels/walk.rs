@@ -6,7 +6,7 @@ use crate::bands::{Rule, Window};
 use crate::error::Fault;
 use crate::format::TensorRecord;
 use crate::format::verify::{all_bytes, ensure, product, work};
-use crate::rows::{CHUNK, chunks};
+use crate::rows::{BUFFER, CHUNK, buffers};
 
 /// Dimensions of the output that elementwise and copying steps distinguish: rows first, the innermost last. The compiler
 /// merges neighbouring dimensions until they fit.
@@ -65,7 +65,7 @@ pub(super) fn walk_chunks<const N: usize>(
     mut f: impl FnMut([usize; N], usize, usize) -> bool,
 ) {
     let axis = neighbours(dims);
-    let most = (CHUNK / dims[DIMS - 1].max(1) as usize).max(1);
+    let most = (BUFFER / dims[DIMS - 1].max(1) as usize).max(1);
     let mut all = |at: [isize; N], runs: usize, n: usize| {
         if f(at.map(|at| at as usize), runs, n) {
             return;
@@ -77,7 +77,7 @@ pub(super) fn walk_chunks<const N: usize>(
             };
             let runs = most.min(runs - first);
             if !f(core::array::from_fn(|k| from(k, 0)), runs, n) {
-                chunks(0..n, |start, n| {
+                buffers(0..n, |start, n| {
                     f(core::array::from_fn(|k| from(k, start)), runs, n);
                 });
             }

@@ -37,7 +37,8 @@ pub const WIDENED: usize = 3;
 fn widened(p: &Conv, depthwise: bool) -> u64 {
     let (g, e) = (&p.geometry, p.extents(depthwise));
     if !depthwise {
-        return 2 * WIDENED as u64 * p.packing.depth(&e) as u64;
+        let pixels = (u64::from(g.output[0]) * u64::from(g.output[1])).saturating_mul(g.batch.into());
+        return 2 * pixels.min(WIDENED as u64).saturating_mul(p.packing.depth(&e) as u64);
     }
     // Along time the kernel lies along the line.
     let (rows, d, pixels) =
@@ -206,39 +207,63 @@ impl<'a, K: Microkernel> Product<'a, K> {
     #[inline(always)]
     fn inputs<R>(&self, t: &Part<'_, K::X>, with: impl FnOnce(&Inputs<'_, K::X>) -> R) -> R {
         // Rows are written down for each tile: of few rows few.
-        if t.rows.len() <= 4 { self.inputs_of::<4, R>(t, with) } else { self.inputs_of::<MOST_ROWS, R>(t, with) }
+        match t.rows.len() {
+            _ if K::LINES => with(&self.inputs_of(t, t.rows)),
+            0..=4 => with(&self.inputs_of(t, self.under::<4>(t, &mut [&[]; 4]))),
+            _ => with(&self.inputs_of(t, self.under::<MOST_ROWS>(t, &mut [&[]; MOST_ROWS]))),
+        }
     }
 
-    /// As [`Product::inputs`], of up to `N` rows.
+    /// The rows of a tile from its first input on.
     #[inline(always)]
-    fn inputs_of<const N: usize, R>(&self, t: &Part<'_, K::X>, with: impl FnOnce(&Inputs<'_, K::X>) -> R) -> R {
-        let g = &self.p.geometry;
-        let c = g.input[2] as usize;
-        let (step, taps, tap_step) = match self.frames {
-            Frames::Taps => (g.stride[0], g.kernel[0], g.dilation[0]),
-            Frames::Rows => (g.stride[0], 1, 0),
-            Frames::No if !self.depthwise && self.p.joined() => (g.stride[1], 1, 0),
-            Frames::No => (g.stride[1], g.kernel[1], g.dilation[1]),
-        };
-        let step = step as usize * c;
-        let channel = match t.group {
-            _ if self.depthwise => t.channels.0,
+    fn under<'r, const N: usize>(&self, t: &Part<'r, K::X>, rows: &'r mut [&'r [K::X]; N]) -> &'r [&'r [K::X]] {
+        let first = self.first(t.group, t.channels.0, t.from);
+        for (to, row) in rows.iter_mut().zip(t.rows) {
+            *to = row.get(first..).unwrap_or(&[]);
+        }
+        rows.get(..t.rows.len()).unwrap_or(&[])
+    }
+
+    /// Element of a row that is the first under pixel `from` in a group, of a depthwise product in a channel.
+    #[inline(always)]
+    fn first(&self, group: usize, channel: usize, from: usize) -> usize {
+        let c = self.p.geometry.input[2] as usize;
+        let channel = match group {
+            _ if self.depthwise => channel,
             0 => 0,
             group => group * (c / self.p.groups as usize),
         };
-        let mut rows: [&[K::X]; N] = [&[]; N];
-        for (to, row) in rows.iter_mut().zip(t.rows) {
-            *to = row.get(t.from * step + channel..).unwrap_or(&[]);
-        }
-        with(&Inputs {
-            rows: rows.get(..t.rows.len()).unwrap_or(&[]),
-            step,
+        from * self.step() + channel
+    }
+
+    /// Elements from pixel to pixel.
+    #[inline(always)]
+    fn step(&self) -> usize {
+        let g = &self.p.geometry;
+        let stride = if self.frames == Frames::No { g.stride[1] } else { g.stride[0] };
+        stride as usize * g.input[2] as usize
+    }
+
+    /// As [`Product::inputs`], of rows from their first input on.
+    #[inline(always)]
+    fn inputs_of<'r>(&self, t: &Part<'_, K::X>, rows: &'r [&'r [K::X]]) -> Inputs<'r, K::X> {
+        let g = &self.p.geometry;
+        let c = g.input[2] as usize;
+        let (taps, tap_step) = match self.frames {
+            Frames::Taps => (g.kernel[0], g.dilation[0]),
+            Frames::Rows => (1, 0),
+            Frames::No if !self.depthwise && self.p.joined() => (1, 0),
+            Frames::No => (g.kernel[1], g.dilation[1]),
+        };
+        Inputs {
+            rows,
+            step: self.step(),
             taps: taps as usize,
             tap_step: tap_step as usize * c,
             column: c,
             pixels: t.pixels,
             signed: self.signed,
-        })
+        }
     }
 
     #[inline(always)]
@@ -423,7 +448,9 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             rows.iter_mut().take(there).enumerate().for_each(|(i, row)| *row = row_of(from + i));
         };
         let mut all: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
-        load(&mut all, 0);
+        if !K::LINES {
+            load(&mut all, 0);
+        }
         // Of small pictures a row takes little longer than a few divisions: there are none where there is nothing to divide.
         let block = block(p);
         let per_group = if extents.channels <= block { 1 } else { extents.channels.div_ceil(block) };
@@ -437,6 +464,12 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             let blocks = blocks_at_once.min(per_group - b).min(self.columns.end - at).max(1);
             let channels = (b * block, ((b + blocks) * block).min(extents.channels));
             for from in (0..n).step_by(pixels) {
+                if K::LINES {
+                    // Tiles are so few that rows are asked for again: the stack need not hold them twice.
+                    load(&mut all, 0);
+                    let first = self.product.first(group, channels.0, from);
+                    all.iter_mut().for_each(|row| *row = row.get(first..).unwrap_or(&[]));
+                }
                 let rows = &all[..kernel_rows.min(MOST_ROWS)];
                 let part = Part { group, channels, from, pixels: pixels.min(n - from), first_row: 0, rows };
                 if kernel_rows <= MOST_ROWS && self.at_once(&part, first + from) {
@@ -457,6 +490,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                 for first_row in (MOST_ROWS..kernel_rows).step_by(MOST_ROWS) {
                     let mut more: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
                     load(&mut more, first_row);
+                    if K::LINES {
+                        let first = self.product.first(group, channels.0, from);
+                        more.iter_mut().for_each(|row| *row = row.get(first..).unwrap_or(&[]));
+                    }
                     let rows = &more[..MOST_ROWS.min(kernel_rows - first_row)];
                     self.multiply(&Part { first_row, rows, ..part }, false);
                 }

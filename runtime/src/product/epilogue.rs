@@ -109,7 +109,7 @@ impl Epilogue {
 
     /// Whether sums become bytes, and nothing else is done.
     #[inline(always)]
-    fn only_rounds(&self) -> bool {
+    pub(crate) fn only_rounds(&self) -> bool {
         let bytes = (-128..=127).contains(&self.q_lo) && self.q_hi <= 127 || self.q_lo >= 0;
         self.rounds && self.stages().is_empty() && bytes
     }

@@ -2,7 +2,7 @@
 //! the padding around them.
 
 use super::{Geometry, Microkernel, Sign};
-use crate::rows::{CHUNK, View};
+use crate::rows::{BUFFER, View};
 
 /// Elements that a microkernel may read beyond the last of a row.
 pub(super) const SLACK: usize = 64;
@@ -91,10 +91,10 @@ pub(super) fn turn<K: Microkernel>(
     to: &mut [K::X],
 ) {
     let n = to.len() / rows.max(1);
-    let mut part: [K::X; CHUNK] = bytemuck::Zeroable::zeroed();
+    let mut part: [K::X; BUFFER] = bytemuck::Zeroable::zeroed();
     for i in 0..rows {
-        for first in (0..n).step_by(CHUNK) {
-            let part = &mut part[..CHUNK.min(n - first)];
+        for first in (0..n).step_by(BUFFER) {
+            let part = &mut part[..BUFFER.min(n - first)];
             k.copy(x, start + i * columns + first, sign, part);
             for (to, &v) in to[first * rows..].chunks_exact_mut(rows).zip(&*part) {
                 to[i] = v;

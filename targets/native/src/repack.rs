@@ -133,7 +133,7 @@ impl Job {
         let bytes = matches!(step.kind(), Some(StepKind::ConvI8 | StepKind::DepthwiseI8));
         let packing = info.packing(bytes, depthwise, e.lines * e.length, e.length);
         let x = model.tensor(step.input(0)?).dtype();
-        let new = Conv { packing, tile: info.tile, ..old };
+        let new = Conv { packing, tile: info.tile_of(&old.epilogue), ..old };
         let moved = packing.sign.moves(x) - old.packing.sign.moves(x);
         // Few channels in many groups would be mostly filling: a file must not make its own weights a hundred times larger.
         let [before, after] = [old, new].map(|p| p.packing.len(&e).unwrap_or(u32::MAX));

@@ -309,7 +309,7 @@ impl Lowerer<'_> {
             groups: p.groups as u32,
             packing: c.packing,
             symmetric: c.symmetric,
-            tile: self.target.info().tile,
+            tile: self.target.info().tile_of(&c.ending.epilogue),
             epilogue: c.ending.epilogue,
         };
         // A transposed convolution does the work of its input's pixels, not of the zeros between them.
