@@ -53,7 +53,36 @@ struct Two {
     pixel: usize,
 }
 
+/// What `kinglet_depthwise_few` works on, word by word as it reads them.
+#[repr(C)]
+struct Few {
+    /// Room for the widened weights of nine taps.
+    weights: *mut [u32; 18],
+    /// Biases, and integers or floats, of the four channels.
+    bias: *const i32,
+    scales: *const c_void,
+    zero: i32,
+    /// Bytes from the results of a pixel to those of the next, and where they end.
+    y_step: usize,
+    y_end: *mut u8,
+    /// Bytes from the inputs of a pixel to those of the next.
+    step: usize,
+    y: *mut u8,
+    rows: [*const u8; 3],
+    /// Bytes from tap to tap.
+    tap_step: usize,
+    /// The scales are floats, on a core that has them.
+    floats: usize,
+    /// Weights as they lie in the plan.
+    packed: *const i8,
+}
+
+/// Pixels of a line up to which inputs are multiplied where they lie. To take them apart costs as much as some pixels, and more the more of them a stride
+/// passes over.
+const FEW: usize = 12;
+
 unsafe extern "C" {
+    fn kinglet_depthwise_few(frame: &Few);
     fn kinglet_depthwise_1(frame: &Frame);
     fn kinglet_depthwise_2(frame: &Frame);
     fn kinglet_depthwise_taps(frame: &Frame);
@@ -134,6 +163,9 @@ impl Microkernel for DepthwiseI8 {
         let Some(mut line) = Line::new(x, w, scratch) else { return false };
         let bytes = Bytes::new(rounding);
         for channel in (0..width).step_by(CHANNELS) {
+            if line.few(&bytes, channel, out) {
+                continue;
+            }
             line.each_run(channel, |line, from, n| line.round(&bytes, channel, (from, n), out));
         }
         bytes.finish(out);
@@ -285,6 +317,45 @@ impl<'a> Line<'a> {
             }
             f(pixel, sum);
         }
+    }
+
+    /// Computes and rounds four channels of few pixels under a window of 3 by 3; `false` if that is not what they are.
+    fn few(&mut self, bytes: &Bytes<'_>, channel: usize, out: &mut PixelsMut<'_, u8>) -> bool {
+        let (x, w) = (self.x, self.w);
+        let of = channel..channel + CHANNELS;
+        let (Some(bias), Some(floats), Ok(rows)) =
+            (bytes.bias(0).get(of.clone()), bytes.floats().get(of.clone()), <[&[u8]; 3]>::try_from(x.rows))
+        else {
+            return false;
+        };
+        let few = x.pixels <= FEW * self.stride && x.taps == 3 && w.first_row == 0 && !along_time(x, w);
+        let weights = (w.channels.0 + channel) * w.packing.depth(&w.extents);
+        let (Some(room), true) = (self.planes.first_chunk_mut::<36>(), few && of.end <= w.width()) else {
+            return false;
+        };
+        let integers = bytes.integers(0).and_then(|m| m.get(of)).filter(|m| !m.contains(&0));
+        if integers.is_none() && cfg!(not(target_abi = "eabihf")) {
+            return false;
+        }
+        let y = out.as_mut_ptr().wrapping_add(channel);
+        let frame = Few {
+            weights: room.as_mut_ptr().cast(),
+            bias: bias.as_ptr(),
+            scales: integers.map_or(floats.as_ptr().cast(), |m| m.as_ptr().cast()),
+            zero: if integers.is_some() { bytes.zero() } else { bytes.plain_zero() },
+            y_step: out.step(),
+            y_end: y.wrapping_add(x.pixels * out.step()),
+            step: x.step,
+            y,
+            rows: rows.map(|row| row.as_ptr().wrapping_add(channel)),
+            tap_step: x.tap_step,
+            floats: integers.is_none().into(),
+            packed: w.data[weights..].as_ptr(),
+        };
+        // SAFETY: `new` has checked that four channels of inputs are there under all taps of all pixels, and weights of whole panels; the caller, that
+        // so many results are. The room lies at a multiple of four, behind pairs that are words.
+        unsafe { kinglet_depthwise_few(&frame) };
+        true
     }
 
     /// Computes and rounds four channels of some pixels.

@@ -29,6 +29,16 @@ impl<'a> Bytes<'a> {
         (self.of.zero << quant::INTEGER_SHIFT) + (1 << (quant::INTEGER_SHIFT - 1))
     }
 
+    /// The zero point.
+    pub fn plain_zero(&self) -> i32 {
+        self.of.zero
+    }
+
+    /// The floats by which sums are rounded.
+    pub fn floats(&self) -> &'a [f32] {
+        self.of.multipliers
+    }
+
     /// The biases of channels from `channel` on.
     pub fn bias(&self, channel: usize) -> &'a [i32] {
         self.of.bias.get(channel..).unwrap_or(&[])

@@ -11,7 +11,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, Tile, View, chunks};
+use crate::rows::{BUFFER, CHUNK, Operands, Tile, View, buffers, chunks};
 
 /// Slices that are summed before their sum joins the total, which keeps the error of long f32 sums small.
 const RUN: usize = 64;
@@ -86,8 +86,8 @@ impl Params for Reduce {
         let (n, inner) = (self.n as usize, self.inner as usize);
         for row in rows {
             if self.integer {
-                chunks(0..inner, |at, width| {
-                    let mut total = [0i64; CHUNK];
+                buffers(0..inner, |at, width| {
+                    let mut total = [0i64; BUFFER];
                     self.integers(&x, row * n * inner + at, &mut total[..width]);
                     out.store_int(row * inner + at, &total[..width]);
                 });
@@ -95,8 +95,8 @@ impl Params for Reduce {
                 let v = self.row(e, &x, row * n, n);
                 e.store(&mut out, row, &[v]);
             } else {
-                chunks(0..inner, |at, width| {
-                    let mut total = [0f32; CHUNK];
+                buffers(0..inner, |at, width| {
+                    let mut total = [0f32; BUFFER];
                     self.columns(e, &x, row * n * inner + at, &mut total[..width]);
                     e.store(&mut out, row * inner + at, &total[..width]);
                 });
@@ -182,7 +182,7 @@ impl Reduce {
     fn integers(&self, x: &View<'_>, start: usize, total: &mut [i64]) {
         let (n, inner) = (self.n as usize, self.inner as usize);
         for i in 0..n {
-            let mut v = [0i64; CHUNK];
+            let mut v = [0i64; BUFFER];
             x.load_int(start + i * inner, &mut v[..total.len()]);
             for (t, &v) in total.iter_mut().zip(&v) {
                 let v = match self.op {
@@ -217,12 +217,12 @@ impl Reduce {
             bytes::column_sums::<false>(x, start, inner, n, width, |k, s| total[k] = self.finish(s.sum as f32, scale));
             return;
         }
-        let of = |shift: &[f32; CHUNK], total: &mut [f32]| {
+        let of = |shift: &[f32; BUFFER], total: &mut [f32]| {
             total.fill(self.start());
             for run in (0..n).step_by(RUN) {
-                let mut part = [self.start(); CHUNK];
+                let mut part = [self.start(); BUFFER];
                 for i in run..(run + RUN).min(n) {
-                    let mut v = [0f32; CHUNK];
+                    let mut v = [0f32; BUFFER];
                     let v = e.reals(&view, start + i * inner, &mut v[..width]);
                     let part = part[..width].iter_mut().zip(v);
                     match self.op {
@@ -242,11 +242,11 @@ impl Reduce {
                 *t = self.finish(*t, scale);
             }
         };
-        let mut shift = [0f32; CHUNK];
+        let mut shift = [0f32; BUFFER];
         of(&shift, total);
         if self.is_rounded_mean(x) {
             shift[..width].copy_from_slice(total);
-            let mut rest = [0f32; CHUNK];
+            let mut rest = [0f32; BUFFER];
             of(&shift, &mut rest[..width]);
             for (t, &r) in total.iter_mut().zip(&rest) {
                 *t = if t.is_finite() { *t + r } else { *t };
