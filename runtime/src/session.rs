@@ -40,7 +40,7 @@ pub fn runs_on<K: Kernels + ?Sized>(model: &Model<'_>, by: &K) -> Result<(), Err
     let ops = by.ops();
     for i in 0..model.step_count() {
         let step = model.step(i);
-        let known = ops == OpSet::ALL || ops.holds(kernels::functions(&step));
+        let known = ops == OpSet::ALL || ops.holds(kernels::functions(&step, ops));
         let Some(kind) = step.kind().filter(|&kind| known && ops.has(kind)) else {
             return Err(Error::Step { step: i as u32, fault: Fault::UnknownKind });
         };

@@ -312,21 +312,22 @@ macro_rules! kinds {
             }
         }
 
-        /// The functions of elements that a step computes.
-        pub(crate) fn functions(step: &crate::Step<'_>) -> OpSet {
+        /// The functions of elements that a step computes, whose kind is one of `ops`.
+        #[inline(always)]
+        pub(crate) fn functions(step: &crate::Step<'_>, ops: OpSet) -> OpSet {
             match step.kind() {
-                $(Some(StepKind::$kind) => {
+                $(Some(StepKind::$kind) if ops.has(StepKind::$kind) => {
                     let zeros = step.product().is_some() && step.input(crate::product::epilogue::ZEROS).is_some();
                     let own = step.params::<$kind>().map_or(OpSet::NONE, |p| p.functions());
                     if zeros { own.and(OpSet::SUMS) } else { own }
                 })*
-                None => OpSet::NONE,
+                _ => OpSet::NONE,
             }
         }
 
         /// Verifies one step, whose kind must be one of a set.
         pub(crate) fn verify<const OPS: u128>(kind: StepKind, check: &Check<'_>) -> Result<Verdict, Fault> {
-            if const { OPS != OpSet::ALL.bits() } && !OpSet::from_bits(OPS).holds(functions(&check.step())) {
+            if const { OPS != OpSet::ALL.bits() } && !OpSet::from_bits(OPS).holds(functions(&check.step(), OpSet::from_bits(OPS))) {
                 return Err(Fault::UnknownKind);
             }
             match kind {

@@ -57,7 +57,7 @@ impl OpSet {
         (0..model.step_count()).fold(OpSet::NONE, |all, i| {
             let step = model.step(i);
             let kind = step.kind().map_or(OpSet::NONE, OpSet::of_kind);
-            all.and(kind).and(super::functions(&step))
+            all.and(kind).and(super::functions(&step, OpSet::ALL))
         })
     }
 
