@@ -11,7 +11,7 @@ use kinglet::rows::{PixelsMut, View};
 use crate::dsp::by_pairs;
 use crate::rounding::{Bytes, add_residual, copy};
 
-global_asm!(float_unit!(), include_str!("dense.s"), options(raw));
+global_asm!(core_directives!(), include_str!("dense.s"), options(raw));
 
 /// What a function of `dense.s` works on, word by word as it reads them.
 #[repr(C)]

@@ -12,7 +12,7 @@ use kinglet::rows::{PixelsMut, View};
 use crate::dsp::by_words;
 use crate::rounding::{Bytes, copy};
 
-global_asm!(float_unit!(), include_str!("depthwise.s"), options(raw));
+global_asm!(core_directives!(), include_str!("depthwise.s"), options(raw));
 
 /// Channels of a panel.
 const CHANNELS: usize = 4;

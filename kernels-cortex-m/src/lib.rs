@@ -1,17 +1,29 @@
 //! Kernels for Cortex-M with the DSP extension (M4, M7, M33): products of bytes two at a time. Results are the reference's bits.
 #![no_std]
 
-/// What tells functions in assembly whether the core has floats.
-#[cfg(all(dsp, target_abi = "eabihf"))]
-macro_rules! float_unit {
+/// What functions in assembly begin with: the core, which the target's name does not tell of ARMv8-M, and whether it has floats.
+#[cfg(all(dsp, not(armv8m), target_abi = "eabihf"))]
+macro_rules! core_directives {
     () => {
         ".fpu fpv4-sp-d16\n.set KINGLET_FPU, 1\n"
     };
 }
-#[cfg(all(dsp, not(target_abi = "eabihf")))]
-macro_rules! float_unit {
+#[cfg(all(dsp, armv8m, target_abi = "eabihf"))]
+macro_rules! core_directives {
+    () => {
+        ".cpu cortex-m33\n.fpu fpv5-sp-d16\n.set KINGLET_FPU, 1\n"
+    };
+}
+#[cfg(all(dsp, not(armv8m), not(target_abi = "eabihf")))]
+macro_rules! core_directives {
     () => {
         ".set KINGLET_FPU, 0\n"
+    };
+}
+#[cfg(all(dsp, armv8m, not(target_abi = "eabihf")))]
+macro_rules! core_directives {
+    () => {
+        ".cpu cortex-m33\n.set KINGLET_FPU, 0\n"
     };
 }
 
