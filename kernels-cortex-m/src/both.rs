@@ -50,6 +50,10 @@ impl Microkernel for Both {
         self.0.finish(f, to, sums, other);
     }
 
+    fn add<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
+        self.0.add(f, to, rounded);
+    }
+
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {
         self.0.centred(x, pixel, at, sum, zero)
     }

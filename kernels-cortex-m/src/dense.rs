@@ -9,7 +9,7 @@ use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Roun
 use kinglet::rows::{PixelsMut, View};
 
 use crate::dsp::by_pairs;
-use crate::rounding::{Bytes, add_residual, copy};
+use crate::rounding::{self, Bytes, copy};
 
 global_asm!(core_directives!(), include_str!("dense.s"), options(raw));
 
@@ -116,9 +116,11 @@ impl Microkernel for DenseI8 {
 
     #[inline(never)]
     fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
-        if !add_residual(f, to, sums) {
-            self.0.finish(f, to, sums, other);
-        }
+        self.0.finish(f, to, sums, other);
+    }
+
+    fn add<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
+        rounding::add(f, to, rounded);
     }
 
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {

@@ -10,7 +10,7 @@ use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, 
 use kinglet::rows::{PixelsMut, View};
 
 use crate::dsp::by_words;
-use crate::rounding::{Bytes, copy};
+use crate::rounding::{self, Bytes, copy};
 
 global_asm!(core_directives!(), include_str!("depthwise.s"), options(raw));
 
@@ -141,6 +141,10 @@ impl Microkernel for DepthwiseI8 {
     #[inline(never)]
     fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
         self.0.finish(f, to, sums, other);
+    }
+
+    fn add<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
+        rounding::add(f, to, rounded);
     }
 
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {

@@ -2,10 +2,8 @@
 
 use core::ffi::c_void;
 
-use kinglet::DType;
 use kinglet::elementwise::Elementwise;
-use kinglet::kernels::{BinaryOp, UnaryOp};
-use kinglet::product::{Finish, Place, Rounding, Sign, Stage};
+use kinglet::product::{Finish, Place, Rounding, Sign};
 use kinglet::quant;
 use kinglet::rows::{PixelsMut, View};
 
@@ -101,46 +99,29 @@ pub fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
     }
 }
 
-/// Rounds sums and adds a residual of bytes to them, `[pixel][channel]`, if that is how the product ends; `false` if it is not.
-pub fn add_residual<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, sums: &[i32]) -> bool {
-    let relu = match f.stages() {
-        [Stage::Residual(BinaryOp::Add)] => false,
-        [Stage::Residual(BinaryOp::Add), Stage::Function { op: UnaryOp::Relu, .. }] => true,
-        _ => return false,
-    };
+/// Adds a residual of signed bytes to rounded sums, `[pixel][channel]`, that are signed bytes themselves.
+pub fn add<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
+    let relu = f.stages().len() > 1;
     let (p, (scale, zero)) = (f.params, (f.out.scale(), f.out.zero_point()));
-    let Some(r) = f.residual.filter(|r| p.rounds && r.dtype == DType::I8 && f.out.dtype() == DType::I8) else {
-        return false;
-    };
-    let channels = to.channel..to.channel + to.width;
-    let (Some(bias), Some(m)) = (f.bias_i32.get(channels.clone()), f.multipliers.get(channels.clone())) else {
-        return false;
-    };
-    let integers = f.integers.get(channels).unwrap_or(&[]);
-    for (pixel, sums) in sums.chunks_exact(to.width.max(1)).enumerate() {
+    let Some(r) = f.residual else { return };
+    for (pixel, rounded) in rounded.chunks_exact(to.width.max(1)).enumerate() {
         let at = to.at + pixel * to.step;
         // The result may take the place of the residual, element for element.
         let (Some(others), Some(mut out)) =
             (r.pixels::<i8>(at, to.width, to.width, 1), f.out.pixels::<i8>(at, to.width, to.width, 1))
         else {
-            return true;
+            return;
         };
         let out = out.as_mut_ptr();
-        for (c, &sum) in sums.iter().enumerate() {
+        for (c, &q) in rounded.iter().enumerate() {
             // SAFETY: `pixels` has checked that both have so many elements.
             let other = unsafe { *others.add(c) };
-            let sum = sum.wrapping_add(bias[c]);
-            let q = match integers.get(c) {
-                Some(&m) if m != 0 => quant::requantize_by_integer(sum, m, p.mid_zero, p.q_lo, p.q_hi),
-                _ => quant::requantize(sum, m[c], p.mid_zero, p.q_lo, p.q_hi),
-            };
-            let v =
-                quant::dequantize(q, p.mid_scale, p.mid_zero) + quant::dequantize(other.into(), r.scale, r.zero_point);
+            let v = quant::dequantize(q.into(), p.mid_scale, p.mid_zero)
+                + quant::dequantize(other.into(), r.scale, r.zero_point);
             let v = if relu && v < 0.0 { 0.0 } else { v };
             let byte = quant::quantize(v, scale, zero, i8::MIN.into(), i8::MAX.into()) as i8;
             // SAFETY: as above.
             unsafe { *out.add(c) = byte };
         }
     }
-    true
 }

@@ -231,7 +231,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
             0 => usize::MAX,
             n => self.arena.len().saturating_sub(model.scratch_start()) / n,
         };
-        let most = workers.count().clamp(1, slots.max(1));
+        let most = workers.count().min(slots).max(1);
         let ops = self.kernels.ops();
         let faults = FaultWord::default();
         let mut result = Ok(());
@@ -399,14 +399,16 @@ fn end_of_piece(model: &Model<'_>, step: &Step<'_>, rows: Range<usize>) -> usize
         model.ring(t?).filter(|ring| !input || ring.rows <= r.rows)
     });
     let capacities = rings.filter_map(|ring| {
+        let (bytes, row_bytes) = (ring.bytes as usize, ring.row_bytes as usize);
         if ring.rows == r.rows {
-            return ring.bytes.checked_div(ring.row_bytes);
+            return bytes.checked_div(row_bytes);
         }
-        let all = u64::from(ring.row_bytes) * u64::from(ring.rows);
-        let each = u32::try_from(all.checked_div(r.rows.into())?).ok()?;
-        (u64::from(each) * u64::from(r.rows) == all).then(|| ring.bytes.checked_div(each)).flatten()
+        // Of a tensor that is larger than what this machine can address one row at a time is in one piece, too.
+        let Some(all) = row_bytes.checked_mul(ring.rows as usize) else { return Some(1) };
+        let each = all.checked_div(r.rows as usize).filter(|each| each * r.rows as usize == all)?;
+        bytes.checked_div(each)
     });
-    let ends = capacities.filter(|&c| c > 0).map(|c| (rows.start / c as usize + 1) * c as usize);
+    let ends = capacities.filter(|&c| c > 0).map(|c| (rows.start / c + 1) * c);
     ends.fold(rows.end, usize::min)
 }
 

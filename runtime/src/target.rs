@@ -41,6 +41,8 @@ pub struct TargetInfo {
     pub tile: u32,
     /// The same of products whose sums become bytes and nothing else, for kernels that need no room for those.
     pub rounded_tile: u32,
+    /// The same of products to whose rounded sums a residual of bytes is added.
+    pub added_tile: u32,
     /// Rows from which on a product of two computed tensors packs the right one as weights lie; 0 for never.
     pub packed_rows: u32,
     /// Floats between steps may be stored as halves: the kernels compute with them no slower.
@@ -66,6 +68,7 @@ const GENERIC: TargetInfo = TargetInfo {
     long_line: 0,
     tile: 4,
     rounded_tile: 4,
+    added_tile: 4,
     packed_rows: 0,
     halves: false,
     small: false,
@@ -88,6 +91,7 @@ const X86_64: TargetInfo = TargetInfo {
     // Four times the sums that AVX-512 has registers for: what a tile costs beside its products counts where these are few.
     tile: 112,
     rounded_tile: 112,
+    added_tile: 112,
     packed_rows: 4,
     halves: false,
     small: false,
@@ -111,6 +115,7 @@ const ARMV8: TargetInfo = TargetInfo {
     // What a tile costs beside its products counts where these are few.
     tile: 256,
     rounded_tile: 256,
+    added_tile: 256,
     packed_rows: 4,
     halves: true,
     small: false,
@@ -132,6 +137,8 @@ const CORTEX_M: TargetInfo = TargetInfo {
     // Three pixels of 64 channels.
     tile: 96,
     rounded_tile: 4,
+    // Of 64 channels three pixels, once these are bytes.
+    added_tile: 24,
     small: true,
     integers: true,
     depthwise_bytes: Packing { panel: 4, ..BY_PAIRS },
@@ -188,7 +195,13 @@ impl TargetInfo {
 
     /// Pixels times blocks of channels whose sums a product with this end has scratch for.
     pub fn tile_of(&self, end: &Epilogue) -> u32 {
-        if end.only_rounds() { self.rounded_tile } else { self.tile }
+        if end.only_rounds() {
+            self.rounded_tile
+        } else if end.adds() {
+            self.added_tile
+        } else {
+            self.tile
+        }
     }
 
     /// How the right one of two computed tensors lies while they are multiplied, and for how many sums there is scratch: 0 where

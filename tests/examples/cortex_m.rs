@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kinglet::kernels::OpSet;
+use kinglet::kernels::{BinaryOp, OpSet, UnaryOp};
 use kinglet::{DType, Model, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, Post, Quant, Window};
@@ -17,16 +17,17 @@ use kinglet_tests::{Aligned, Random, parse_npz, read_npz, row, run, shared};
 const MOST: usize = 3;
 
 /// Products of bytes of every form beside each other, of `channels` inputs: dense, in groups, depthwise; windows, strides, dilation, padding;
-/// channels and lines that are no multiples of what kernels take at once.
+/// channels and lines that are no multiples of what kernels take at once; with residuals.
 fn products(channels: usize, dtype: DType) -> Case {
     let (mut r, mut c) = (Random::new(channels as u64), Case::new());
     let (height, width) = (9, 7);
     let x = c.named_input("x", r.array(DType::F32, &[1, height, width, channels]), None);
     let x = c.quantize(x, dtype, Quant::per_tensor(0.02, if dtype == DType::U8 { 117 } else { -5 }));
     let x = c.dequantize(x);
-    let forms: [([usize; 2], usize, usize, usize, usize); 9] = [
+    let forms: [([usize; 2], usize, usize, usize, usize); 10] = [
         ([1, 1], 1, 1, 0, 5),
         ([1, 1], 1, 1, 0, 16),
+        ([1, 1], 1, 1, 0, channels),
         ([3, 3], 1, 1, 1, 7),
         ([3, 3], 2, 1, 0, 8),
         ([5, 1], 1, 1, 2, 9),
@@ -59,7 +60,16 @@ fn products(channels: usize, dtype: DType) -> Case {
         let op = Op::Conv { window, groups, layout: Layout::ChannelsLast, post: Post::default() };
         let v = c.node(op, &[x, w], Like::f32(&shape));
         let v = c.quantize(v, DType::I8, Quant::per_tensor(0.05, 3));
-        let v = c.dequantize(v);
+        let mut v = c.dequantize(v);
+        if shape == [1, height, width, channels] {
+            // The input is added, and sometimes what is negative cut.
+            v = c.node(Op::Binary(BinaryOp::Add), &[v, x], Like::f32(&shape));
+            if kernel[0] > 1 {
+                v = c.node(Op::Unary { op: UnaryOp::Relu, alpha: 0.0, beta: 0.0 }, &[v], Like::f32(&shape));
+            }
+            v = c.quantize(v, DType::I8, Quant::per_tensor(0.06, -7));
+            v = c.dequantize(v);
+        }
         c.output(v);
     }
     c

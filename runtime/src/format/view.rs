@@ -480,6 +480,10 @@ impl<'a> Step<'a> {
         &self.record
     }
 
+    pub(crate) fn model(&self) -> &Model<'a> {
+        self.model
+    }
+
     /// Output rows.
     pub fn rows(&self) -> usize {
         self.record.rows as usize

@@ -113,7 +113,7 @@ impl Params for Binary {
         [&self.a_strides, &self.b_strides].get(input).map_or(Rule::Whole, |strides| rule_of(&self.dims, strides))
     }
 
-    fn functions(&self) -> OpSet {
+    fn functions(&self, _: &crate::Step<'_>) -> OpSet {
         let integers = if self.integer { OpSet::INTEGERS } else { OpSet::NONE };
         OpSet::of_functions(&[], &[self.op]).and(integers)
     }

@@ -153,6 +153,29 @@ impl Conv {
     }
 }
 
+impl Conv {
+    /// What a step asks for at the ends of its sums.
+    fn functions(&self, step: &crate::Step<'_>) -> super::OpSet {
+        let signed = |t: Option<usize>| t.is_some_and(|t| step.model().tensor(t).dtype() == crate::DType::I8);
+        let end = &self.epilogue;
+        let adds = end.adds() && signed(step.input(product::epilogue::RESIDUAL)) && signed(step.output(0));
+        // A window of more rows than a kernel takes at once is added up in parts.
+        let whole = self.geometry.kernel[0] as usize <= product::MOST_ROWS;
+        let at_once = whole && step.input(product::epilogue::ZEROS).is_none();
+        let habit = match at_once {
+            true if end.only_rounds() => super::OpSet::NONE,
+            true if adds => super::OpSet::ADDED,
+            _ => super::OpSet::SUMS,
+        };
+        let form = match &self.geometry {
+            g if g.pointwise() => super::OpSet::NONE,
+            g if product::lines::along_time(g) => super::OpSet::FRAMES,
+            _ => super::OpSet::WINDOWS,
+        };
+        end.functions().and(habit).and(form)
+    }
+}
+
 /// A kind of product: its parameters are a [`Conv`].
 macro_rules! products {
     ($($(#[$meta:meta])* $name:ident: $kernel:ident<$arithmetic:ident>, $depthwise:literal, $float:literal, $w:ident;)*) => {$(
@@ -187,10 +210,8 @@ macro_rules! products {
                 self.0.rule(input)
             }
 
-            fn functions(&self) -> super::OpSet {
-                // A window of more rows than a kernel takes at once is added up in parts.
-                let parts = self.0.geometry.kernel[0] as usize > product::MOST_ROWS;
-                self.0.epilogue.functions().and(if parts { super::OpSet::SUMS } else { super::OpSet::NONE })
+            fn functions(&self, step: &crate::Step<'_>) -> super::OpSet {
+                self.0.functions(step)
             }
 
             #[inline(always)]

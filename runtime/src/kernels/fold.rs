@@ -73,7 +73,7 @@ impl Params for Fold {
     }
 
     /// What is not a sum is for norms.
-    fn functions(&self) -> OpSet {
+    fn functions(&self, _: &crate::Step<'_>) -> OpSet {
         if self.op == FoldOp::Sum { OpSet::NONE } else { OpSet::of_kind(StepKind::Norm) }
     }
 

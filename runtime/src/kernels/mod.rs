@@ -101,8 +101,9 @@ pub trait Params: crate::format::words::Record {
         Rule::Whole
     }
 
-    /// The functions of elements that it computes by its instruction set.
-    fn functions(&self) -> OpSet {
+    /// The functions of elements that such a step computes by its instruction set.
+    fn functions(&self, step: &crate::Step<'_>) -> OpSet {
+        let _ = step;
         OpSet::NONE
     }
 
@@ -317,9 +318,7 @@ macro_rules! kinds {
         pub(crate) fn functions(step: &crate::Step<'_>, ops: OpSet) -> OpSet {
             match step.kind() {
                 $(Some(StepKind::$kind) if ops.has(StepKind::$kind) => {
-                    let zeros = step.product().is_some() && step.input(crate::product::epilogue::ZEROS).is_some();
-                    let own = step.params::<$kind>().map_or(OpSet::NONE, |p| p.functions());
-                    if zeros { own.and(OpSet::SUMS) } else { own }
+                    step.params::<$kind>().map_or(OpSet::NONE, |p| p.functions(step))
                 })*
                 _ => OpSet::NONE,
             }

@@ -21,10 +21,18 @@ impl OpSet {
     pub const INTEGERS: OpSet = OpSet(1 << 63);
     /// Products whose sums of bytes are more than rounded: they have stages or zero points of weights.
     pub const SUMS: OpSet = OpSet(1 << 62);
+    /// Products to whose rounded sums a residual of bytes is added.
+    pub const ADDED: OpSet = OpSet(1 << 61);
+    /// Products whose windows lie over rows of pixels.
+    pub const WINDOWS: OpSet = OpSet(1 << 60);
+    /// Products whose windows lie along time.
+    pub const FRAMES: OpSet = OpSet(1 << 59);
+    /// What is neither a kind nor a function.
+    const HABITS: u128 = 0x1f << 59;
 
     /// These kinds, with every function.
     pub const fn of(kinds: &[StepKind]) -> OpSet {
-        let (mut bits, mut i) = (u128::MAX << UNARY | OpSet::INTEGERS.0 | OpSet::SUMS.0, 0);
+        let (mut bits, mut i) = (u128::MAX << UNARY | OpSet::HABITS, 0);
         while i < kinds.len() {
             bits |= 1 << kinds[i] as u32;
             i += 1;
@@ -66,7 +74,7 @@ impl OpSet {
         OpSet(bits)
     }
 
-    /// Its number: bit `n` stands for the kind of number `n` in the format, bits 62 and 63 for [`OpSet::SUMS`] and [`OpSet::INTEGERS`], bit `64 + n` for function `n` of one
+    /// Its number: bit `n` stands for the kind of number `n` in the format, bits 59 to 63 for the other constants here, bit `64 + n` for function `n` of one
     /// real, bit `96 + n` for function `n` of two.
     pub const fn bits(self) -> u128 {
         self.0
@@ -118,7 +126,7 @@ mod tests {
         let set = OpSet::of(&[StepKind::ConvI8, StepKind::Pool]);
         for &kind in StepKind::ALL {
             assert_eq!(set.has(kind), matches!(kind, StepKind::ConvI8 | StepKind::Pool));
-            assert!(OpSet::ALL.has(kind) && (kind as u32) < 62);
+            assert!(OpSet::ALL.has(kind) && (kind as u32) < 59);
         }
         assert!(OpSet::ALL.holds(set) && set.holds(set) && !set.holds(OpSet::of(&[StepKind::Pool, StepKind::Lut])));
         assert_eq!(OpSet::from_bits(set.bits()), set);

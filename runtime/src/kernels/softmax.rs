@@ -52,7 +52,7 @@ impl Params for Softmax {
         Params::row(self).filter(|_| input == 0).map_or(Rule::Whole, |row| Rule::Rows(Window::pointwise(row)))
     }
 
-    fn functions(&self) -> OpSet {
+    fn functions(&self, _: &crate::Step<'_>) -> OpSet {
         OpSet::of_functions(&[UnaryOp::Exp], &[])
     }
 

@@ -125,7 +125,7 @@ impl Params for Unary {
         if input == 0 { Rule::Rows(Window::pointwise(self.row)) } else { Rule::Whole }
     }
 
-    fn functions(&self) -> OpSet {
+    fn functions(&self, _: &crate::Step<'_>) -> OpSet {
         let integers = if self.integer { OpSet::INTEGERS } else { OpSet::NONE };
         OpSet::of_functions(&[self.op], &[]).and(integers)
     }

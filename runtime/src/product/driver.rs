@@ -8,7 +8,7 @@ use super::{Extents, Inputs, Microkernel, Place, Sign, Sums, Weights};
 use crate::elementwise::Elementwise;
 use crate::format::ALIGN;
 use crate::kernels::{Conv, OpSet};
-use crate::rows::{Operands, Tile, View};
+use crate::rows::{Operands, PixelsMut, Tile, View};
 use crate::{DType, Element};
 
 /// Most kernel rows of a tile; what has more is multiplied in several goes.
@@ -156,9 +156,9 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
     };
     if g.pointwise() {
         driver.pixels(&x, copied, tile.rows.clone());
-    } else if lines::along_time(g) {
+    } else if const { E::OPS.holds(OpSet::FRAMES) } && lines::along_time(g) {
         driver.frames(&x, copied, tile.rows.clone());
-    } else {
+    } else if const { E::OPS.holds(OpSet::WINDOWS) } {
         driver.rows(&x, copied, tile.rows.clone());
     }
 }
@@ -454,9 +454,14 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         // Of small pictures a row takes little longer than a few divisions: there are none where there is nothing to divide.
         let block = block(p);
         let per_group = if extents.channels <= block { 1 } else { extents.channels.div_ceil(block) };
-        let lines =
-            K::LINES && kernel_rows <= MOST_ROWS && self.zeros.is_empty() && self.finish.rounding(0, 0).is_some();
-        let (most, blocks_at_once) = if lines { (n, per_group) } else { K::tile(n, per_group, p.tile as usize) };
+        let adds = const { K::LINES && E::OPS.holds(OpSet::ADDED) } && self.finish.adds();
+        let at_once = K::LINES && kernel_rows <= MOST_ROWS && self.zeros.is_empty();
+        let (most, blocks_at_once) = match p.tile as usize {
+            // Rounded sums wait in the memory of sums: bytes, of which four times as many fit.
+            tile if at_once && adds => K::tile(n, per_group, 4 * tile),
+            _ if at_once && self.finish.rounding(0, 0, false).is_some() => (n, per_group),
+            tile => K::tile(n, per_group, tile),
+        };
         let pixels = if n <= most { n.max(1) } else { n.div_ceil(n.div_ceil(most.max(1))) };
         let mut at = self.columns.start;
         while at < self.columns.end {
@@ -523,13 +528,24 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             return false;
         }
         let weights = self.product.weights(t);
-        let Some(mut rounding) = self.finish.rounding(channel, n) else { return false };
+        let adds = const { K::LINES && E::OPS.holds(OpSet::ADDED) } && self.finish.adds();
+        let Some(mut rounding) = self.finish.rounding(channel, n, adds) else { return false };
         if self.zero != 0 {
             rounding.pixels = self.added.get(t.from..t.from + t.pixels).unwrap_or(&[]);
         }
         let at = self.to + pixel * out_c + channel;
-        let Some(mut out) = self.finish.out.pixels(at, n, out_c, t.pixels) else { return false };
         let between = &mut *self.between;
+        if adds {
+            let room = bytemuck::cast_slice_mut::<K::Sum, u8>(self.sums);
+            let Some(mut bytes) = PixelsMut::of(room, n, t.pixels) else { return false };
+            let done = self.product.inputs(t, |x| k.round(x, &weights, &rounding, between, &mut bytes));
+            if done {
+                let rounded = bytemuck::cast_slice(room.get(..n * t.pixels).unwrap_or(&[]));
+                k.add(&mut self.finish, Place { at, channel, width: n, step: out_c }, rounded);
+            }
+            return done;
+        }
+        let Some(mut out) = self.finish.out.pixels(at, n, out_c, t.pixels) else { return false };
         let done = self.product.inputs(t, |x| k.round(x, &weights, &rounding, between, &mut out));
         if let Some(table) = self.finish.table.filter(|_| done) {
             self.finish.e.lookup_pixels(table, &mut out);

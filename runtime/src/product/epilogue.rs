@@ -114,10 +114,20 @@ impl Epilogue {
         self.rounds && self.stages().is_empty() && bytes
     }
 
+    /// Whether sums become signed bytes, to which a residual is added, and what then comes is no more than a ReLU.
+    #[inline(always)]
+    pub(crate) fn adds(&self) -> bool {
+        let added = matches!(
+            self.stages(),
+            [Stage::Residual(BinaryOp::Add)]
+                | [Stage::Residual(BinaryOp::Add), Stage::Function { op: UnaryOp::Relu, .. }]
+        );
+        self.rounds && added && self.q_lo >= -128 && self.q_hi <= 127
+    }
+
     /// The functions of its stages.
     pub(crate) fn functions(&self) -> OpSet {
-        let first = if self.only_rounds() { OpSet::NONE } else { OpSet::SUMS };
-        self.stages().iter().fold(first, |all, stage| {
+        self.stages().iter().fold(OpSet::NONE, |all, stage| {
             all.and(match *stage {
                 Stage::Nothing => OpSet::NONE,
                 Stage::Function { op, .. } => OpSet::of_functions(&[op], &[]),
@@ -313,11 +323,18 @@ impl<'a, E: Elementwise> Finish<'a, E> {
         self.reals(to, bytemuck::cast_slice_mut(sums), other);
     }
 
-    /// How the sums of `n` channels from `channel` on become bytes, if that is all there is to do (but for the table).
+    /// Whether a residual of signed bytes is added to rounded sums, which are then bytes again: [`Microkernel::add`](super::Microkernel::add).
     #[inline(always)]
-    pub(super) fn rounding(&self, channel: usize, n: usize) -> Option<Rounding<'a>> {
+    pub(super) fn adds(&self) -> bool {
+        let signed = self.residual.is_some_and(|r| r.dtype == DType::I8) && self.out.dtype() == DType::I8;
+        signed && self.params.adds()
+    }
+
+    /// How the sums of `n` channels from `channel` on become bytes, if that is all there is to do (but for the table), or comes first.
+    #[inline(always)]
+    pub(super) fn rounding(&self, channel: usize, n: usize, adds: bool) -> Option<Rounding<'a>> {
         let p = self.params;
-        if !p.only_rounds() {
+        if !p.only_rounds() && !adds {
             return None;
         }
         Some(Rounding {

@@ -22,7 +22,7 @@ pub(super) fn slots(g: &Geometry) -> u64 {
 }
 
 /// Whether the outputs are one line along time: rows of one pixel, made of rows of one pixel.
-pub(super) fn along_time(g: &Geometry) -> bool {
+pub(crate) fn along_time(g: &Geometry) -> bool {
     g.input[1] == 1 && g.output[1] == 1 && g.kernel[1] == 1 && g.pad[1] == 0 && g.upsample[1] == 1 && g.stride[1] == 1
 }
 

@@ -16,7 +16,7 @@
 mod driver;
 pub(crate) mod epilogue;
 pub(crate) mod geometry;
-mod lines;
+pub(crate) mod lines;
 mod matrices;
 pub mod packing;
 mod portable;
@@ -172,6 +172,12 @@ pub trait Microkernel: Copy {
     /// Takes the sums of a tile to results and stores these: [`Finish::floats`] or [`Finish::integers`], compiled for the
     /// instruction set.
     fn finish<E: Elementwise>(&self, finish: &mut Finish<'_, E>, to: Place, sums: &mut [Self::Sum], other: &mut [f32]);
+
+    /// Of kernels of lines ([`Microkernel::LINES`]): adds the residual to rounded sums, `[pixel][channel]`, where that is how the product ends
+    /// (`Stage::Residual` of an addition, perhaps `Stage::Function` of a ReLU, on signed bytes), and stores the results.
+    fn add<E: Elementwise>(&self, finish: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
+        let _ = (finish, to, rounded);
+    }
 
     /// The sum less `zero` times the inputs `at` of each line under pixel `pixel`, for weights with zero points.
     fn centred(&self, x: &Inputs<'_, Self::X>, pixel: usize, at: Range<usize>, sum: Self::Sum, zero: i16) -> Self::Sum {

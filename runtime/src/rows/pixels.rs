@@ -44,7 +44,14 @@ impl ViewMut<'_> {
     }
 }
 
-impl<T: Element> PixelsMut<'_, T> {
+impl<'a, T: Element> PixelsMut<'a, T> {
+    /// `count` runs of `len` elements each, one after the other; `None` if the slice has not so many.
+    #[inline(always)]
+    pub fn of(all: &'a mut [T], len: usize, count: usize) -> Option<Self> {
+        let all = all.get_mut(..len.checked_mul(count)?)?;
+        Some(PixelsMut { first: all.as_mut_ptr(), len, step: len, count, _data: PhantomData })
+    }
+
     /// Runs.
     #[inline(always)]
     pub fn count(&self) -> usize {
