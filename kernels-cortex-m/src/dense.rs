@@ -76,7 +76,7 @@ impl Microkernel for DenseI8 {
 
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
-        let pixels = pixels.clamp(1, WIDENED).min(room);
+        let pixels = pixels.min(WIDENED).min(room).max(1);
         (pixels, blocks.min(room / pixels).max(1))
     }
 
@@ -220,7 +220,7 @@ impl<'a> Tile<'a> {
         let left_out = (STEPS - self.depth / 4 % STEPS) % STEPS;
         let panel = self.panel.as_ptr();
         let all = self.w.packing.depth(&self.w.extents);
-        let weights = &self.w.data[(self.w.channels.0 + channel) * all + 2 * self.first..];
+        let Some(weights) = self.w.data.get((self.w.channels.0 + channel) * all + 2 * self.first..) else { return };
         let frame = Frame {
             panel,
             panel_end: panel.wrapping_add(self.depth / 2 * self.pixels),
@@ -271,7 +271,7 @@ impl<'a> Tile<'a> {
                 let channel = pair.frame.y as usize - c.y;
                 for p in 0..c.pixels {
                     for j in 0..2.min(c.width - channel) {
-                        let byte = c.bytes.round(pair.sums[2 * p + j], channel + j);
+                        let byte = c.bytes.round(pair.sums.get(2 * p + j).copied().unwrap_or(0), channel + j);
                         *pair.frame.y.add(p * pair.frame.step + j) = byte as u8;
                     }
                 }
@@ -305,8 +305,7 @@ impl<'a> Tile<'a> {
         }
         // What is left: a channel without a partner, or pairs without integers.
         while channel < width {
-            let bias = bytes.bias(channel);
-            let bias = [bias[0], bias.get(1).copied().unwrap_or(0)];
+            let bias = [0, 1].map(|j| bytes.bias_of(channel + j));
             let y = y.wrapping_add(channel);
             let frame = Frame { y, y_end: y.wrapping_add(2), bias: bias.as_ptr(), integers: zeros.as_ptr(), ..frame };
             // SAFETY: one pair, whose results `round` stores as far as they are there.

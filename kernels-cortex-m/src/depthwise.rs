@@ -104,7 +104,7 @@ impl Microkernel for DepthwiseI8 {
 
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
-        let pixels = pixels.clamp(1, room);
+        let pixels = pixels.min(room).max(1);
         (pixels, blocks.min(room / pixels).max(1))
     }
 
@@ -209,10 +209,10 @@ impl<'a> Line<'a> {
         let (_, words, _) = bytemuck::pod_align_to_mut::<u8, u32>(scratch);
         let pairs = rows * x.taps.div_ceil(2);
         debug_assert!(fits && words.len() >= pairs, "a tile of {} pixels and {} channels", x.pixels, w.width());
-        if !fits || rows == 0 || words.len() < pairs {
+        if !fits || rows == 0 || x.taps == 0 {
             return None;
         }
-        let (pairs, planes) = words.split_at_mut(pairs);
+        let (pairs, planes) = words.split_at_mut_checked(pairs)?;
         let planes: &mut [i16] = bytemuck::cast_slice_mut(planes);
         // Fours of columns, and four more that are read but do not count.
         let row = planes.len() / (CHANNELS * rows) & !3;
@@ -250,7 +250,8 @@ impl<'a> Line<'a> {
         let fours = if there == CHANNELS { columns / 4 } else { 0 };
         for (r, line) in x.rows.iter().enumerate() {
             let first = line.as_ptr().wrapping_add(from * x.step + channel);
-            let to = self.planes[r * row..].as_mut_ptr();
+            let Some(to) = self.planes.get_mut(r * row..) else { return };
+            let to = to.as_mut_ptr();
             let plane = 2 * rows * row;
             if fours > 0 {
                 // SAFETY: `new` has checked that the inputs are there at all taps of all pixels, and all columns between them are; the planes
@@ -281,23 +282,26 @@ impl<'a> Line<'a> {
         let (x, w, e) = (self.x, self.w, &self.w.extents);
         let (rows, half) = (x.rows.len(), x.taps.div_ceil(2));
         let channel = w.channels.0 + c;
-        let panel = &w.data[channel / CHANNELS * CHANNELS * w.packing.depth(e)..];
+        let panel = w.data.get(channel / CHANNELS * CHANNELS * w.packing.depth(e)..).unwrap_or(&[]);
         // The weights of a row lie so far apart in a channel's list.
         let apart = if along_time(x, w) { 1 } else { w.packing.line(e) };
         let weight = |r: usize, t: usize| {
             let k = t * apart + w.first_row + r;
             let at = (k & !3) * CHANNELS + channel % CHANNELS * 4 + (k & 3);
-            if t < x.taps { i32::from(panel[at]) } else { 0 }
+            if t < x.taps { panel.get(at).map_or(0, |&w| i32::from(w)) } else { 0 }
         };
         for (r, t) in (0..rows).flat_map(|r| (0..half).map(move |t| (r, t))) {
-            self.pairs[r * half + t] = (weight(r, 2 * t) as u16 as u32) | (weight(r, 2 * t + 1) as u32) << 16;
+            if let Some(pair) = self.pairs.get_mut(r * half + t) {
+                *pair = (weight(r, 2 * t) as u16 as u32) | (weight(r, 2 * t + 1) as u32) << 16;
+            }
         }
-        let plane = &self.planes[c % CHANNELS * rows * self.row..][..rows * self.row];
+        let first = c % CHANNELS * rows * self.row;
+        let plane = self.planes.get(first..first + rows * self.row).unwrap_or(&[]);
         let dilation = self.dilation;
         for pixel in 0..n {
             let mut sum = 0;
-            for (pairs, row) in self.pairs.chunks_exact(half).zip(plane.chunks_exact(self.row)) {
-                let window = &row[pixel * self.stride..];
+            for (pairs, row) in self.pairs.chunks_exact(half.max(1)).zip(plane.chunks_exact(self.row.max(1))) {
+                let Some(window) = row.get(pixel * self.stride..) else { continue };
                 debug_assert!(window.len() > (x.taps - 1) * dilation + 1);
                 let mut at = window.as_ptr();
                 if dilation == 1 {
@@ -333,8 +337,10 @@ impl<'a> Line<'a> {
             return false;
         };
         let few = x.pixels <= FEW * self.stride && x.taps == 3 && w.first_row == 0 && !along_time(x, w);
-        let weights = (w.channels.0 + channel) * w.packing.depth(&w.extents);
-        let (Some(room), true) = (self.planes.first_chunk_mut::<36>(), few && of.end <= w.width()) else {
+        let packed = w.data.get((w.channels.0 + channel) * w.packing.depth(&w.extents)..);
+        let (Some(room), Some(packed), true) =
+            (self.planes.first_chunk_mut::<36>(), packed, few && of.end <= w.width())
+        else {
             return false;
         };
         let integers = bytes.integers(0).and_then(|m| m.get(of)).filter(|m| !m.contains(&0));
@@ -354,7 +360,7 @@ impl<'a> Line<'a> {
             rows: rows.map(|row| row.as_ptr().wrapping_add(channel)),
             tap_step: x.tap_step,
             floats: integers.is_none().into(),
-            packed: w.data[weights..].as_ptr(),
+            packed: packed.as_ptr(),
         };
         // SAFETY: `new` has checked that four channels of inputs are there under all taps of all pixels, and weights of whole panels; the caller, that
         // so many results are. The room lies at a multiple of four, behind pairs that are words.
@@ -371,9 +377,11 @@ impl<'a> Line<'a> {
             return self.windows(bytes, channel, (from, n), (integers, there), out);
         }
         for c in channel..channel + there {
-            let bias = bytes.bias(c)[0];
+            let bias = bytes.bias_of(c);
             self.sums(c, n, |pixel, sum| {
-                out.run(from + pixel)[c] = bytes.round(sum.wrapping_add(bias), c) as u8;
+                if let Some(byte) = out.run(from + pixel).get_mut(c) {
+                    *byte = bytes.round(sum.wrapping_add(bias), c) as u8;
+                }
             });
         }
     }
@@ -398,12 +406,13 @@ impl<'a> Line<'a> {
             unsafe {
                 let c = &*two.frame.context.cast::<Context<'_>>();
                 let channel = c.channel + (two.frame.y as usize - c.y);
-                for i in 0..2.min(c.pixels - two.pixel) {
-                    *two.frame.y.add((two.pixel + i) * two.frame.step) = c.bytes.round(two.sums[i], channel) as u8;
+                for (i, &sum) in two.sums.iter().enumerate().take(c.pixels - two.pixel) {
+                    *two.frame.y.add((two.pixel + i) * two.frame.step) = c.bytes.round(sum, channel) as u8;
                 }
             }
         }
         let (w, step) = (self.w, out.step());
+        let Some(weights) = w.data.get((w.channels.0 + channel) * w.packing.depth(&w.extents)..) else { return };
         let y = out.as_mut_ptr().wrapping_add(from * step + channel);
         let context = Context { bytes, y: y as usize, channel, pixels: n };
         let (other, context): (Option<extern "C" fn(&mut Two)>, _) = match bytes.from_integers() {
@@ -415,7 +424,7 @@ impl<'a> Line<'a> {
         let frame = Frame {
             x: self.planes.as_ptr(),
             row: 2 * self.row,
-            weights: w.data[(w.channels.0 + channel) * w.packing.depth(&w.extents)..].as_ptr(),
+            weights: weights.as_ptr(),
             bias: bytes.bias(channel).as_ptr(),
             integers: integers.as_ptr(),
             y,

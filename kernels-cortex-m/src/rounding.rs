@@ -42,6 +42,11 @@ impl<'a> Bytes<'a> {
         self.of.bias.get(channel..).unwrap_or(&[])
     }
 
+    /// The bias of a channel.
+    pub fn bias_of(&self, channel: usize) -> i32 {
+        self.of.bias.get(channel).copied().unwrap_or(0)
+    }
+
     /// The integers of channels from `channel` on, if there are any.
     pub fn integers(&self, channel: usize) -> Option<&'a [i32]> {
         self.of.integers.get(channel..).filter(|m| !m.is_empty())

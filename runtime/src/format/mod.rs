@@ -204,17 +204,17 @@ pub fn checksum(bytes: &[u8], seed: u64) -> u64 {
         [0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0xD6E8_FEB8_6659_FD93];
     let step = |lane: u64, word: u64, k: usize| (lane ^ word).wrapping_mul(PRIMES[k]).rotate_left(29);
     let mut lanes = [seed, !seed, seed ^ PRIMES[1], seed ^ PRIMES[2]];
-    let mut chunks = bytes.chunks_exact(32);
-    for c in &mut chunks {
-        for (k, lane) in lanes.iter_mut().enumerate() {
-            let w = &c[k * 8..k * 8 + 8];
-            *lane = step(*lane, u64::from_le_bytes([w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]]), k);
+    let (chunks, rest) = bytes.as_chunks::<32>();
+    for chunk in chunks {
+        let words = chunk.as_chunks::<8>().0;
+        for (k, (lane, &word)) in lanes.iter_mut().zip(words).enumerate() {
+            *lane = step(*lane, u64::from_le_bytes(word), k);
         }
     }
-    for (i, c) in chunks.remainder().chunks(8).enumerate() {
-        let mut w = [0u8; 8];
-        w[..c.len()].copy_from_slice(c);
-        lanes[i] = step(lanes[i], u64::from_le_bytes(w), i);
+    for (i, (lane, bytes)) in lanes.iter_mut().zip(rest.chunks(8)).enumerate() {
+        let mut word = [0u8; 8];
+        word.iter_mut().zip(bytes).for_each(|(to, &byte)| *to = byte);
+        *lane = step(*lane, u64::from_le_bytes(word), i);
     }
     let mut sum = bytes.len() as u64;
     for (k, lane) in lanes.into_iter().enumerate() {

@@ -42,7 +42,7 @@ impl<'a> Operand<'a> {
             self.fill(e, start, runs, n);
             self.held = (start, runs, n);
         }
-        &self.buffer[..runs * n]
+        self.buffer.get(..runs * n).unwrap_or(&[])
     }
 
     /// The chunk from element `start` on, of any length, if that is possible: where it lies, a row that is repeated, or what fits
@@ -71,19 +71,23 @@ impl<'a> Operand<'a> {
         if self.in_one_piece(runs, n) {
             e.load(&self.view, start, out);
         } else {
-            out.copy_from_slice(self.reals(e, start, runs, n));
+            let reals = self.reals(e, start, runs, n);
+            // (For the compiler, which else has the copy panic where lengths differ.)
+            if reals.len() == out.len() {
+                out.copy_from_slice(reals);
+            }
         }
     }
 
     /// Loads a chunk into the buffer.
     #[inline(always)]
     fn fill<E: Elementwise>(&mut self, e: E, start: usize, runs: usize, n: usize) {
-        let (in_one_piece, whole) = (self.in_one_piece(runs, n), &mut self.buffer[..runs * n]);
+        let (in_one_piece, Some(whole)) = (self.in_one_piece(runs, n), self.buffer.get_mut(..runs * n)) else { return };
         if in_one_piece {
             e.load(&self.view, start, whole);
             return;
         }
-        for (i, run) in whole.chunks_exact_mut(n).enumerate() {
+        for (i, run) in whole.chunks_exact_mut(n.max(1)).enumerate() {
             load(e, &self.view, start.wrapping_add_signed(self.between * i as isize), self.within, run);
         }
     }

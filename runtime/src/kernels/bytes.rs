@@ -118,7 +118,7 @@ fn column_sums_of<T: Byte, const SQUARES: bool>(
             }
             totals.iter_mut().zip(sums.iter().zip(&squares)).for_each(|(t, (&s, &q))| t.add(s, q));
         }
-        for (k, sums) in totals[..width].iter().enumerate() {
+        for (k, sums) in totals.iter().take(width).enumerate() {
             take(first + k, sums.less(x.zero_point, n));
         }
     }
@@ -165,6 +165,15 @@ pub(super) fn table(x: &View<'_>, out: &ViewMut<'_>, mut f: impl FnMut(&mut [f32
     table
 }
 
+/// Copies as many bytes as there are in both.
+#[inline(always)]
+pub(super) fn copy(from: &[u8], to: &mut [u8]) {
+    // (For the compiler, which else has the copy panic where lengths differ.)
+    if from.len() == to.len() {
+        to.copy_from_slice(from);
+    }
+}
+
 /// Writes `table[byte]` for bytes `start .. start + n`.
 #[inline(always)]
 pub(super) fn look_up<E: Elementwise>(
@@ -178,9 +187,9 @@ pub(super) fn look_up<E: Elementwise>(
     buffers(start..start + n, |at, n| {
         // Not from where it lies: the step may work in place.
         let mut buffer = [0u8; BUFFER];
-        let buffer = &mut buffer[..n];
-        buffer.copy_from_slice(x.slice(at, n));
+        let Some(buffer) = buffer.get_mut(..n) else { return };
+        copy(x.slice(at, n), buffer);
         e.lookup(table, buffer);
-        out.slice::<u8>(at, n).copy_from_slice(buffer);
+        copy(buffer, out.slice(at, n));
     });
 }

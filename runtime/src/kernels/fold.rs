@@ -102,7 +102,7 @@ impl Fold {
     #[inline(always)]
     fn sum<E: Elementwise>(&self, e: E, x: &View<'_>, out: &mut ViewMut<'_>, row: usize, columns: Range<usize>) {
         let (n, inner) = (self.n as usize, self.inner as usize);
-        let (group, above) = (row / self.height as usize, row % self.height as usize);
+        let (group, above) = (row / self.height.max(1) as usize, row % self.height.max(1) as usize);
         buffers(columns, |column, width| {
             let mut v = [0f32; BUFFER];
             let total = out.slice::<f32>(group * inner + column, width);
@@ -110,7 +110,7 @@ impl Fold {
                 total.fill(0.0);
             }
             for i in 0..n {
-                let v = e.reals(x, (row * n + i) * inner + column, &mut v[..width]);
+                let v = e.reals(x, (row * n + i) * inner + column, v.get_mut(..width).unwrap_or(&mut []));
                 total.iter_mut().zip(v).for_each(|(t, &v)| *t += v);
             }
         });

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Params;
+use super::bytes;
 use super::walk::elements;
 use crate::DType;
 use crate::bands::{Rule, Window};
@@ -50,10 +51,10 @@ impl Params for Lut {
         let row = self.row as usize;
         buffers(rows.start * row..rows.end * row, |at, n| {
             let mut buffer = [0u8; BUFFER];
-            let buffer = &mut buffer[..n];
-            buffer.copy_from_slice(x.slice(at, n));
+            let Some(buffer) = buffer.get_mut(..n) else { return };
+            bytes::copy(x.slice(at, n), buffer);
             e.lookup(table, buffer);
-            out.slice::<u8>(at, n).copy_from_slice(buffer);
+            bytes::copy(buffer, out.slice(at, n));
         });
     }
 }

@@ -96,7 +96,7 @@ impl Params for Pool {
         }
         let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
         for row in rows {
-            let (picture, row_in_picture) = (row / g.output[0] as usize, row % g.output[0] as usize);
+            let (picture, row_in_picture) = (row / g.output[0].max(1) as usize, row % g.output[0].max(1) as usize);
             for column in 0..out_w {
                 buffers(0..c, |c0, n| {
                     let place = Place { picture, row: row_in_picture, column, c0, n };
@@ -107,7 +107,7 @@ impl Params for Pool {
                             window.add(e, ky, kx, &mut acc);
                         }
                     }
-                    let acc = &mut acc[..n];
+                    let acc = acc.get_mut(..n).unwrap_or(&mut []);
                     self.divide(acc, window.inside, window.positions);
                     e.store(&mut out, (row * out_w + column) * c + c0, acc);
                 });
@@ -167,7 +167,7 @@ impl Pool {
         let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
         let shared = g.dilation[1] == 1 && g.kernel[1] as usize <= COLUMNS;
         for row in rows {
-            let (picture, place) = (row / g.output[0] as usize, row % g.output[0] as usize);
+            let (picture, place) = (row / g.output[0].max(1) as usize, row % g.output[0].max(1) as usize);
             let taps = |axis: usize, at: usize| (0..g.kernel[axis]).map(move |tap| self.coordinate(axis, at, tap));
             let inside = |axis: usize, at: usize| taps(axis, at).filter(|&y| self.is_inside(axis, y)).count() as u32;
             let padded =
@@ -245,7 +245,7 @@ impl Pool {
         let same = (x.dtype, x.scale, x.zero_point) == (out.dtype(), out.scale(), out.zero_point());
         let table = (!same).then(|| bytes::table(x, out, |_| {}));
         for row in rows {
-            let (picture, place) = (row / g.output[0] as usize, row % g.output[0] as usize);
+            let (picture, place) = (row / g.output[0].max(1) as usize, row % g.output[0].max(1) as usize);
             for column in 0..out_w {
                 let to = (row * out_w + column) * c;
                 let acc = out.slice::<T>(to, c);

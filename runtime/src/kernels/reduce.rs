@@ -214,7 +214,11 @@ impl Reduce {
         let (view, scale) = scaled(x, self.is_linear());
         let (n, inner, width) = (self.n as usize, self.inner as usize, total.len());
         if self.adds_bytes(x) {
-            bytes::column_sums::<false>(x, start, inner, n, width, |k, s| total[k] = self.finish(s.sum as f32, scale));
+            bytes::column_sums::<false>(x, start, inner, n, width, |k, s| {
+                if let Some(total) = total.get_mut(k) {
+                    *total = self.finish(s.sum as f32, scale);
+                }
+            });
             return;
         }
         let of = |shift: &[f32; BUFFER], total: &mut [f32]| {
@@ -223,8 +227,8 @@ impl Reduce {
                 let mut part = [self.start(); BUFFER];
                 for i in run..(run + RUN).min(n) {
                     let mut v = [0f32; BUFFER];
-                    let v = e.reals(&view, start + i * inner, &mut v[..width]);
-                    let part = part[..width].iter_mut().zip(v);
+                    let v = e.reals(&view, start + i * inner, v.get_mut(..width).unwrap_or(&mut []));
+                    let part = part.iter_mut().zip(v);
                     match self.op {
                         ReduceOp::Max | ReduceOp::Min | ReduceOp::Prod => {
                             part.for_each(|(p, &v)| *p = self.join(*p, v))

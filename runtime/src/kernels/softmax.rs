@@ -81,12 +81,16 @@ impl Softmax {
         if are_bytes(x.dtype) {
             largest = bytes::largest(x, start, n);
         } else {
-            chunks(0..n, |at, n| largest = sum::largest(e.reals(x, start + at, &mut kept[..n]), largest));
+            chunks(0..n, |at, n| {
+                let kept = kept.get_mut(..n).unwrap_or(&mut []);
+                largest = sum::largest(e.reals(x, start + at, kept), largest);
+            });
         }
         let keep = n <= KEPT;
         let mut total = 0f32;
         chunks(0..n, |at, n| {
-            let v = &mut kept[if keep { at } else { 0 }..][..n];
+            let first = if keep { at } else { 0 };
+            let Some(v) = kept.get_mut(first..first + n) else { return };
             e.load(x, start + at, v);
             v.iter_mut().for_each(|v| *v -= largest);
             e.unary(UnaryOp::Exp, [0.0; 2], v);
@@ -99,7 +103,8 @@ impl Softmax {
             return;
         }
         chunks(0..n, |at, n| {
-            let v = &mut kept[if keep { at } else { 0 }..][..n];
+            let first = if keep { at } else { 0 };
+            let Some(v) = kept.get_mut(first..first + n) else { return };
             if keep && !self.log {
                 v.iter_mut().for_each(|v| *v /= divisor);
             } else {
@@ -116,7 +121,7 @@ impl Softmax {
         let (n, inner) = (self.n as usize, self.inner as usize);
         let (mut largest, mut total) = ([f32::NEG_INFINITY; BUFFER], [0f32; BUFFER]);
         let mut v = [0f32; BUFFER];
-        let v = &mut v[..width];
+        let Some(v) = v.get_mut(..width) else { return };
         for i in 0..n {
             let v = e.reals(x, start + i * inner, v);
             largest.iter_mut().zip(v).for_each(|(m, &v)| *m = larger(*m, v));

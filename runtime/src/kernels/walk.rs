@@ -32,22 +32,22 @@ pub fn walk<const N: usize>(
         loop {
             f(at, n);
             // Count up the middle dimensions, the last of them fastest.
-            let mut d = DIMS - 2;
-            while d > 0 {
+            let mut over = true;
+            for d in (1..DIMS - 1).rev() {
                 index[d] += 1;
                 for k in 0..N {
                     at[k] += strides[k][d] as isize;
                 }
                 if index[d] < dims[d] {
+                    over = false;
                     break;
                 }
                 for k in 0..N {
                     at[k] -= strides[k][d] as isize * dims[d] as isize;
                 }
                 index[d] = 0;
-                d -= 1;
             }
-            if d == 0 {
+            if over {
                 break;
             }
         }
@@ -70,9 +70,10 @@ pub(super) fn walk_chunks<const N: usize>(
         if f(at.map(|at| at as usize), runs, n) {
             return;
         }
-        for first in (0..runs).step_by(most) {
+        for first in (0..runs).step_by(most.max(1)) {
             let from = |k: usize, start: usize| {
-                let [between, within] = [strides[k][axis], strides[k][DIMS - 1]].map(|s| s as isize);
+                let between = if axis == 0 { strides[k][0] } else { strides[k][DIMS - 2] };
+                let [between, within] = [between, strides[k][DIMS - 1]].map(|s| s as isize);
                 (at[k] + first as isize * between) as usize + start * within as usize
             };
             let runs = most.min(runs - first);
@@ -88,8 +89,8 @@ pub(super) fn walk_chunks<const N: usize>(
         return all(at, rows.len(), dims[DIMS - 1] as usize);
     }
     let mut outer = *dims;
-    outer[axis] = 1;
-    walk(&outer, [0; N], strides, rows, |at, n| all(at, dims[axis] as usize, n));
+    outer[DIMS - 2] = 1;
+    walk(&outer, [0; N], strides, rows, |at, n| all(at, dims[DIMS - 2] as usize, n));
 }
 
 /// The dimension along which innermost runs are neighbours: the one before the last, or the rows if there is none between.

@@ -114,12 +114,9 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
     let (parts, copies) = parts(p, depthwise, x.dtype);
     let [sums, residual, between, _] = parts.map(|n| n as usize);
     let memory = o.scratch();
-    if memory.len() < sums + residual + between {
-        return;
-    }
-    let (sums, memory) = memory.split_at_mut(sums);
-    let (residual, memory) = memory.split_at_mut(residual);
-    let (between, copied) = memory.split_at_mut(between);
+    let Some((sums, memory)) = memory.split_at_mut_checked(sums) else { return };
+    let Some((residual, memory)) = memory.split_at_mut_checked(residual) else { return };
+    let Some((between, copied)) = memory.split_at_mut_checked(between) else { return };
     let (Ok(sums), Ok(residual), Ok(copied)) = (
         bytemuck::try_cast_slice_mut(sums),
         bytemuck::try_cast_slice_mut(residual),
@@ -231,7 +228,7 @@ impl<'a, K: Microkernel> Product<'a, K> {
         let channel = match group {
             _ if self.depthwise => channel,
             0 => 0,
-            group => group * (c / self.p.groups as usize),
+            group => group * (c / self.p.groups.max(1) as usize),
         };
         from * self.step() + channel
     }
@@ -453,7 +450,8 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         }
         // Of small pictures a row takes little longer than a few divisions: there are none where there is nothing to divide.
         let block = block(p);
-        let per_group = if extents.channels <= block { 1 } else { extents.channels.div_ceil(block) };
+        // (Divisors are what they are; that none is 0 is said for the compiler, which else has it panic.)
+        let per_group = if extents.channels <= block { 1 } else { extents.channels.div_ceil(block.max(1)).max(1) };
         let adds = const { K::LINES && E::OPS.holds(OpSet::ADDED) } && self.finish.adds();
         let at_once = K::LINES && kernel_rows <= MOST_ROWS && self.zeros.is_empty();
         let (most, blocks_at_once) = match p.tile as usize {
@@ -462,7 +460,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             _ if at_once && self.finish.rounding(0, 0, false).is_some() => (n, per_group),
             tile => K::tile(n, per_group, tile),
         };
-        let pixels = if n <= most { n.max(1) } else { n.div_ceil(n.div_ceil(most.max(1))) };
+        let pixels = if n <= most { n } else { n.div_ceil(n.div_ceil(most.max(1)).max(1)) }.max(1);
         let mut at = self.columns.start;
         while at < self.columns.end {
             let (group, b) = if at < per_group { (0, at) } else { (at / per_group, at % per_group) };
@@ -475,7 +473,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                     let first = self.product.first(group, channels.0, from);
                     all.iter_mut().for_each(|row| *row = row.get(first..).unwrap_or(&[]));
                 }
-                let rows = &all[..kernel_rows.min(MOST_ROWS)];
+                let rows = all.get(..kernel_rows.min(MOST_ROWS)).unwrap_or(&[]);
                 let part = Part { group, channels, from, pixels: pixels.min(n - from), first_row: 0, rows };
                 if kernel_rows <= MOST_ROWS && self.at_once(&part, first + from) {
                     continue;

@@ -87,7 +87,7 @@ impl Geometry {
     /// The picture that an output row belongs to, and the first row of its window in the upsampled input.
     #[inline(always)]
     pub(crate) fn window_of(&self, row: usize) -> (usize, isize) {
-        let (picture, row) = (row / self.output[0] as usize, row % self.output[0] as usize);
+        let (picture, row) = (row / self.output[0].max(1) as usize, row % self.output[0].max(1) as usize);
         (picture, (row * self.stride[0] as usize) as isize - self.pad[0] as isize)
     }
 
@@ -131,7 +131,7 @@ impl Geometry {
 #[inline(always)]
 pub(crate) fn source(at: isize, upsample: u32, n: u32) -> Option<usize> {
     let at = usize::try_from(at).ok()?;
-    let up = upsample as usize;
+    let up = upsample.max(1) as usize;
     let at = if up == 1 {
         at
     } else if at % up == 0 {

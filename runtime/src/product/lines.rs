@@ -56,7 +56,7 @@ pub(super) fn copy_line<K: Microkernel>(
         let at = (column as isize - from) as usize * channels;
         if let Some(to) = to.get_mut(at..) {
             let there = to.len().min(n.saturating_sub(column) * channels);
-            let (first, to) = (start + column * channels, &mut to[..there]);
+            let (first, Some(to)) = (start + column * channels, to.get_mut(..there)) else { return };
             if x.is_in_one_piece(first, there) {
                 k.copy(x, first, sign, to);
             } else {
@@ -68,7 +68,7 @@ pub(super) fn copy_line<K: Microkernel>(
         }
         return;
     }
-    let width = to.len() / channels.max(1);
+    let (width, up) = (to.len() / channels.max(1), up.max(1));
     // The first column there is, and its position in `to`.
     let column = (from.max(0) as usize).div_ceil(up);
     let at = ((column * up) as isize - from) as usize;
@@ -116,10 +116,10 @@ pub(super) struct Ring<'a, X> {
 impl<'a, X: crate::Element> Ring<'a, X> {
     pub(super) fn new(g: &Geometry, memory: &'a mut [X], padding: X) -> Self {
         let (len, slots) = (row_len(g) as usize, slots(g) as usize);
-        if let Some(none) = memory.get_mut(len * (slots - 1)..len * slots) {
+        if let Some(none) = memory.get_mut(len * slots.saturating_sub(1)..len * slots) {
             none.fill(padding);
         }
-        Ring { memory, padding, len, slots: slots - 1, next: None }
+        Ring { memory, padding, len, slots: slots.saturating_sub(1), next: None }
     }
 
     /// Copies what of the window that begins at row `top` of a picture is not there yet.
@@ -147,13 +147,15 @@ impl<'a, X: crate::Element> Ring<'a, X> {
             // Padding is written around the inputs alone, where they are side by side: rings of small pictures are filled anew for every row.
             let inputs = if place.1 == 1 {
                 let start = (g.pad[1].max(0) as usize * channels).min(width);
-                start..((g.pad[1] as isize + n as isize).max(0) as usize * channels).clamp(start, width)
+                start..((g.pad[1] as isize + n as isize).max(0) as usize * channels).min(width).max(start)
             } else {
                 0..0
             };
-            slot[..inputs.start].fill(self.padding);
-            slot[inputs.end..].fill(self.padding);
-            copy_line(k, (x, sign), (row * n * channels, n, channels), place, &mut slot[..width]);
+            for around in [0..inputs.start, inputs.end..slot.len()] {
+                slot.get_mut(around).unwrap_or(&mut []).fill(self.padding);
+            }
+            let Some(line) = slot.get_mut(..width) else { return };
+            copy_line(k, (x, sign), (row * n * channels, n, channels), place, line);
         }
     }
 
