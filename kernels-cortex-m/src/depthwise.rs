@@ -209,7 +209,7 @@ impl<'a> Line<'a> {
         let (_, words, _) = bytemuck::pod_align_to_mut::<u8, u32>(scratch);
         let pairs = rows * x.taps.div_ceil(2);
         debug_assert!(fits && words.len() >= pairs, "a tile of {} pixels and {} channels", x.pixels, w.width());
-        if !fits || rows == 0 || x.taps == 0 {
+        if !fits || rows == 0 || x.taps == 0 || x.pixels == 0 {
             return None;
         }
         let (pairs, planes) = words.split_at_mut_checked(pairs)?;

@@ -9,12 +9,14 @@
 //! reading every weight would make loading a large model slow and no value of a weight can do harm.
 
 mod bands;
+mod step;
 mod strings;
 pub mod verify;
 mod view;
 pub mod words;
 
-pub use view::{Model, Step, Tensor};
+pub use step::Step;
+pub use view::{Model, Tensor};
 
 use words::{code, record};
 

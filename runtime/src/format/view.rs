@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use super::step::Step;
 use super::strings::Strings;
 use super::verify;
 use super::words::{Record, Words};
@@ -10,7 +11,7 @@ use super::{
     StepRecord, TensorRecord, VERSION, checksum,
 };
 use crate::kernels::OpSet;
-use crate::{DType, Error, StepKind, Target};
+use crate::{DType, Error, Target};
 
 /// A checked model. Copying it copies a few pointers, not the file.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +29,10 @@ pub struct Model<'a> {
     steps: Words<'a>,
     bands: Words<'a>,
     io: Words<'a>,
-    inputs: usize,
-    outputs: usize,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
     weights: &'a [u8],
-    names: Strings<'a>,
+    pub(super) names: Strings<'a>,
     metadata: Strings<'a>,
 }
 
@@ -458,71 +459,5 @@ impl Tensor {
     /// Scale and zero point of a quantised tensor.
     pub fn quantization(&self) -> Option<(f32, i32)> {
         self.0.dtype.quantized_range().map(|_| (self.0.scale, self.0.zero_point))
-    }
-}
-
-/// One step of a plan.
-#[derive(Clone, Copy, Debug)]
-pub struct Step<'a> {
-    model: &'a Model<'a>,
-    record: StepRecord,
-    index: usize,
-}
-
-impl<'a> Step<'a> {
-    /// What kind of step it is. A loaded model has known kinds only.
-    pub fn kind(&self) -> Option<StepKind> {
-        StepKind::from_code(self.record.kind)
-    }
-
-    /// The record as it stands in the file.
-    pub fn record(&self) -> &StepRecord {
-        &self.record
-    }
-
-    pub(crate) fn model(&self) -> &Model<'a> {
-        self.model
-    }
-
-    /// Output rows.
-    pub fn rows(&self) -> usize {
-        self.record.rows as usize
-    }
-
-    /// Multiply-accumulates.
-    pub fn macs(&self) -> u64 {
-        u64::from(self.record.macs[0]) | u64::from(self.record.macs[1]) << 32
-    }
-
-    /// Tensor number of input `i`; `None` if it is absent.
-    pub fn input(&self, i: usize) -> Option<usize> {
-        if i < self.record.inputs as usize { self.operand(i) } else { None }
-    }
-
-    /// Tensor number of output `i`.
-    pub fn output(&self, i: usize) -> Option<usize> {
-        if i < self.record.outputs as usize { self.operand(self.record.inputs as usize + i) } else { None }
-    }
-
-    fn operand(&self, i: usize) -> Option<usize> {
-        let at = (self.record.operands as usize).checked_add(i)?;
-        self.model.operand_words().get(at).filter(|&t| t != ABSENT).map(|t| t as usize)
-    }
-
-    /// The step's parameters, if they are a valid `P`.
-    pub fn params<P: Record>(&self) -> Option<P> {
-        P::read(self.model.params(), self.record.params as usize)
-    }
-
-    /// Name of the step (that of the last graph node it came from); `None` if the names were left out.
-    pub fn name(&self) -> Option<&'a str> {
-        self.model.names.get(self.model.inputs + self.model.outputs + self.index)
-    }
-
-    /// Names of the graph nodes this step came from, first to last.
-    pub fn source_nodes(&self) -> impl Iterator<Item = &'a str> {
-        let m = &self.model;
-        let all = m.names.get(m.inputs + m.outputs + m.step_count() + self.index).unwrap_or("");
-        all.split('\n').filter(|s| !s.is_empty())
     }
 }

@@ -4,108 +4,15 @@ use core::ops::Range;
 
 use super::epilogue::{Finish, MULTIPLIERS, WEIGHTS, ZEROS};
 use super::lines::{self, Ring};
+use super::scratch::{block, parts};
 use super::{Extents, Inputs, Microkernel, Place, Sign, Sums, Weights};
 use crate::elementwise::Elementwise;
-use crate::format::ALIGN;
 use crate::kernels::{Conv, OpSet};
 use crate::rows::{Operands, PixelsMut, Tile, View};
 use crate::{DType, Element};
 
 /// Most kernel rows of a tile; what has more is multiplied in several goes.
 pub const MOST_ROWS: usize = 16;
-/// Channels of a block where a panel has all of them.
-const BLOCK: usize = 32;
-
-/// Output channels of a block: the least that a microkernel computes.
-pub(crate) const fn block(p: &Conv) -> usize {
-    if p.packing.panel == 0 { BLOCK } else { p.packing.panel as usize }
-}
-
-/// Pixels whose inputs a microkernel brings into the order of its instructions, where it reads them several times.
-pub const PANEL: usize = 12;
-
-/// Bytes of their inputs, all that a sum reads: of bytes that are multiplied by eights.
-pub(super) const fn packed_pixels(run: u32, depth: usize) -> u64 {
-    if run == 8 { (PANEL * depth) as u64 } else { 0 }
-}
-
-/// Pixels that kernels which widen bytes multiply at once.
-pub const WIDENED: usize = 3;
-
-/// Bytes of what kernels keep that widen inputs to halfwords: of a dense product some pixels, of a depthwise one the weights of a channel and, of
-/// four channels, the rows under a run of pixels.
-fn widened(p: &Conv, depthwise: bool) -> u64 {
-    let (g, e) = (&p.geometry, p.extents(depthwise));
-    if !depthwise {
-        let pixels = (u64::from(g.output[0]) * u64::from(g.output[1])).saturating_mul(g.batch.into());
-        return 2 * pixels.min(WIDENED as u64).saturating_mul(p.packing.depth(&e) as u64);
-    }
-    // Along time the kernel lies along the line.
-    let (rows, d, pixels) =
-        if lines::along_time(g) { (1, 0, g.output[0]) } else { (u64::from(g.kernel[0]), 1, g.output[1]) };
-    let taps = u64::from(g.kernel[d]).next_multiple_of(2);
-    let columns = (u64::from(pixels.min(MOST_PLANE)) - 1) * u64::from(g.stride[d]) + g.span(d);
-    2 * rows * (taps + 4 * (columns.next_multiple_of(4) + 4))
-}
-
-/// Pixels of a line whose inputs are widened at once, of a depthwise product.
-const MOST_PLANE: u32 = 64;
-
-/// Whether the inputs of type `x` must be copied before they are multiplied: because bytes are turned, because of padding, or
-/// because the lines of a dense product are filled up, so that more is read than they have.
-pub(super) fn copies(p: &Conv, depthwise: bool, x: DType) -> bool {
-    let e = p.extents(depthwise);
-    let filled = !depthwise && p.packing.line(&e) != e.length;
-    p.packing.sign.moves(x) != 0 || !p.geometry.inside() || filled
-}
-
-/// Bytes of the parts of a step's scratch: sums, the residual under them, what a microkernel keeps between, copied rows; and whether rows
-/// must be copied.
-fn parts(p: &Conv, depthwise: bool, x: DType) -> ([u64; 4], bool) {
-    let copied = copies(p, depthwise, x);
-    let (g, align) = (&p.geometry, |n: u64| n.next_multiple_of(ALIGN as u64));
-    let sums = align((p.tile as usize * block(p) * 4) as u64);
-    let between = if p.packing.widens() {
-        widened(p, depthwise)
-    } else if depthwise && p.packing.run > 1 {
-        // Over several taps at once: the taps of so many columns, side by side.
-        let (pixels, stride) = match (g.pointwise(), lines::along_time(g)) {
-            (true, _) => (p.tile, 1),
-            (false, true) => (p.tile, g.stride[0]),
-            (false, false) => (p.tile.min(g.output[1]), g.stride[1]),
-        };
-        let columns = u64::from(pixels - 1) * u64::from(stride) + g.span(1);
-        // What is interleaved beyond the last column lies within a block.
-        (columns + 1) * u64::from(g.kernel[0].next_multiple_of(p.packing.run)) * block(p) as u64
-    } else {
-        packed_pixels(p.packing.run, p.packing.depth(&p.extents(depthwise)))
-    };
-    let channels = u64::from(g.input[2]);
-    let at_once = lines::pixels_at_once(g);
-    // Halves are read where they lie by kernels that multiply them, and become floats in copies for others.
-    let elements = if !copied && x != DType::F16 {
-        // One window over frames that lie in two pieces.
-        if lines::along_time(g) && !g.pointwise() {
-            g.span(0).saturating_mul(channels) + lines::SLACK as u64
-        } else {
-            0
-        }
-    } else if g.pointwise() {
-        at_once * channels + lines::SLACK as u64
-    } else if lines::along_time(g) {
-        lines::reach_along_time(g, at_once.min(g.output[0].into())).saturating_mul(channels) + lines::SLACK as u64
-    } else {
-        lines::slots(g).saturating_mul(lines::row_len(g))
-    };
-    let residual = if p.epilogue.reads_residual() { sums } else { 0 };
-    let copies = align(elements.saturating_mul(if x.is_float() { 4 } else { x.size() as u64 }));
-    ([sums, residual, align(between), copies], copied)
-}
-
-/// Bytes of scratch that a worker needs for a step on inputs of type `x`.
-pub(crate) fn scratch(p: &Conv, depthwise: bool, x: DType) -> u64 {
-    parts(p, depthwise, x).0.iter().fold(0, |n, &part| n.saturating_add(part))
-}
 
 /// Computes the rows and columns of a tile of the output.
 #[inline(always)]

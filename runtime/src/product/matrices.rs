@@ -3,8 +3,9 @@
 
 use core::ops::Range;
 
-use super::driver::{Driver, Frames, Product, copies, packed_pixels};
+use super::driver::{Driver, Frames, Product};
 use super::epilogue::Finish;
+use super::scratch::{copies, packed_pixels};
 use super::{Epilogue, Extents, Geometry, Inputs, Microkernel, Sign, Stage, Sums, Weights, lines};
 use crate::elementwise::Elementwise;
 use crate::format::ALIGN;

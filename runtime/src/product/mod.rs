@@ -20,17 +20,19 @@ pub(crate) mod lines;
 mod matrices;
 pub mod packing;
 mod portable;
+mod scratch;
 
 use core::ops::Range;
 
-pub use driver::{MOST_ROWS, PANEL, WIDENED, run};
-pub(crate) use driver::{block, scratch};
+pub use driver::{MOST_ROWS, run};
 pub use epilogue::{Epilogue, Finish, STAGES, Stage};
 pub use geometry::Geometry;
 pub(crate) use matrices::scratch as matrix_scratch;
 pub use matrices::{Matrix, Pack, pack_panels, run_matrices};
 pub use packing::{Extents, Packing, Sign, WordOrder};
 pub use portable::{Arithmetic, Bytes, Dense, Depthwise, Floats, Halves, Integers};
+pub use scratch::{PANEL, WIDENED};
+pub(crate) use scratch::{block, scratch};
 
 use crate::Element;
 use crate::elementwise::Elementwise;
