@@ -284,7 +284,7 @@ impl<'a> Tile<'a> {
         let frame = Frame {
             y,
             step,
-            zero: bytes.zero(),
+            zero: bytes.addend(),
             other: Some(round),
             context: (&raw const context).cast(),
             ..Frame::EMPTY

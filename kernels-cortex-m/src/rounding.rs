@@ -23,12 +23,12 @@ impl<'a> Bytes<'a> {
     }
 
     /// What is added to a sum times its integer, before it is cut.
-    pub fn zero(&self) -> i32 {
+    pub fn addend(&self) -> i32 {
         (self.of.zero << quant::INTEGER_SHIFT) + (1 << (quant::INTEGER_SHIFT - 1))
     }
 
     /// The zero point.
-    pub fn plain_zero(&self) -> i32 {
+    pub fn zero(&self) -> i32 {
         self.of.zero
     }
 

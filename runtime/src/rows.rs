@@ -447,6 +447,14 @@ pub(crate) fn chunks(range: Range<usize>, f: impl FnMut(usize, usize)) {
     parts::<CHUNK>(range, f);
 }
 
+/// Copies elements, if there are as many in both. (Where the compiler cannot know, a copy of its own would panic.)
+#[inline(always)]
+pub(crate) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    if from.len() == to.len() {
+        to.copy_from_slice(from);
+    }
+}
+
 /// Calls `f(start, len)` for as many elements at a time as a [`BUFFER`] has.
 #[inline(always)]
 pub(crate) fn buffers(range: Range<usize>, f: impl FnMut(usize, usize)) {

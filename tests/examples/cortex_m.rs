@@ -1,5 +1,5 @@
 //! Writes the cases that images for microcontrollers run, `cortex_m FOLDER`: for each model and target a file `TARGET/MODEL.case` with the plan, inputs, and the bytes of
-//! outputs that the host computes (`targets/cortex-m/images/src/case.rs` reads them). Prints each file with the kinds of its steps.
+//! outputs that the host computes (`targets/cortex-m/images/src/case.rs` reads them). Prints each file with the number of what its program links (`OpSet::bits`).
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -197,8 +197,8 @@ fn kernels_for_some_kinds_alone() {
 /// The same of the functions within kinds.
 #[test]
 fn kernels_for_some_functions_alone() {
-    const KINDS: OpSet = OpSet::of_kind(StepKind::Unary).and(OpSet::of_kind(StepKind::Binary));
-    const OWN: u128 = KINDS.and(OpSet::of_functions(&[UnaryOp::Tanh], &[BinaryOp::Mul])).bits();
+    const KINDS: OpSet = OpSet::of_kind(StepKind::Unary).union(OpSet::of_kind(StepKind::Binary));
+    const OWN: u128 = KINDS.union(OpSet::of_functions(&[UnaryOp::Tanh], &[BinaryOp::Mul])).bits();
     let plan = |unary: UnaryOp, binary: BinaryOp| {
         let (mut r, mut c) = (Random::new(3), Case::new());
         let x = c.named_input("x", r.array(DType::F32, &[2, 300]), None);

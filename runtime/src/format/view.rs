@@ -48,7 +48,7 @@ impl<'a> Model<'a> {
     }
 
     /// As [`Model::load`], but only what damage shows in is checked: header, sections and the checksum of the plan. For firmware, whose model was verified
-    /// when it was built.
+    /// when it was built. What a run costs is not added up: [`Model::work`] is 0.
     ///
     /// # Safety
     /// The bytes are those of a file that [`Model::load`] of this version accepts. (Execution relies on all that it checks.)

@@ -115,7 +115,7 @@ impl Params for Binary {
 
     fn functions(&self, _: &crate::Step<'_>) -> OpSet {
         let integers = if self.integer { OpSet::INTEGERS } else { OpSet::NONE };
-        OpSet::of_functions(&[], &[self.op]).and(integers)
+        OpSet::of_functions(&[], &[self.op]).union(integers)
     }
 
     #[inline(always)]

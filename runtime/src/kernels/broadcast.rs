@@ -3,7 +3,7 @@
 use super::walk::{DIMS, neighbours};
 use crate::DType;
 use crate::elementwise::{Chunk, Elementwise};
-use crate::rows::{BUFFER, View};
+use crate::rows::{BUFFER, View, copy};
 
 /// An operand, and a chunk of it as reals: `runs` runs of `n` elements, as [`walk_chunks`](super::walk::walk_chunks) has them.
 pub(super) struct Operand<'a> {
@@ -71,11 +71,7 @@ impl<'a> Operand<'a> {
         if self.in_one_piece(runs, n) {
             e.load(&self.view, start, out);
         } else {
-            let reals = self.reals(e, start, runs, n);
-            // (For the compiler, which else has the copy panic where lengths differ.)
-            if reals.len() == out.len() {
-                out.copy_from_slice(reals);
-            }
+            copy(self.reals(e, start, runs, n), out);
         }
     }
 

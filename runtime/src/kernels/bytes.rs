@@ -2,7 +2,7 @@
 
 use crate::elementwise::Elementwise;
 use crate::quant;
-use crate::rows::{BUFFER, View, ViewMut, buffers};
+use crate::rows::{BUFFER, View, ViewMut, buffers, copy};
 use crate::{DType, Element};
 
 /// Elements whose squares add up within 32 bits: 2¹⁴, of which each is below 2¹⁶.
@@ -163,15 +163,6 @@ pub(super) fn table(x: &View<'_>, out: &ViewMut<'_>, mut f: impl FnMut(&mut [f32
         }
     }
     table
-}
-
-/// Copies as many bytes as there are in both.
-#[inline(always)]
-pub(super) fn copy(from: &[u8], to: &mut [u8]) {
-    // (For the compiler, which else has the copy panic where lengths differ.)
-    if from.len() == to.len() {
-        to.copy_from_slice(from);
-    }
 }
 
 /// Writes `table[byte]` for bytes `start .. start + n`.

@@ -6,7 +6,7 @@
 
 use core::ops::Range;
 
-use super::walk::elements;
+use super::{OpSet, walk::elements};
 use crate::DType;
 use crate::bands::{Rule, Window};
 use crate::error::Fault;
@@ -151,28 +151,26 @@ impl Conv {
         let verdict = Verdict::new(rows, self.work(depthwise)).in_place(1 << RESIDUAL);
         Ok(verdict.columns(self.columns(depthwise)).scratch(scratch))
     }
-}
 
-impl Conv {
     /// What a step asks for at the ends of its sums.
-    fn functions(&self, step: &crate::Step<'_>) -> super::OpSet {
-        let signed = |t: Option<usize>| t.is_some_and(|t| step.model().tensor(t).dtype() == crate::DType::I8);
+    fn functions(&self, step: &crate::Step<'_>) -> OpSet {
+        let signed = |t: Option<usize>| t.is_some_and(|t| step.model().tensor(t).dtype() == DType::I8);
         let end = &self.epilogue;
         let adds = end.adds() && signed(step.input(product::epilogue::RESIDUAL)) && signed(step.output(0));
         // A window of more rows than a kernel takes at once is added up in parts.
         let whole = self.geometry.kernel[0] as usize <= product::MOST_ROWS;
         let at_once = whole && step.input(product::epilogue::ZEROS).is_none();
         let habit = match at_once {
-            true if end.only_rounds() => super::OpSet::NONE,
-            true if adds => super::OpSet::ADDED,
-            _ => super::OpSet::SUMS,
+            true if end.only_rounds() => OpSet::NONE,
+            true if adds => OpSet::ADDED,
+            _ => OpSet::SUMS,
         };
         let form = match &self.geometry {
-            g if g.pointwise() => super::OpSet::NONE,
-            g if product::lines::along_time(g) => super::OpSet::FRAMES,
-            _ => super::OpSet::WINDOWS,
+            g if g.pointwise() => OpSet::NONE,
+            g if product::lines::along_time(g) => OpSet::FRAMES,
+            _ => OpSet::WINDOWS,
         };
-        end.functions().and(habit).and(form)
+        end.functions().union(habit).union(form)
     }
 }
 
@@ -210,7 +208,7 @@ macro_rules! products {
                 self.0.rule(input)
             }
 
-            fn functions(&self, step: &crate::Step<'_>) -> super::OpSet {
+            fn functions(&self, step: &crate::Step<'_>) -> OpSet {
                 self.0.functions(step)
             }
 

@@ -3,7 +3,6 @@
 use core::ops::Range;
 
 use super::Params;
-use super::bytes;
 use super::walk::elements;
 use crate::DType;
 use crate::bands::{Rule, Window};
@@ -11,7 +10,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, work};
 use crate::format::words::record;
-use crate::rows::{BUFFER, Operands, Tile, buffers};
+use crate::rows::{BUFFER, Operands, Tile, buffers, copy};
 
 record! {
     /// Parameters of a table step. Inputs: 0 `x` (one-byte type, `rows · row` elements), 1 table `[256]` u8, indexed by the
@@ -52,9 +51,9 @@ impl Params for Lut {
         buffers(rows.start * row..rows.end * row, |at, n| {
             let mut buffer = [0u8; BUFFER];
             let Some(buffer) = buffer.get_mut(..n) else { return };
-            bytes::copy(x.slice(at, n), buffer);
+            copy(x.slice(at, n), buffer);
             e.lookup(table, buffer);
-            bytes::copy(buffer, out.slice(at, n));
+            copy(buffer, out.slice(at, n));
         });
     }
 }

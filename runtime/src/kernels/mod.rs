@@ -101,7 +101,7 @@ pub trait Params: crate::format::words::Record {
         Rule::Whole
     }
 
-    /// The functions of elements that such a step computes by its instruction set.
+    /// What such a step asks of a program beside its kind: the functions of elements that it computes by its instruction set, and its habits ([`OpSet`]).
     fn functions(&self, step: &crate::Step<'_>) -> OpSet {
         let _ = step;
         OpSet::NONE

@@ -15,11 +15,11 @@ pub struct OpSet(u128);
 impl OpSet {
     /// Every kind and function.
     pub const ALL: OpSet = OpSet(u128::MAX);
-    /// None.
+    /// No kinds and no functions.
     pub const NONE: OpSet = OpSet(0);
     /// Functions of integers that stand for themselves.
     pub const INTEGERS: OpSet = OpSet(1 << 63);
-    /// Products whose sums of bytes are more than rounded: they have stages or zero points of weights.
+    /// Products whose sums of bytes are more than rounded, or not at once: they have stages, zero points of weights, or windows of many rows.
     pub const SUMS: OpSet = OpSet(1 << 62);
     /// Products to whose rounded sums a residual of bytes is added.
     pub const ADDED: OpSet = OpSet(1 << 61);
@@ -65,7 +65,7 @@ impl OpSet {
         (0..model.step_count()).fold(OpSet::NONE, |all, i| {
             let step = model.step(i);
             let kind = step.kind().map_or(OpSet::NONE, OpSet::of_kind);
-            all.and(kind).and(super::functions(&step, OpSet::ALL))
+            all.union(kind).union(super::functions(&step, OpSet::ALL))
         })
     }
 
@@ -96,7 +96,7 @@ impl OpSet {
     }
 
     /// The kinds and functions of both.
-    pub const fn and(self, other: OpSet) -> OpSet {
+    pub const fn union(self, other: OpSet) -> OpSet {
         OpSet(self.0 | other.0)
     }
 

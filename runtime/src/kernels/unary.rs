@@ -127,7 +127,7 @@ impl Params for Unary {
 
     fn functions(&self, _: &crate::Step<'_>) -> OpSet {
         let integers = if self.integer { OpSet::INTEGERS } else { OpSet::NONE };
-        OpSet::of_functions(&[self.op], &[]).and(integers)
+        OpSet::of_functions(&[self.op], &[]).union(integers)
     }
 
     #[inline(always)]

@@ -347,19 +347,23 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     {
         let Product { p, extents, frames, .. } = self.product;
         let kernel_rows = if frames == Frames::Taps { 1 } else { p.geometry.kernel[0] as usize };
-        let load = |rows: &mut [&'r [K::X]; MOST_ROWS], from: usize| {
+        // Rows from `from` on, each from element `first` on.
+        let load = |rows: &mut [&'r [K::X]; MOST_ROWS], from: usize, first: usize| {
             let there = kernel_rows.saturating_sub(from);
-            rows.iter_mut().take(there).enumerate().for_each(|(i, row)| *row = row_of(from + i));
+            rows.iter_mut()
+                .take(there)
+                .enumerate()
+                .for_each(|(i, row)| *row = row_of(from + i).get(first..).unwrap_or(&[]));
         };
         let mut all: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
         if !K::LINES {
-            load(&mut all, 0);
+            load(&mut all, 0, 0);
         }
         // Of small pictures a row takes little longer than a few divisions: there are none where there is nothing to divide.
         let block = block(p);
         // (Divisors are what they are; that none is 0 is said for the compiler, which else has it panic.)
         let per_group = if extents.channels <= block { 1 } else { extents.channels.div_ceil(block.max(1)).max(1) };
-        let adds = const { K::LINES && E::OPS.holds(OpSet::ADDED) } && self.finish.adds();
+        let adds = self.adds();
         let at_once = K::LINES && kernel_rows <= MOST_ROWS && self.zeros.is_empty();
         let (most, blocks_at_once) = match p.tile as usize {
             // Rounded sums wait in the memory of sums: bytes, of which four times as many fit.
@@ -374,11 +378,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             let blocks = blocks_at_once.min(per_group - b).min(self.columns.end - at).max(1);
             let channels = (b * block, ((b + blocks) * block).min(extents.channels));
             for from in (0..n).step_by(pixels) {
+                // Tiles of lines are so few that rows are asked for again: the stack need not hold them twice.
+                let first_input = if K::LINES { self.product.first(group, channels.0, from) } else { 0 };
                 if K::LINES {
-                    // Tiles are so few that rows are asked for again: the stack need not hold them twice.
-                    load(&mut all, 0);
-                    let first = self.product.first(group, channels.0, from);
-                    all.iter_mut().for_each(|row| *row = row.get(first..).unwrap_or(&[]));
+                    load(&mut all, 0, first_input);
                 }
                 let rows = all.get(..kernel_rows.min(MOST_ROWS)).unwrap_or(&[]);
                 let part = Part { group, channels, from, pixels: pixels.min(n - from), first_row: 0, rows };
@@ -399,11 +402,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                 self.multiply(&part, fresh);
                 for first_row in (MOST_ROWS..kernel_rows).step_by(MOST_ROWS) {
                     let mut more: [&[K::X]; MOST_ROWS] = [&[]; MOST_ROWS];
-                    load(&mut more, first_row);
-                    if K::LINES {
-                        let first = self.product.first(group, channels.0, from);
-                        more.iter_mut().for_each(|row| *row = row.get(first..).unwrap_or(&[]));
-                    }
+                    load(&mut more, first_row, first_input);
                     let rows = &more[..MOST_ROWS.min(kernel_rows - first_row)];
                     self.multiply(&Part { first_row, rows, ..part }, false);
                 }
@@ -411,6 +410,13 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             }
             at += blocks;
         }
+    }
+
+    /// Whether the microkernel adds a residual to sums that it has rounded.
+    #[inline(always)]
+    fn adds(&self) -> bool {
+        let linked = const { K::LINES && E::OPS.holds(OpSet::ADDED) };
+        linked && self.finish.adds()
     }
 
     /// Multiplies a tile and stores its results at once, if its end is one that the microkernel does itself.
@@ -433,7 +439,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             return false;
         }
         let weights = self.product.weights(t);
-        let adds = const { K::LINES && E::OPS.holds(OpSet::ADDED) } && self.finish.adds();
+        let adds = self.adds();
         let Some(mut rounding) = self.finish.rounding(channel, n, adds) else { return false };
         if self.zero != 0 {
             rounding.pixels = self.added.get(t.from..t.from + t.pixels).unwrap_or(&[]);

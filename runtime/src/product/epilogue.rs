@@ -128,7 +128,7 @@ impl Epilogue {
     /// The functions of its stages.
     pub(crate) fn functions(&self) -> OpSet {
         self.stages().iter().fold(OpSet::NONE, |all, stage| {
-            all.and(match *stage {
+            all.union(match *stage {
                 Stage::Nothing => OpSet::NONE,
                 Stage::Function { op, .. } => OpSet::of_functions(&[op], &[]),
                 Stage::Channels(op) | Stage::Residual(op) => OpSet::of_functions(&[], &[op]),
