@@ -99,6 +99,7 @@ macro_rules! record {
 
         impl $crate::format::words::Record for $name {
             const WORDS: usize = 0 $(+ <$t as $crate::format::words::Record>::WORDS)*;
+            #[inline(always)]
             fn read(words: &$crate::format::words::Words<'_>, at: usize) -> Option<Self> {
                 // One check for all fields: a session reads records before every step.
                 let words = &words.slice(at, Self::WORDS)?;
