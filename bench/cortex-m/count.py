@@ -6,7 +6,7 @@ import re
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CORES = ["M0+", "M3", "M4", "M4F", "M7", "M33"]
+CORES = ["M0+", "M3", "M4", "M4F", "M7", "M33", "M55"]
 LINE = re.compile(
     r"(\S+) (\S+) vectors \d+ instructions (\d+) to (\d+) load (\d+) stack (\d+) arena (\d+) weights (\d+)"
 )
@@ -14,7 +14,8 @@ LINE = re.compile(
 HEAD = """# Performance on Cortex-M
 
 What Kinglet executes and takes on microcontrollers, under emulation. M4 (without floats), M4F, M7 and M33 run plans for `cortex-m`, whose products of bytes
-are multiplied and rounded by DSP instructions; everything else is portable, and so are M0+ and M3, which run plans for `generic`. On the M4F each
+are multiplied and rounded by DSP instructions; M55 runs plans for `cortex-m55`, whose products Helium multiplies (a vector instruction counts one,
+however many beats it takes). Everything else is portable, and so are M0+ and M3, which run plans for `generic`. On the M4F each
 program is cut to its model. Written by `bench/cortex-m/count.sh`; what is counted is in [bench/cortex-m](../bench/cortex-m/README.md). Every output of every run is
 the host's, to the byte (`tests/cortex-m/run`).
 
@@ -38,7 +39,7 @@ def main():
         elif len(words) == 4 and words[2] == "code":
             code[words[1]] = int(words[3])
     # Products of every form are a test, and no model.
-    models = sorted({model for model, _ in runs if not model.startswith("products")})
+    models = sorted({model for model, _ in runs if "-" not in model})
     print(HEAD.format(source=peers["source"]))
     print("## Instructions\n\nMillions of one inference, the most of three vectors; in brackets the ratio to the peer, below 1 is ahead.\n")
     print("| model | " + " | ".join(CORES) + " |\n| --- |" + " ---: |" * len(CORES))
@@ -55,6 +56,13 @@ def main():
         peer = peers.get(model, {}).get("M4F")
         of = lambda n, i: f"{n:,} ({n / peer[i]:.2f})" if peer else f"{n:,}"
         print(f"| {model} | {arena:,} | {stack:,} | {of(arena + stack, 2)} | {of(code[model], 1)} | {weights:,} |")
+    print("\n## With more RAM\n\nPlans for a given arena (`--max-arena`) have larger slices, and so fewer calls of kernels. Ratios as above.\n")
+    print("| model | core | `--max-arena` | million instructions | arena and stack |\n| --- | --- | ---: | ---: | ---: |")
+    for (model, core), (_, most, _, stack, arena, _) in sorted(runs.items()):
+        name, _, room = model.partition("-")
+        if room and name != "products" and core in ("M4F", "M55"):
+            peer = peers[name][core]
+            print(f"| {name} | {core} | {int(room):,} | {millions(most)} ({most / peer[0]:.2f}) | {arena + stack:,} ({(arena + stack) / peer[2]:.2f}) |")
 
 
 main()

@@ -6,9 +6,8 @@ use kinglet::elementwise::Elementwise;
 use kinglet::product::{Finish, Inputs, Microkernel, Place, Rounding, Sign, Sums, Weights};
 use kinglet::rows::{PixelsMut, View};
 
-use crate::dense::DenseI8;
-use crate::depthwise::DepthwiseI8;
-use crate::dsp::by_words;
+use crate::products::{DenseI8, DepthwiseI8};
+use crate::set::of_depthwise;
 
 /// The dense kernel, or the depthwise one where weights lie as it reads them.
 #[derive(Clone, Copy, Default)]
@@ -43,7 +42,7 @@ impl Microkernel for Both {
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
-        if by_words(&w.packing) { self.1.multiply(x, w, to) } else { self.0.multiply(x, w, to) }
+        if of_depthwise(&w.packing) { self.1.multiply(x, w, to) } else { self.0.multiply(x, w, to) }
     }
 
     fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
@@ -66,7 +65,7 @@ impl Microkernel for Both {
         scratch: &mut [u8],
         out: &mut PixelsMut<'_, u8>,
     ) -> bool {
-        if by_words(&w.packing) {
+        if of_depthwise(&w.packing) {
             self.1.round(x, w, rounding, scratch, out)
         } else {
             self.0.round(x, w, rounding, scratch, out)

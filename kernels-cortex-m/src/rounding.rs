@@ -1,5 +1,6 @@
 //! Sums to bytes, and bytes to those that are multiplied.
 
+#[cfg(not(helium))]
 use core::ffi::c_void;
 
 use kinglet::elementwise::Elementwise;
@@ -23,6 +24,7 @@ impl<'a> Bytes<'a> {
     }
 
     /// What is added to a sum times its integer, before it is cut.
+    #[cfg(not(helium))]
     pub fn addend(&self) -> i32 {
         (self.of.zero << quant::INTEGER_SHIFT) + (1 << (quant::INTEGER_SHIFT - 1))
     }
@@ -53,6 +55,7 @@ impl<'a> Bytes<'a> {
     }
 
     /// Bytes from the integer of a channel to its float, where functions in assembly round by floats: on cores that have them.
+    #[cfg(not(helium))]
     pub fn from_integers(&self) -> Option<*const c_void> {
         let distance = (self.of.multipliers.as_ptr() as usize).wrapping_sub(self.of.integers.as_ptr() as usize);
         cfg!(target_abi = "eabihf").then_some(core::ptr::without_provenance(distance))

@@ -18,6 +18,8 @@ pub enum Target {
     Armv8I8mm = 3,
     /// Cortex-M with the DSP extension (M4, M7, M33): products of halfwords, two at once.
     CortexM = 4,
+    /// Cortex-M with Helium (M55, M85): products of bytes, sixteen at once.
+    CortexM55 = 5,
 }
 
 /// What there is to know of a target.
@@ -145,6 +147,23 @@ const CORTEX_M: TargetInfo = TargetInfo {
     ..GENERIC
 };
 
+/// `vmladava` adds 16 products to one sum, of which there are eight: of four channels under two pixels, or of eight channels under one.
+const BY_SIXTEENS: Packing = Packing { panel: 4, run: 16, order: WordOrder::Plain, sign: Sign::Signed };
+
+const CORTEX_M55: TargetInfo = TargetInfo {
+    name: "cortex-m55",
+    kernels: "Cortex-M with Helium",
+    short_bytes: BY_SIXTEENS,
+    long_bytes: BY_SIXTEENS,
+    tile: 48,
+    rounded_tile: 2,
+    // Of 64 channels four pixels, once these are bytes.
+    added_tile: 16,
+    // Eight halfwords are a vector.
+    depthwise_bytes: Packing { panel: 8, run: 1, ..BY_SIXTEENS },
+    ..CORTEX_M
+};
+
 /// `smmla` multiplies eight inputs of two pixels with those of two channels.
 const BY_EIGHTS_SIGNED: Packing = Packing { panel: 8, run: 8, ..BY_FOURS_SIGNED };
 
@@ -158,7 +177,8 @@ const ARMV8_I8MM: TargetInfo = TargetInfo {
 
 impl Target {
     /// Every target this version knows.
-    pub const ALL: [Target; 5] = [Target::Generic, Target::X86_64, Target::Armv8, Target::Armv8I8mm, Target::CortexM];
+    pub const ALL: [Target; 6] =
+        [Target::Generic, Target::X86_64, Target::Armv8, Target::Armv8I8mm, Target::CortexM, Target::CortexM55];
 
     /// Its row of the table.
     pub const fn info(self) -> &'static TargetInfo {
@@ -168,6 +188,7 @@ impl Target {
             Target::Armv8 => &ARMV8,
             Target::Armv8I8mm => &ARMV8_I8MM,
             Target::CortexM => &CORTEX_M,
+            Target::CortexM55 => &CORTEX_M55,
         }
     }
 

@@ -75,18 +75,37 @@ fn products(channels: usize, dtype: DType) -> Case {
     c
 }
 
+/// Arenas that some models are also planned for, where more than the least pays: about what half of the RAM of TensorFlow Lite Micro leaves beside the
+/// stack (`bench/cortex-m/peers.json`). The names of these cases end with the number of bytes.
+const ROOMS: [(&str, Target, usize); 7] = [
+    ("kws", Target::CortexM, 9_600),
+    ("sww", Target::CortexM, 7_400),
+    ("vww", Target::CortexM, 46_000),
+    ("kws", Target::CortexM55, 11_700),
+    ("resnet", Target::CortexM55, 25_600),
+    ("sww", Target::CortexM55, 8_800),
+    ("vww", Target::CortexM55, 46_000),
+];
+
 /// Writes the cases of a model with one input, whose values are `vectors`: for each target one.
 fn write(folder: &Path, name: &str, graph: &Graph, input: &str, vectors: &Array) {
-    for target in [Target::Generic, Target::CortexM] {
+    for target in [Target::Generic, Target::CortexM, Target::CortexM55] {
         let folder = folder.join(target.name());
         std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-        write_for(target, &folder.join(format!("{name}.case")), graph.clone(), input, vectors);
+        let write = |name: &str, max_arena: Option<usize>| {
+            let options =
+                Options { target, bands: Banding::Memory, quantized_io: true, max_arena, ..Options::default() };
+            write_for(&options, &folder.join(format!("{name}.case")), graph.clone(), input, vectors);
+        };
+        write(name, None);
+        for &(_, _, most) in ROOMS.iter().filter(|(model, of, _)| *model == name && *of == target) {
+            write(&format!("{name}-{most}"), Some(most));
+        }
     }
 }
 
-fn write_for(target: Target, path: &Path, graph: Graph, input: &str, vectors: &Array) {
-    let options = Options { target, bands: Banding::Memory, quantized_io: true, ..Options::default() };
-    let compiled = compile(graph, &options).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+fn write_for(options: &Options, path: &Path, graph: Graph, input: &str, vectors: &Array) {
+    let compiled = compile(graph, options).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let graph = &compiled.graph;
     let quant = graph.tensors[graph.inputs[0]].quant.as_ref();
     let dtype = graph.tensors[graph.inputs[0]].dtype;

@@ -96,6 +96,12 @@ impl Packing {
         self.run == 4 && matches!(self.panel, 2 | 4)
     }
 
+    /// Whether kernels keep the address of each line, of 16 inputs or more, or of each tap.
+    #[inline(always)]
+    pub const fn addresses(&self) -> bool {
+        self.run == 16 || self.run == 1 && self.panel == 8 && matches!(self.sign, Sign::Signed)
+    }
+
     /// Output channels of a panel.
     #[inline(always)]
     pub fn panel(&self, e: &Extents) -> usize {

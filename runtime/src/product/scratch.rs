@@ -59,6 +59,8 @@ pub(super) fn parts(p: &Conv, depthwise: bool, x: DType) -> ([u64; 4], bool) {
     let sums = align((p.tile as usize * block(p) * 4) as u64);
     let between = if p.packing.widens() {
         widened(p, depthwise)
+    } else if p.packing.addresses() {
+        4 * p.extents(depthwise).lines as u64 * if depthwise { p.extents(true).length as u64 } else { 1 }
     } else if depthwise && p.packing.run > 1 {
         // Over several taps at once: the taps of so many columns, side by side.
         let (pixels, stride) = match (g.pointwise(), lines::along_time(g)) {

@@ -106,7 +106,8 @@ impl Build {
         Build { file: file.into(), target: None, options }
     }
 
-    /// For another target than the one that suits cargo's: a core of ARMv8-M with the DSP extension, of which its name says nothing, runs plans for `cortex-m`.
+    /// For another target than the one that suits cargo's: a core of ARMv8-M with the DSP extension, of which its name says nothing, runs plans for `cortex-m`, and one
+    /// with Helium plans for `cortex-m55`.
     pub fn target(mut self, target: Target) -> Build {
         self.target = Some(target);
         self.options.target = target;

@@ -5,37 +5,42 @@ use cortex_m_semihosting::{debug, hprintln};
 use kinglet::{Model, Session};
 use kinglet_cortex_m::BestOf;
 
-use crate::{OPS, TICKS_PER_SECOND, TIMER, arena, case};
+use crate::{MOST, OPS, RELOAD, START, TICKS_PER_SECOND, TIMER, VALUE, arena, case};
 
 /// Bytes below the stack of `main` that are painted before a run.
 const PAINTED: usize = 64 * 1024;
 const PAINT: u32 = 0xa5c3_96d1;
 
-/// A register of the timer: control, value, reload.
+/// A register of the timer, of which the first one controls it.
 fn register(i: usize) -> *mut u32 {
     (TIMER + 4 * i) as *mut u32
 }
 
 /// Lets the timer count down from its largest value.
 fn start_timer() {
-    // SAFETY: the board has a CMSDK timer there (`build.rs`).
+    // SAFETY: the board has a timer there (`build.rs`).
     unsafe {
         register(0).write_volatile(0);
-        register(2).write_volatile(u32::MAX);
-        register(1).write_volatile(u32::MAX);
-        register(0).write_volatile(1);
+        register(RELOAD).write_volatile(MOST);
+        register(VALUE).write_volatile(MOST);
+        register(0).write_volatile(START);
     }
 }
 
-/// Ticks since the start.
+/// Ticks since the start, as far as the timer counts.
 fn ticks() -> u32 {
     // SAFETY: as above.
-    u32::MAX - unsafe { register(1).read_volatile() }
+    MOST - unsafe { register(VALUE).read_volatile() }
+}
+
+/// Ticks since `before`.
+fn since(before: u32) -> u32 {
+    ticks().wrapping_sub(before) & MOST
 }
 
 /// Instructions in so many ticks: with `-icount shift=6` one takes 64 nanoseconds.
 fn instructions(ticks: u32) -> u64 {
-    u64::from(ticks) * (1_000_000_000 / TICKS_PER_SECOND) / 64
+    u64::from(ticks) * 1_000_000_000 / (64 * TICKS_PER_SECOND)
 }
 
 fn stack_pointer() -> usize {
@@ -90,7 +95,7 @@ fn run() -> Result<(), &'static str> {
     let case = case().ok_or("no case is loaded")?;
     let before = ticks();
     let model = Model::load_only::<OPS>(case.model).map_err(|_| "the model does not load")?;
-    let load = ticks() - before;
+    let load = since(before);
     let kernels = BestOf::<OPS>::default();
     let mut session = Session::new(model, arena(), &kernels).map_err(|_| "there is no session")?;
     let (mut inputs, mut outputs) = (case.inputs, case.outputs);
@@ -105,7 +110,7 @@ fn run() -> Result<(), &'static str> {
         let top = paint();
         let before = ticks();
         let result = infer(&mut session);
-        let took = ticks() - before;
+        let took = since(before);
         stack = stack.max(used(top));
         result.map_err(|_| "a run failed")?;
         (least, most) = (least.min(took), most.max(took));

@@ -9,7 +9,7 @@ use kinglet::elementwise::Elementwise;
 use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights};
 use kinglet::rows::{PixelsMut, View};
 
-use crate::dsp::by_words;
+use super::TARGET;
 use crate::rounding::{self, Bytes, copy};
 
 global_asm!(core_directives!(), include_str!("depthwise.s"), options(raw));
@@ -197,7 +197,7 @@ impl<'a> Line<'a> {
     fn new(x: &'a Inputs<'a, u8>, w: &'a Weights<'a, i8>, scratch: &'a mut [u8]) -> Option<Self> {
         let e = &w.extents;
         let rows = x.rows.len();
-        let fits = by_words(&w.packing)
+        let fits = w.packing == TARGET.info().depthwise_bytes
             && x.signed
             && x.column > 0
             && x.step.is_multiple_of(x.column)

@@ -8,7 +8,7 @@ use kinglet::elementwise::Elementwise;
 use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, WIDENED, Weights};
 use kinglet::rows::{PixelsMut, View};
 
-use crate::dsp::by_pairs;
+use super::TARGET;
 use crate::rounding::{self, Bytes, copy};
 
 global_asm!(core_directives!(), include_str!("dense.s"), options(raw));
@@ -175,7 +175,7 @@ impl<'a> Tile<'a> {
         let all = w.packing.depth(&w.extents);
         let (first, depth) = (w.first_row * x.taps * line, x.rows.len() * x.taps * line);
         let (_, panel, _) = bytemuck::pod_align_to_mut::<u8, u32>(scratch);
-        let fits = by_pairs(&w.packing)
+        let fits = w.packing == TARGET.info().long_bytes
             && x.signed
             && depth > 0
             && x.fit(line)

@@ -1,0 +1,14 @@
+//! Microkernels of the DSP extension (M4, M7, M33): products of halfwords, two at once.
+
+mod dense;
+mod depthwise;
+
+pub use dense::DenseI8;
+pub use depthwise::DepthwiseI8;
+
+use kinglet::Target;
+
+/// Whose plans they run.
+pub const TARGET: Target = Target::CortexM;
+/// What profiles call them.
+pub const NAME: &str = "dsp";
