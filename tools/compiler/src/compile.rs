@@ -135,7 +135,8 @@ pub fn compile_with(
 /// What a plan is, with the steps it is one of.
 type Planned = (Lowered, (plan::Layout, plan::Unordered));
 
-/// The plan in which means over pictures are summed within bands, if it takes less memory than the one that is there.
+/// The plan in which means over pictures are summed within bands, if it takes less memory than the one that is there, or under a limit of the arena fewer
+/// calls of kernels.
 fn with_folds(
     graph: &Graph,
     options: &Options,
@@ -143,8 +144,11 @@ fn with_folds(
     planned: Result<(plan::Layout, plan::Unordered), Error>,
 ) -> Result<Planned, Error> {
     let folded = lower::lower(graph, options, true)?;
+    let cost = |layout: &plan::Layout| {
+        if options.max_arena.is_some() { layout.calls() } else { layout.arena_bytes }
+    };
     match (planned, plan::plan(&folded, options.bands, options.max_arena)) {
-        (Ok(whole), Ok(sums)) if sums.0.arena_bytes < whole.0.arena_bytes => Ok((folded, sums)),
+        (Ok(whole), Ok(sums)) if cost(&sums.0) < cost(&whole.0) => Ok((folded, sums)),
         (Err(_), Ok(sums)) => Ok((folded, sums)),
         (whole, _) => Ok((lowered, whole?)),
     }

@@ -52,6 +52,12 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// How often a run calls a kernel: each step once, in a band once a slice.
+    pub fn calls(&self) -> usize {
+        let more = self.bands.runs.iter().map(|&(_, steps, slices)| steps * (slices as usize - 1));
+        self.order.len() + more.sum::<usize>()
+    }
+
     /// Makes room behind the tensors for what the steps keep while they run.
     pub(super) fn add_scratch(&mut self, l: &Lowered) {
         (self.arena_bytes, self.scratch_bytes) = (self.with_scratch(l), scratch(l));

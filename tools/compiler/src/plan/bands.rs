@@ -15,7 +15,7 @@ use crate::lower::Lowered;
 /// Steps above which no bands are looked for: the search looks at every run of them.
 const MOST_OF_PLAN: usize = 4000;
 /// Slices are made so many times larger than they must be, where that fits under the same peak: fewer calls.
-const FACTORS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+const FACTORS: [u64; 9] = [1, 2, 3, 4, 6, 8, 16, 32, 64];
 
 /// Bytes of a host's second cache: what is larger is taken to leave it.
 const CACHE: usize = 1 << 20;
@@ -86,11 +86,17 @@ pub(super) fn smallest(
             peak[*end] = peak[*end].min(so_far.max(band.need));
         }
     }
-    // Under that peak the fewest steps in bands.
-    let most = peak[n].max(most);
+    // Under that peak the fewest steps in bands; where more is allowed, the fewest calls of kernels.
+    let (most, least) = (peak[n].max(most), peak[n]);
+    let calls = |start: usize, end: usize| {
+        let factors = FACTORS.iter().filter(|&&f| f <= largest);
+        let bands = factors.filter_map(|&f| search.band(start, end, f)).filter(|b| b.need <= most);
+        bands.map(|b| b.count as usize * (end - start)).min().unwrap_or(usize::MAX / n)
+    };
     let cut = cheapest(n, |i| {
-        let alone = (alive[i] <= most).then_some((i + 1, 0, false));
-        let bands = runs[i].iter().filter(|(_, b)| b.need <= most).map(|(end, _)| (*end, end - i, true));
+        let alone = (alive[i] <= most).then_some((i + 1, usize::from(most > least), false));
+        let bands = runs[i].iter().filter(|(_, b)| b.need <= most);
+        let bands = bands.map(|(end, _)| (*end, if most > least { calls(i, *end) } else { end - i }, true));
         alone.into_iter().chain(bands).collect()
     });
     // Tensors that slide are bound to each other in memory: as few as there must be, then the largest slices.

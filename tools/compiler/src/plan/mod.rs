@@ -22,7 +22,7 @@ pub struct Unordered {
 }
 
 /// Slices are tried at most so many times as large as they must be, until their rings can be arranged as the peak says.
-const SLICES: [u64; 3] = [64, 4, 1];
+const SLICES: [u64; 4] = [64, 4, 2, 1];
 
 /// Whether steps are executed in [bands of rows](kinglet::bands).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub fn plan(lowered: &Lowered, banding: Banding, max_arena: Option<usize>) -> Re
             if banded.arena_bytes < best.arena_bytes || banding == Banding::Speed {
                 best = banded;
             }
-            if bound || banding == Banding::Speed {
+            if bound || banding == Banding::Speed || fits(&best) {
                 break;
             }
         }
