@@ -6,14 +6,14 @@ import re
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CORES = ["M0+", "M3", "M4", "M4F", "M7", "M33", "M55"]
+CORES = ["M0+", "M3", "M4", "M4F", "M7", "M33", "M33F", "M55"]
 LINE = re.compile(
     r"(\S+) (\S+) vectors \d+ instructions (\d+) to (\d+) load (\d+) stack (\d+) arena (\d+) weights (\d+)"
 )
 
 HEAD = """# Performance on Cortex-M
 
-What Kinglet executes and takes on microcontrollers, under emulation. M4 (without floats), M4F, M7 and M33 run plans for `cortex-m`, whose products of bytes
+What Kinglet executes and takes on microcontrollers, under emulation. M4 and M33 (without floats), M4F, M7 and M33F run plans for `cortex-m`, whose products of bytes
 are multiplied and rounded by DSP instructions; M55 runs plans for `cortex-m55`, whose products Helium multiplies (a vector instruction counts one,
 however many beats it takes). Everything else is portable, and so are M0+ and M3, which run plans for `generic`. On the M4F each
 program is cut to its model. Written by `bench/cortex-m/count.sh`; what is counted is in [bench/cortex-m](../bench/cortex-m/README.md). Every output of every run is
