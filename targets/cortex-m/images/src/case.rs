@@ -4,7 +4,6 @@
 const MAGIC: u32 = u32::from_le_bytes(*b"KCAS");
 
 /// A model with the inputs of some vectors, one after the other, and the outputs that the host has computed.
-#[cfg_attr(feature = "bare", allow(dead_code))]
 pub struct Case {
     pub model: &'static [u8],
     pub inputs: &'static [u8],

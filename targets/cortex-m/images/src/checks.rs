@@ -1,54 +1,15 @@
-//! The program that checks a model.
+//! The program that checks a model, on whatever machine it runs.
 
-use cortex_m_rt::entry;
-use cortex_m_semihosting::{debug, hprintln};
 use kinglet::{Model, Session};
 use kinglet_cortex_m::BestOf;
 
-use crate::{MOST, OPS, RELOAD, START, TICKS_PER_SECOND, TIMER, VALUE, arena, case};
+use crate::OPS;
+use crate::machine::{exit, instructions, say, since, stack_pointer, start_timer, ticks};
+use crate::memory::{arena, case};
 
 /// Bytes below the stack of `main` that are painted before a run.
 const PAINTED: usize = 64 * 1024;
 const PAINT: u32 = 0xa5c3_96d1;
-
-/// A register of the timer, of which the first one controls it.
-fn register(i: usize) -> *mut u32 {
-    (TIMER + 4 * i) as *mut u32
-}
-
-/// Lets the timer count down from its largest value.
-fn start_timer() {
-    // SAFETY: the board has a timer there (`build.rs`).
-    unsafe {
-        register(0).write_volatile(0);
-        register(RELOAD).write_volatile(MOST);
-        register(VALUE).write_volatile(MOST);
-        register(0).write_volatile(START);
-    }
-}
-
-/// Ticks since the start, as far as the timer counts.
-fn ticks() -> u32 {
-    // SAFETY: as above.
-    MOST - unsafe { register(VALUE).read_volatile() }
-}
-
-/// Ticks since `before`.
-fn since(before: u32) -> u32 {
-    ticks().wrapping_sub(before) & MOST
-}
-
-/// Instructions in so many ticks: with `-icount shift=6` one takes 64 nanoseconds.
-fn instructions(ticks: u32) -> u64 {
-    u64::from(ticks) * 1_000_000_000 / (64 * TICKS_PER_SECOND)
-}
-
-fn stack_pointer() -> usize {
-    let at: usize;
-    // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mov {}, sp", out(reg) at, options(nomem, nostack, preserves_flags)) };
-    at
-}
 
 /// Paints what lies below the stack; gives where that begins.
 #[inline(never)]
@@ -76,18 +37,13 @@ fn infer(session: &mut Session<'_, BestOf<OPS>>) -> Result<(), kinglet::Error> {
     session.run()
 }
 
-#[entry]
-fn main() -> ! {
-    match run() {
-        Ok(()) => debug::exit(debug::EXIT_SUCCESS),
-        Err(what) => {
-            hprintln!("FAILED: {}", what);
-            debug::exit(debug::EXIT_FAILURE);
-        }
+/// Runs the case of the board and says what that took, or what is wrong; whether all is well.
+pub fn all_well() -> bool {
+    let result = run();
+    if let Err(what) = result {
+        say(format_args!("FAILED: {what}\n"));
     }
-    loop {
-        cortex_m::asm::wfi();
-    }
+    result.is_ok()
 }
 
 fn run() -> Result<(), &'static str> {
@@ -126,8 +82,8 @@ fn run() -> Result<(), &'static str> {
     if case.vectors == 0 || !outputs.is_empty() {
         return Err("there are vectors without a run");
     }
-    hprintln!(
-        "vectors {} instructions {} to {} load {} stack {} arena {} weights {}",
+    say(format_args!(
+        "vectors {} instructions {} to {} load {} stack {} arena {} weights {}\n",
         case.vectors,
         instructions(least),
         instructions(most),
@@ -135,15 +91,12 @@ fn run() -> Result<(), &'static str> {
         stack,
         model.arena_bytes(),
         model.weights().len()
-    );
+    ));
     Ok(())
 }
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    hprintln!("FAILED: {}", info);
-    debug::exit(debug::EXIT_FAILURE);
-    loop {
-        cortex_m::asm::wfi();
-    }
+    say(format_args!("FAILED: {info}\n"));
+    exit(false)
 }
