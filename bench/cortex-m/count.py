@@ -30,7 +30,7 @@ def millions(n):
 def main():
     with open(os.path.join(HERE, "peers.json")) as file:
         peers = json.load(file)
-    runs, code = {}, {}
+    runs, code, cycles = {}, {}, {}
     for line in sys.stdin:
         match = LINE.match(line)
         words = line.split()
@@ -38,6 +38,8 @@ def main():
             runs[match[2], match[1]] = [int(n) for n in match.groups()[2:]]
         elif len(words) == 4 and words[2] == "code":
             code[words[1]] = int(words[3])
+        elif len(words) == 6 and words[2] == "cycles":
+            cycles[words[1]] = int(words[3]), int(words[5])
     # Products of every form are a test, and no model.
     models = sorted({model for model, _ in runs if "-" not in model})
     print(HEAD.format(source=peers["source"]))
@@ -49,6 +51,14 @@ def main():
             most, peer = runs[model, core][1], peers.get(model, {}).get(core)
             cells.append(f"{millions(most)} ({most / peer[0]:.2f})" if peer else millions(most))
         print(f"| {model} | {' | '.join(cells)} |")
+    board = peers["boards"]["M4F"]
+    print("\n## Cycles\n\nMillions of one inference on a Cortex-M4F: an estimate from its instructions, no measurement, with neither wait states of a "
+          f"flash nor stalls\n([what is counted](../bench/cortex-m/README.md#cycles)). Beside it the record on a board, and the ratio to it, below 1 is\nahead: {board['source']}.\n")
+    print("| model | estimated cycles of an M4F | cycles an instruction | record | ratio |\n| --- | ---: | ---: | ---: | ---: |")
+    for model in models:
+        (n, executed), record = cycles[model], board.get(model)
+        beside = f"{record:.2f} | {n / 1e6 / record:.2f}" if record else "|"
+        print(f"| {model} | {millions(n)} | {n / executed:.2f} | {beside} |")
     print("\n## Memory\n\nBytes, on a Cortex-M4F; in brackets the ratio to the peer. Code is that of a program which runs the model alone.\n")
     print("| model | arena | stack | together | code and constants | weights |\n| --- | ---: | ---: | ---: | ---: | ---: |")
     for model in models:
