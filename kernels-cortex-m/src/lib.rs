@@ -35,6 +35,8 @@ macro_rules! core_directives {
 }
 
 #[cfg(simd)]
+mod add;
+#[cfg(simd)]
 mod both;
 #[cfg(all(simd, not(helium)))]
 #[path = "dsp/mod.rs"]

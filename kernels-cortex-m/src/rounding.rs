@@ -3,8 +3,7 @@
 #[cfg(not(helium))]
 use core::ffi::c_void;
 
-use kinglet::elementwise::Elementwise;
-use kinglet::product::{Finish, Place, Rounding, Sign};
+use kinglet::product::{Rounding, Sign};
 use kinglet::quant;
 use kinglet::rows::{PixelsMut, View};
 
@@ -104,32 +103,5 @@ pub fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
     to.copy_from_slice(from);
     if sign.moves(x.dtype) != 0 {
         to.iter_mut().for_each(|v| *v ^= 0x80);
-    }
-}
-
-/// Adds a residual of signed bytes to rounded sums, `[pixel][channel]`, that are signed bytes themselves.
-pub fn add<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
-    let relu = f.stages().len() > 1;
-    let (p, (scale, zero)) = (f.params, (f.out.scale(), f.out.zero_point()));
-    let Some(r) = f.residual else { return };
-    for (pixel, rounded) in rounded.chunks_exact(to.width.max(1)).enumerate() {
-        let at = to.at + pixel * to.step;
-        // The result may take the place of the residual, element for element.
-        let (Some(others), Some(mut out)) =
-            (r.pixels::<i8>(at, to.width, to.width, 1), f.out.pixels::<i8>(at, to.width, to.width, 1))
-        else {
-            return;
-        };
-        let out = out.as_mut_ptr();
-        for (c, &q) in rounded.iter().enumerate() {
-            // SAFETY: `pixels` has checked that both have so many elements.
-            let other = unsafe { *others.add(c) };
-            let v = quant::dequantize(q.into(), p.mid_scale, p.mid_zero)
-                + quant::dequantize(other.into(), r.scale, r.zero_point);
-            let v = if relu && v < 0.0 { 0.0 } else { v };
-            let byte = quant::quantize(v, scale, zero, i8::MIN.into(), i8::MAX.into()) as i8;
-            // SAFETY: as above.
-            unsafe { *out.add(c) = byte };
-        }
     }
 }

@@ -64,6 +64,21 @@ mod tests {
             prop_assert_eq!(round_clamped(v, lo as f32, hi as f32), want);
         }
 
+        /// What kernels do that have no division of vectors (Markstein; Brisebarre, Muller and Raina 2004).
+        #[test]
+        fn a_reciprocal_and_two_fused_multiplications_divide(
+            scale in prop_oneof![1e-15f32..1e-10, 1e-5f32..1.0, 1.0f32..1e15],
+            (one, other) in (1e-6f32..1.0, 1e-6f32..1.0),
+        ) {
+            let reciprocal = 1.0 / scale;
+            for q in -255i32..=255 {
+                let v = dequantize(q, one, 0) + dequantize(q.wrapping_mul(37) % 256, other, 3);
+                let first = v * reciprocal;
+                let left = f32::mul_add(first, -scale, v);
+                prop_assert_eq!(f32::mul_add(left, reciprocal, first).to_bits(), (v / scale).to_bits());
+            }
+        }
+
         #[test]
         fn ties_go_to_even(k in -250i32..250) {
             let v = k as f32 + 0.5;

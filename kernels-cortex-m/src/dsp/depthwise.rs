@@ -10,7 +10,7 @@ use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, 
 use kinglet::rows::{PixelsMut, View};
 
 use super::TARGET;
-use crate::rounding::{self, Bytes, copy};
+use crate::rounding::{Bytes, copy};
 
 global_asm!(core_directives!(), include_str!("depthwise.s"), options(raw));
 
@@ -144,7 +144,7 @@ impl Microkernel for DepthwiseI8 {
     }
 
     fn add<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
-        rounding::add(f, to, rounded);
+        crate::add::add(f, to, rounded);
     }
 
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {

@@ -1,12 +1,12 @@
 // The sum of two quantised tensors, four elements at a time: see add.rs.
 
-// kinglet_helium_add(r0: constants, r1: one, r2: the other, r3: results, on the stack: elements)
-.section .text.kinglet_helium_add, "ax", %progbits
+// kinglet_add(r0: constants, r1: one, r2: the other, r3: results, on the stack: elements)
+.section .text.kinglet_add, "ax", %progbits
 .balign 4
-.global kinglet_helium_add
-.type kinglet_helium_add, %function
+.global kinglet_add
+.type kinglet_add, %function
 .thumb_func
-kinglet_helium_add:
+kinglet_add:
     push {r4-r11, lr}
     ldr r12, [sp, #36]
     ldm r0, {r4-r11}
@@ -34,4 +34,4 @@ kinglet_helium_add:
     vstrb.32 q1, [r3], #4
     letp lr, 1b
     pop {r4-r11, pc}
-.size kinglet_helium_add, . - kinglet_helium_add
+.size kinglet_add, . - kinglet_add

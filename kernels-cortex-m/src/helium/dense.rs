@@ -128,7 +128,7 @@ impl Microkernel for DenseI8 {
     }
 
     fn add<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
-        super::add::add(f, to, rounded);
+        crate::add::add(f, to, rounded);
     }
 
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {

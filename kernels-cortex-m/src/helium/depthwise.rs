@@ -35,8 +35,7 @@ struct Frame {
     bias: *const i32,
     scales: *const i32,
     floats: *const f32,
-    /// Bytes from the second of two pixels' results to those of the next two, and from inputs to inputs, and to the last two, of which one may
-    /// be done.
+    /// Bytes to the next two pixels: from the inputs of the first, and from the results of the second; and to the last two, of which one may be done.
     two: [usize; 2],
     last: [usize; 2],
     blocks: usize,
@@ -99,7 +98,7 @@ impl Microkernel for DepthwiseI8 {
     }
 
     fn add<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
-        super::add::add(f, to, rounded);
+        crate::add::add(f, to, rounded);
     }
 
     fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {

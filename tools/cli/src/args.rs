@@ -36,7 +36,7 @@ pub struct Dims {
     /// pictures are channels last then; may be given several times
     #[arg(long, value_name = "NAME")]
     feed: Vec<String>,
-    /// Refuse a plan whose arena takes more; bands for memory go no further than that
+    /// Refuse a plan whose arena takes more; bands for memory go no further than that, in as large slices as fit
     #[arg(long, value_name = "BYTES")]
     max_arena: Option<usize>,
 }
