@@ -26,7 +26,7 @@ mod module;
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs, io};
 
-use kinglet::Target;
+pub use kinglet::Target;
 use kinglet_compiler::{Banding, Options, compile, import_file};
 use kinglet_native::ModelFile;
 
