@@ -48,6 +48,8 @@ mod products;
 mod rounding;
 #[cfg(simd)]
 mod set;
+#[cfg(simd)]
+mod shared;
 
 #[cfg(simd)]
 pub use set::CortexM;

@@ -3,7 +3,7 @@
 #[cfg(not(helium))]
 use core::ffi::c_void;
 
-use kinglet::product::{Rounding, Sign};
+use kinglet::product::{Inputs, Rounding, Sign, Weights};
 use kinglet::quant;
 use kinglet::rows::{PixelsMut, View};
 
@@ -16,7 +16,15 @@ pub struct Bytes<'a> {
 }
 
 impl<'a> Bytes<'a> {
-    pub fn new(of: &Rounding<'a>) -> Self {
+    /// That of a tile which is rounded as a whole; `None` if biases, multipliers or results are not all there.
+    pub fn of(of: &Rounding<'a>, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, out: &PixelsMut<'_, u8>) -> Option<Self> {
+        let width = w.width();
+        let scales = of.bias.len() >= width && of.multipliers.len() >= width && of.pixels.is_empty();
+        let results = out.count() >= x.pixels && out.run_len() >= width;
+        (scales && results && w.first_row == 0).then(|| Bytes::new(of))
+    }
+
+    fn new(of: &Rounding<'a>) -> Self {
         let unsigned = of.hi > i8::MAX.into();
         let moved = if unsigned { 128 } else { 0 };
         Bytes { of: Rounding { zero: of.zero - moved, lo: of.lo - moved, hi: of.hi - moved, ..*of }, unsigned }

@@ -9,171 +9,27 @@
 //! once more all the same (one comparison a row, not an element), and yields an empty slice if it were not.
 #![allow(unsafe_code)]
 
+mod operands;
 mod pixels;
 
-use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::Range;
 
 use half::f16;
 
 pub use crate::tile::{Tile, cut};
+pub(crate) use operands::Memory;
+pub use operands::Operands;
 pub use pixels::PixelsMut;
 
-use crate::faults::{DataFault, FaultWord};
-use crate::format::Placed;
 use crate::quant;
-use crate::{DType, Element, Region, Step};
+use crate::{DType, Element};
 
 /// Elements that are added up at a time where the order of a sum is stated (`docs/numerics.md`).
 pub const CHUNK: usize = 128;
 
 /// Elements that an elementwise kernel handles at once: they go through buffers on the stack, of which microcontrollers have little. No result depends on it.
 pub const BUFFER: usize = if cfg!(target_pointer_width = "32") { 32 } else { CHUNK };
-
-/// The memory a step works on.
-#[derive(Clone, Copy)]
-pub(crate) struct Memory<'a> {
-    arena: *mut u8,
-    arena_len: usize,
-    weights: &'a [u8],
-    _arena: PhantomData<&'a [u8]>,
-}
-
-// SAFETY: workers share the arena through this type. `Workers` (an unsafe trait) calls each tile once, the session gives
-// each tile rows of its own, and `Kernels` (an unsafe trait) writes only these; what is read is written by no worker of the
-// same step (verified by `Model::load`, see `format::verify`; in-place steps read only the elements that they write, and one that
-// slides over its input writes no row in a slice that the slice reads: `format::bands::slides`).
-unsafe impl Sync for Memory<'_> {}
-// SAFETY: as above; the pointer is valid on every thread for as long as the session's borrow of the arena lives.
-unsafe impl Send for Memory<'_> {}
-
-impl<'a> Memory<'a> {
-    pub(crate) fn new(arena: &'a mut [u8], weights: &'a [u8]) -> Self {
-        Memory { arena: arena.as_mut_ptr(), arena_len: arena.len(), weights, _arena: PhantomData }
-    }
-
-    /// Where a tensor lies in slice `slice` of its band.
-    fn locate(&self, t: &Placed, slice: u32) -> (*mut u8, usize) {
-        let (base, len) = match t.region {
-            Region::Weights => (self.weights.as_ptr().cast_mut(), self.weights.len()),
-            Region::Arena | Region::State => (self.arena, self.arena_len),
-        };
-        let moved = i64::from(t.offset) + i64::from(t.advance) * i64::from(slice);
-        let bytes = t.bytes as usize;
-        let start = usize::try_from(moved).ok().filter(|at| at.checked_add(bytes).is_some_and(|end| end <= len));
-        let Some(offset) = start else {
-            return (core::ptr::NonNull::<u64>::dangling().as_ptr().cast(), 0);
-        };
-        // SAFETY: offset + bytes <= len, so the result stays within the same allocation.
-        (unsafe { base.add(offset) }, bytes)
-    }
-
-    pub(crate) fn view(&self, t: &Placed, slice: u32) -> View<'a> {
-        let (base, bytes) = self.locate(t, slice);
-        let width = t.dtype.size();
-        if !base.addr().is_multiple_of(width) {
-            return View::empty();
-        }
-        View { base, bytes, width, dtype: t.dtype, scale: t.scale, zero_point: t.zero_point, _data: PhantomData }
-    }
-}
-
-/// Operands of a step as its kernel sees them, and the scratch of the worker that runs it.
-///
-/// Each output, and the scratch, is handed over once: two writable views of the same memory would be undefined behaviour.
-pub struct Operands<'a> {
-    memory: Memory<'a>,
-    step: &'a Step<'a>,
-    model: &'a crate::Model<'a>,
-    /// Slice of the band.
-    slice: u32,
-    /// First byte in the arena, and bytes.
-    scratch: (usize, usize),
-    faults: &'a FaultWord,
-    /// What was handed over: outputs by bit, and [`SCRATCH`].
-    taken: Cell<u32>,
-}
-
-/// The bit of the scratch in [`Operands::taken`].
-const SCRATCH: usize = 31;
-
-impl<'a> Operands<'a> {
-    /// The operands of a tile of `step` in slice `slice` of its band, whose worker has the `scratch` bytes (first, number) of
-    /// the arena for itself.
-    pub(crate) fn new(
-        memory: Memory<'a>,
-        model: &'a crate::Model<'a>,
-        step: &'a Step<'a>,
-        slice: u32,
-        scratch: (usize, usize),
-        faults: &'a FaultWord,
-    ) -> Self {
-        Operands { memory, step, model, slice, scratch, faults, taken: Cell::new(0) }
-    }
-
-    /// The step's parameters, if they are a valid `P`.
-    pub(crate) fn params<P: crate::format::words::Record>(&self) -> Option<P> {
-        self.step.params()
-    }
-
-    /// Input `i`. An absent one is empty; [`Operands::has_input`] tells.
-    pub fn input(&self, i: usize) -> View<'a> {
-        self.step.input(i).map_or_else(View::empty, |t| self.view(t))
-    }
-
-    /// Whether optional input `i` is there.
-    pub fn has_input(&self, i: usize) -> bool {
-        self.step.input(i).is_some()
-    }
-
-    /// Constant input `i` as a slice of `T`; empty if it is absent.
-    pub fn constant<T: Element>(&self, i: usize) -> &'a [T] {
-        let view = self.input(i);
-        view.slice(0, view.bytes.checked_div(size_of::<T>()).unwrap_or(0))
-    }
-
-    /// The first output, to be written; empty if it was taken before.
-    pub fn output(&self) -> ViewMut<'a> {
-        self.output_at(0)
-    }
-
-    /// Output `i`, to be written; empty if it was taken before. Outputs of a step do not overlap (verified).
-    pub fn output_at(&self, i: usize) -> ViewMut<'a> {
-        let tensor = self.step.output(i).filter(|_| i < SCRATCH && self.take(i));
-        let placed = tensor.and_then(|t| self.model.placed(t)).filter(|t| t.region != Region::Weights);
-        ViewMut(placed.map_or_else(View::empty, |t| self.memory.view(&t, self.slice)))
-    }
-
-    /// Marks an output or the scratch as taken; false if it was already.
-    fn take(&self, bit: usize) -> bool {
-        let before = self.taken.get();
-        self.taken.set(before | 1 << bit);
-        before & 1 << bit == 0
-    }
-
-    fn view(&self, t: usize) -> View<'a> {
-        self.model.placed(t).map_or_else(View::empty, |t| self.memory.view(&t, self.slice))
-    }
-
-    /// Notes that the data has something that the step has no answer for. The kernel goes on all the same, with the result
-    /// that its parameters document.
-    pub fn note(&self, fault: DataFault) {
-        self.faults.note(fault);
-    }
-
-    /// The running worker's scratch memory: 64-byte aligned, as long as the step's record says, of unknown content. Empty if
-    /// it was taken before.
-    pub fn scratch(&self) -> &'a mut [u8] {
-        let (start, len) = self.scratch;
-        if start.checked_add(len).is_none_or(|end| end > self.memory.arena_len) || !self.take(SCRATCH) {
-            return &mut [];
-        }
-        // SAFETY: in bounds by the check above; the session gives each worker a part of its own behind all tensors, and `take`
-        // keeps a kernel from having it twice.
-        unsafe { core::slice::from_raw_parts_mut(self.memory.arena.add(start), len) }
-    }
-}
 
 /// A tensor that a kernel reads.
 #[derive(Clone, Copy)]

@@ -9,7 +9,8 @@ use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Roun
 use kinglet::rows::{PixelsMut, View};
 
 use super::TARGET;
-use crate::rounding::{Bytes, copy};
+use crate::rounding::Bytes;
+use crate::shared::shared;
 
 global_asm!(core_directives!(), include_str!("dense.s"), options(raw));
 
@@ -66,31 +67,12 @@ const STEPS: usize = 8;
 pub struct DenseI8(Dense<Integers>);
 
 impl Microkernel for DenseI8 {
-    type X = u8;
-    type W = i8;
-    type Sum = i32;
-    type Out = f32;
-
-    const ROUNDS: bool = true;
-    const LINES: bool = true;
+    shared!();
 
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
         let pixels = pixels.min(WIDENED).min(room).max(1);
         (pixels, blocks.min(room / pixels).max(1))
-    }
-
-    #[inline(always)]
-    fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [u8]> {
-        self.0.in_place(x, start, len)
-    }
-
-    fn copy(&self, x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
-        copy(x, start, sign, to);
-    }
-
-    fn padding(&self, x: &View<'_>, sign: Sign) -> u8 {
-        self.0.padding(x, sign)
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
@@ -114,19 +96,6 @@ impl Microkernel for DenseI8 {
         }
     }
 
-    #[inline(never)]
-    fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
-        self.0.finish(f, to, sums, other);
-    }
-
-    fn add<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
-        crate::add::add(f, to, rounded);
-    }
-
-    fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {
-        self.0.centred(x, pixel, at, sum, zero)
-    }
-
     fn round(
         &self,
         x: &Inputs<'_, u8>,
@@ -135,18 +104,10 @@ impl Microkernel for DenseI8 {
         scratch: &mut [u8],
         out: &mut PixelsMut<'_, u8>,
     ) -> bool {
-        let width = w.width();
-        let there = rounding.bias.len() >= width && rounding.multipliers.len() >= width && rounding.pixels.is_empty();
-        if !there
-            || w.first_row > 0
-            || x.rows.len() * x.taps != w.extents.lines
-            || out.count() < x.pixels
-            || out.run_len() < width
-        {
+        let Some(bytes) = Bytes::of(rounding, x, w, out).filter(|_| x.rows.len() * x.taps == w.extents.lines) else {
             return false;
-        }
+        };
         let Some(mut tile) = Tile::new(x, w, scratch) else { return false };
-        let bytes = Bytes::new(rounding);
         for from in (0..x.pixels).step_by(WIDENED) {
             let n = WIDENED.min(x.pixels - from);
             tile.widen(from, n);

@@ -76,10 +76,8 @@
 
 // The inputs of the next line.
 .macro KINGLET_LINE vector
-.if \vector
     ldr r1, [r7], #4
-.else
-    ldr r1, [r7], #4
+.if \vector == 0
     ldr r3, [r9, #H_AT_X]
     ldr r11, [r9, #H_X_STEP]
     add r1, r1, r3

@@ -8,7 +8,8 @@ use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, 
 use kinglet::rows::{PixelsMut, View};
 
 use super::TARGET;
-use crate::rounding::{Bytes, copy};
+use crate::rounding::Bytes;
+use crate::shared::shared;
 
 global_asm!(core_directives!(), include_str!("depthwise.s"), options(raw));
 
@@ -51,32 +52,14 @@ unsafe extern "C" {
 pub struct DepthwiseI8(Depthwise<Integers>);
 
 impl Microkernel for DepthwiseI8 {
-    type X = u8;
-    type W = i8;
-    type Sum = i32;
-    type Out = f32;
+    shared!();
 
-    const ROUNDS: bool = true;
-    const LINES: bool = true;
     const TAPS_OF_FRAMES: bool = true;
 
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
         let pixels = pixels.min(room).max(1);
         (pixels, blocks.min(room / pixels).max(1))
-    }
-
-    #[inline(always)]
-    fn in_place<'a>(&self, x: &View<'a>, start: usize, len: usize) -> Option<&'a [u8]> {
-        self.0.in_place(x, start, len)
-    }
-
-    fn copy(&self, x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
-        copy(x, start, sign, to);
-    }
-
-    fn padding(&self, x: &View<'_>, sign: Sign) -> u8 {
-        self.0.padding(x, sign)
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {
@@ -92,19 +75,6 @@ impl Microkernel for DepthwiseI8 {
         }
     }
 
-    #[inline(never)]
-    fn finish<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, sums: &mut [i32], other: &mut [f32]) {
-        self.0.finish(f, to, sums, other);
-    }
-
-    fn add<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
-        crate::add::add(f, to, rounded);
-    }
-
-    fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {
-        self.0.centred(x, pixel, at, sum, zero)
-    }
-
     fn round(
         &self,
         x: &Inputs<'_, u8>,
@@ -114,12 +84,9 @@ impl Microkernel for DepthwiseI8 {
         out: &mut PixelsMut<'_, u8>,
     ) -> bool {
         let width = w.width();
-        let there = rounding.bias.len() >= width && rounding.multipliers.len() >= width && rounding.pixels.is_empty();
-        if !there || w.first_row > 0 || out.count() < x.pixels || out.run_len() < width || !fits(x, w) {
-            return false;
-        }
+        let Some(bytes) = Bytes::of(rounding, x, w, out).filter(|_| fits(x, w)) else { return false };
         let Some(taps) = super::addresses(x, true, scratch) else { return false };
-        let (bytes, blocks, (pixels, step)) = (Bytes::new(rounding), width / PANEL, (x.pixels, out.step()));
+        let (blocks, pixels, step) = (width / PANEL, x.pixels, out.step());
         if blocks > 0 {
             let integers = bytes.integers(0).filter(|m| m.len() >= blocks * PANEL);
             // Where a weight may be -128 the sum of two products may be no halfword.

@@ -27,29 +27,20 @@ enum Timer {
 /// KiB of RAM.
 const RAM: u32 = 4096;
 
-/// Boards of Arm's MPS2 as QEMU has them.
+/// What boards with ARMv7-M have in common.
+const MPS2: Board = Board {
+    name: "mps2-an385",
+    flash: (0, 2048),
+    case: 0x20_0000,
+    ram: 0x2000_0000,
+    timer: (Timer::Cmsdk(0x4000_0000), 25_000_000),
+};
+
+/// Arm's MPS2 and MPS3 boards as QEMU has them.
 const BOARDS: [Board; 5] = [
-    Board {
-        name: "mps2-an385",
-        flash: (0, 2048),
-        case: 0x20_0000,
-        ram: 0x2000_0000,
-        timer: (Timer::Cmsdk(0x4000_0000), 25_000_000),
-    },
-    Board {
-        name: "mps2-an386",
-        flash: (0, 2048),
-        case: 0x20_0000,
-        ram: 0x2000_0000,
-        timer: (Timer::Cmsdk(0x4000_0000), 25_000_000),
-    },
-    Board {
-        name: "mps2-an500",
-        flash: (0, 2048),
-        case: 0x20_0000,
-        ram: 0x2000_0000,
-        timer: (Timer::Cmsdk(0x4000_0000), 25_000_000),
-    },
+    MPS2,
+    Board { name: "mps2-an386", ..MPS2 },
+    Board { name: "mps2-an500", ..MPS2 },
     Board {
         name: "mps2-an505",
         flash: (0x1000_0000, 2048),

@@ -21,6 +21,6 @@ pub fn arena() -> &'static mut [u8] {
 
 /// The case that the emulator has loaded.
 pub fn case() -> Option<Case> {
-    // SAFETY: `the linker keeps code out of that half of the memory.
+    // SAFETY: the linker keeps code out of that half of the memory.
     unsafe { Case::at(CASE) }
 }
