@@ -391,7 +391,8 @@ fn pieces(model: &Model<'_>, step: &Step<'_>, slice: u32) -> impl Iterator<Item 
 /// Where the first piece of rows ends.
 fn end_of_piece(model: &Model<'_>, step: &Step<'_>, rows: Range<usize>) -> usize {
     let r = step.record();
-    if r.slice_rows == 0 {
+    // (A row alone is a piece.)
+    if r.slice_rows == 0 || rows.len() < 2 {
         return rows.end;
     }
     let rings = (0..=r.inputs as usize).filter_map(|k| {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use kinglet::format::words::Record;
 use kinglet::format::{BandRecord, MAX_RANK, StepRecord, TensorRecord};
 use kinglet::kernels::{Conv, CumSum, Pad};
-use kinglet::product::{Epilogue, Geometry, Packing, STAGES, Stage};
+use kinglet::product::{Epilogue, Geometry, Packing, STAGES, Scratch, Stage};
 use kinglet::{DType, StepKind, Target};
 use kinglet_compiler::ops::{OPERATORS, OWN_OPERATORS, Row};
 
@@ -119,6 +119,7 @@ fn words(kind: &str) -> usize {
         None if kind == "Stage" => Stage::WORDS,
         None if kind == "Geometry" => Geometry::WORDS,
         None if kind == "Packing" => Packing::WORDS,
+        None if kind == "Scratch" => Scratch::WORDS,
         // Numbers, bools and enums take one each.
         None => 1,
     }

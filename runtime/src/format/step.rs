@@ -39,6 +39,7 @@ impl<'a> Step<'a> {
     }
 
     /// Tensor number of input `i`; `None` if it is absent.
+    #[inline(always)]
     pub fn input(&self, i: usize) -> Option<usize> {
         if i < self.record.inputs as usize { self.operand(i) } else { None }
     }
@@ -48,6 +49,7 @@ impl<'a> Step<'a> {
         if i < self.record.outputs as usize { self.operand(self.record.inputs as usize + i) } else { None }
     }
 
+    #[inline(always)]
     fn operand(&self, i: usize) -> Option<usize> {
         let at = (self.record.operands as usize).checked_add(i)?;
         self.model.operand_words().get(at).filter(|&t| t != ABSENT).map(|t| t as usize)
@@ -56,6 +58,12 @@ impl<'a> Step<'a> {
     /// The step's parameters, if they are a valid `P`.
     pub fn params<P: Record>(&self) -> Option<P> {
         P::read(self.model.params(), self.record.params as usize)
+    }
+
+    /// The step's parameters where they lie, if they are a valid `P`.
+    #[inline(always)]
+    pub(crate) fn params_in_place<P: bytemuck::CheckedBitPattern>(&self) -> Option<&'a P> {
+        self.model.params().in_place(self.record.params as usize)
     }
 
     /// Name of the step (that of the last graph node it came from); `None` if the names were left out.

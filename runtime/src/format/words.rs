@@ -5,34 +5,41 @@
 
 /// A read-only view of little-endian words.
 #[derive(Clone, Copy, Debug)]
-pub struct Words<'a>(&'a [u8]);
+pub struct Words<'a>(&'a [[u8; 4]]);
 
 impl<'a> Words<'a> {
     /// Views `bytes` as words; a tail of fewer than four bytes is not seen.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Words(bytes)
+        Words(bytes.as_chunks().0)
     }
 
     /// Number of whole words.
     pub fn len(&self) -> usize {
-        self.0.len() / 4
+        self.0.len()
     }
 
     /// Whether there is no word at all.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_empty()
     }
 
     /// Word `i`, if it is there.
     #[inline(always)]
     pub fn get(&self, i: usize) -> Option<u32> {
-        self.0.get(i.checked_mul(4)?..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
+        self.0.get(i).map(|b| u32::from_le_bytes(*b))
     }
 
     /// The words `start .. start + len`, if they are all there.
     #[inline(always)]
     pub fn slice(&self, start: usize, len: usize) -> Option<Words<'a>> {
-        self.0.get(start.checked_mul(4)?..)?.get(..len.checked_mul(4)?).map(Words)
+        self.0.get(start..)?.get(..len).map(Words)
+    }
+
+    /// The record at word `at`, where it lies; `None` if its words are missing, are no valid value, or do not lie at a multiple of 4.
+    #[inline(always)]
+    pub(crate) fn in_place<T: bytemuck::CheckedBitPattern>(&self, at: usize) -> Option<&'a T> {
+        let words = self.slice(at, size_of::<T>() / 4)?;
+        bytemuck::checked::try_from_bytes(words.0.as_flattened()).ok()
     }
 }
 
@@ -95,6 +102,7 @@ macro_rules! record {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* pub $field:ident: $t:ty,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq)]
+        #[repr(C)]
         pub struct $name { $($(#[$fmeta])* pub $field: $t,)* }
 
         impl $crate::format::words::Record for $name {

@@ -11,9 +11,9 @@ use crate::DType;
 use crate::bands::{Rule, Window};
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
-use crate::format::words::record;
+use crate::format::words::{Record, record};
 use crate::product::epilogue::{INTEGERS, RESIDUAL, WEIGHTS, ZEROS};
-use crate::product::{self, Epilogue, Extents, Geometry, Packing};
+use crate::product::{self, Epilogue, Extents, Geometry, Packing, Scratch, Sign, Stage, WordOrder};
 
 record! {
     /// Parameters of a product with constant weights.
@@ -45,7 +45,16 @@ record! {
         pub tile: u32,
         /// What happens to the sums.
         pub epilogue: Epilogue,
+        /// What it takes of scratch.
+        pub scratch: Scratch,
     }
+}
+
+/// Word of a field of a [`Conv`].
+macro_rules! word {
+    ($($field:tt)*) => {
+        core::mem::offset_of!(Conv, $($field)*) / 4
+    };
 }
 
 impl Conv {
@@ -73,9 +82,26 @@ impl Conv {
         e.groups * e.channels.div_ceil(product::block(self))
     }
 
-    /// Bytes of scratch that a worker needs for inputs of type `x`.
-    pub fn scratch(&self, depthwise: bool, x: DType) -> u64 {
-        product::scratch(self, depthwise, x)
+    /// The same product, its scratch that for inputs of type `x`.
+    pub fn with_scratch(self, depthwise: bool, x: DType) -> Conv {
+        Conv { scratch: Scratch::of(&self, depthwise, x), ..self }
+    }
+
+    /// Bytes of scratch that a worker needs.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.scratch.bytes()
+    }
+
+    /// Whether these words are a product. All its fields are words, or lie in the first byte of one, so that it can be read in place.
+    #[inline(always)]
+    fn is(words: &[u32; Conv::WORDS]) -> bool {
+        const FLAGS: [usize; 3] = [word!(symmetric), word!(epilogue.rounds), word!(scratch.copied)];
+        const STAGES: usize = word!(epilogue.stages);
+        let stages = words.get(STAGES..STAGES + product::STAGES * Stage::WORDS).unwrap_or(&[]);
+        FLAGS.iter().all(|&flag| words[flag] < 2)
+            && words[word!(packing.order)] < WordOrder::ALL.len() as u32
+            && words[word!(packing.sign)] < Sign::ALL.len() as u32
+            && stages.chunks_exact(Stage::WORDS).all(Stage::is)
     }
 
     /// As [`Params::reads`](super::Params::reads): whole rows of `x`, whatever part of them a group takes; constants are read
@@ -146,7 +172,8 @@ impl Conv {
             c.constant(INTEGERS, DType::I32, &[out_c])?;
         }
         let rows = product(&[g.batch, g.output[0]])?;
-        let scratch = usize::try_from(self.scratch(depthwise, x.dtype)).map_err(|_| Fault::Params)?;
+        ensure(self.scratch == Scratch::of(self, depthwise, x.dtype), Fault::Params)?;
+        let scratch = usize::try_from(self.scratch.bytes()).map_err(|_| Fault::Params)?;
         // The residual may be overwritten: it is read before its elements are stored.
         let verdict = Verdict::new(rows, self.work(depthwise)).in_place(1 << RESIDUAL);
         Ok(verdict.columns(self.columns(depthwise)).scratch(scratch))
@@ -179,6 +206,7 @@ macro_rules! products {
     ($($(#[$meta:meta])* $name:ident: $kernel:ident<$arithmetic:ident>, $depthwise:literal, $float:literal, $w:ident;)*) => {$(
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq)]
+        #[repr(transparent)]
         pub struct $name(pub Conv);
 
         impl crate::format::words::Record for $name {
@@ -191,7 +219,26 @@ macro_rules! products {
             }
         }
 
+        // SAFETY: as many words as the size says, of which `Conv::is` has those checked that are no numbers; the others may be anything. (The bytes
+        // behind a flag in its word are padding.)
+        #[allow(unsafe_code)]
+        unsafe impl bytemuck::CheckedBitPattern for $name {
+            type Bits = [u32; Conv::WORDS];
+            #[inline(always)]
+            fn is_valid_bit_pattern(words: &[u32; Conv::WORDS]) -> bool {
+                const { assert!(size_of::<$name>() == 4 * Conv::WORDS && align_of::<$name>() == 4) };
+                Conv::is(words)
+            }
+        }
+
         impl super::Params for $name {
+            #[inline(always)]
+            fn with(step: &crate::Step<'_>, f: impl FnOnce(&Self)) {
+                if let Some(p) = step.params_in_place() {
+                    f(p);
+                }
+            }
+
             fn verify(&self, c: &Check<'_>) -> Result<Verdict, Fault> {
                 self.0.verify(c, $depthwise, ($float, DType::$w))
             }

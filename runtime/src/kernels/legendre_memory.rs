@@ -72,8 +72,8 @@ impl Params for LegendreMemory {
             let (batch, channel) = (row / channels, row % channels);
             let mut memory = [0f32; MAX_ORDER];
             let memory = &mut memory[..order.min(MAX_ORDER)];
-            if o.has_input(3) {
-                e.load(&o.input(3), row * order, memory);
+            if let Some(start) = o.optional(3) {
+                e.load(&start, row * order, memory);
             }
             for t in batch * time..(batch + 1) * time {
                 let mut input = [0f32];

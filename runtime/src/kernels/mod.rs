@@ -74,6 +74,14 @@ pub trait Params: crate::format::words::Record {
     /// output is there when the last of them is.
     const FOLDS: bool = false;
 
+    /// Calls `f` with the parameters of a step, if they are valid.
+    #[inline(always)]
+    fn with(step: &crate::Step<'_>, f: impl FnOnce(&Self)) {
+        if let Some(p) = step.params() {
+            f(&p);
+        }
+    }
+
     /// Checks that operands and parameters fit each other, and says how many output rows the step has.
     ///
     /// # Errors
@@ -155,9 +163,7 @@ impl StepKind {
 /// Runs a kernel with the parameters of its step. Each kind by itself: built into the run loop they would need the stack of all kinds at once.
 #[inline(never)]
 fn run_one<P: Params>(operands: &Operands<'_>, kernel: impl FnOnce(&P)) {
-    if let Some(p) = operands.params::<P>() {
-        kernel(&p);
-    }
+    P::with(operands.step(), kernel);
 }
 
 macro_rules! kinds {

@@ -90,7 +90,7 @@ impl Params for Norm {
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, mut out) = (o.input(0), o.output());
         let (scale, bias) = (o.constant::<f32>(1), o.constant::<f32>(2));
-        let sums = o.has_input(SUMS).then(|| o.input(SUMS));
+        let sums = o.optional(SUMS);
         // Of a row: positions, and columns.
         let (n, inner) = ((self.n / self.rows.max(1)) as usize, self.inner as usize);
         // Bytes are normalised as the integers that they are, whose sums are exact; the scale goes into the factor.

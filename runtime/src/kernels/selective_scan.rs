@@ -95,12 +95,12 @@ impl Params for SelectiveScan {
             delta: o.input(1),
             b: o.input(3),
             c: o.input(4),
-            z: o.has_input(6).then(|| o.input(6)),
+            z: o.optional(6),
             a: o.constant(2),
             d: o.constant(5),
             params: *self,
         };
-        let start = o.has_input(7).then(|| o.input(7));
+        let start = o.optional(7);
         let (mut y, mut memory) = (o.output(), o.output_at(1));
         for row in rows {
             let first = row % groups * CHANNELS;

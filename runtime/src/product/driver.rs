@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::epilogue::{Finish, MULTIPLIERS, WEIGHTS, ZEROS};
 use super::lines::{self, Ring};
-use super::scratch::{block, parts};
+use super::scratch::block;
 use super::{Extents, Inputs, Microkernel, Place, Sign, Sums, Weights};
 use crate::elementwise::Elementwise;
 use crate::kernels::{Conv, OpSet};
@@ -18,12 +18,10 @@ pub const MOST_ROWS: usize = 16;
 #[inline(always)]
 pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool, o: &Operands<'_>, tile: &Tile) {
     let (g, x) = (&p.geometry, o.input(0));
-    let (parts, copies) = parts(p, depthwise, x.dtype);
-    let [sums, residual, between, _] = parts.map(|n| n as usize);
     let memory = o.scratch();
-    let Some((sums, memory)) = memory.split_at_mut_checked(sums) else { return };
-    let Some((residual, memory)) = memory.split_at_mut_checked(residual) else { return };
-    let Some((between, copied)) = memory.split_at_mut_checked(between) else { return };
+    let Some((sums, memory)) = memory.split_at_mut_checked(p.scratch.sums as usize) else { return };
+    let Some((residual, memory)) = memory.split_at_mut_checked(p.scratch.residual as usize) else { return };
+    let Some((between, copied)) = memory.split_at_mut_checked(p.scratch.between as usize) else { return };
     let (Ok(sums), Ok(residual), Ok(copied)) = (
         bytemuck::try_cast_slice_mut(sums),
         bytemuck::try_cast_slice_mut(residual),
@@ -45,14 +43,14 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
             scales: if K::SCALED { o.constant(MULTIPLIERS) } else { &[] },
             frames: Frames::No,
         },
-        copies: copies || k.in_place(&x, 0, 0).is_none(),
+        copies: p.scratch.copied || k.in_place(&x, 0, 0).is_none(),
         from: 0,
         to: 0,
         turned: 0,
         zero: 0,
         added: &mut [],
         zeros: o.constant(ZEROS),
-        finish: p.epilogue.of(e, o, g.output[2] as usize),
+        finish: p.epilogue.of(e, o, x.dtype.is_float(), g.output[2] as usize),
         columns: tile.columns.clone(),
         sums,
         residual,
@@ -318,7 +316,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
         let (width, row_len) = (g.output[1] as usize, g.row_len());
         let copies = self.copies;
         let left = (-(g.pad[1] as isize)).max(0) as usize * g.input[2] as usize;
-        let mut ring = Ring::new(g, copied, k.padding(x, p.packing.sign));
+        let mut ring = Ring::new(g, copied, k.padding(x, p.packing.sign), copies);
         for row in rows {
             let (picture, top) = g.window_of(row);
             let at = |ky: usize| top + (ky * g.dilation[0] as usize) as isize;
@@ -326,9 +324,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                 ring.fill(&k, g, (x, p.packing.sign), (picture, top));
                 self.columns(&|ky| ring.row(g, picture, at(ky)), width, row * width);
             } else {
-                let row_of = |ky: usize| {
-                    let row = g.input_row(picture, at(ky)).and_then(|y| k.in_place(x, y * row_len, row_len));
-                    row.and_then(|row| row.get(left..)).unwrap_or(&[])
+                ring.reach(g, top);
+                let row_of = |ky: usize| match g.input_row(picture, at(ky)) {
+                    Some(y) => k.in_place(x, y * row_len, row_len).and_then(|row| row.get(left..)).unwrap_or(&[]),
+                    None => ring.none(),
                 };
                 self.columns(&row_of, width, row * width);
             }

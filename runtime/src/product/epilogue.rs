@@ -27,9 +27,10 @@ pub const STAGES: usize = 4;
 
 /// One f32 operation of an [`Epilogue`], element for element.
 ///
-/// Three words. The first is the number of the operation plus 256 for a function, 512 for `Channels`, 768 for `Residual`; it
-/// is 0 where there is no stage. The others are the parameters of a function, else 0.
+/// Four words: 0 where there is no stage, 1 for a function, 2 for `Channels`, 3 for `Residual`; the number of the operation; the parameters of
+/// a function, else 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(u32)]
 pub enum Stage {
     /// No stage; none follows.
     #[default]
@@ -50,12 +51,12 @@ pub enum Stage {
 }
 
 impl Record for Stage {
-    const WORDS: usize = 3;
+    const WORDS: usize = 4;
 
     fn read(words: &Words<'_>, at: usize) -> Option<Self> {
-        let (code, [alpha, beta]) = (words.get(at)?, <[f32; 2]>::read(words, at + 1)?);
-        let op = (code & 255) as usize;
-        Some(match code >> 8 {
+        let ([code, op], [alpha, beta]) = (<[u32; 2]>::read(words, at)?, <[f32; 2]>::read(words, at + 2)?);
+        let op = op as usize;
+        Some(match code {
             0 if op == 0 => Stage::Nothing,
             1 => Stage::Function { op: *UnaryOp::ALL.get(op)?, alpha, beta },
             2 => Stage::Channels(*BinaryOp::ALL.get(op)?),
@@ -66,13 +67,26 @@ impl Record for Stage {
 
     fn write(&self, out: &mut dyn FnMut(u32)) {
         let (code, parameters) = match *self {
-            Stage::Nothing => (0, [0.0; 2]),
-            Stage::Function { op, alpha, beta } => (1 << 8 | op as u32, [alpha, beta]),
-            Stage::Channels(op) => (2 << 8 | op as u32, [0.0; 2]),
-            Stage::Residual(op) => (3 << 8 | op as u32, [0.0; 2]),
+            Stage::Nothing => ([0, 0], [0.0; 2]),
+            Stage::Function { op, alpha, beta } => ([1, op as u32], [alpha, beta]),
+            Stage::Channels(op) => ([2, op as u32], [0.0; 2]),
+            Stage::Residual(op) => ([3, op as u32], [0.0; 2]),
         };
-        out(code);
+        code.write(out);
         parameters.write(out);
+    }
+}
+
+impl Stage {
+    /// Whether these words are a stage.
+    #[inline(always)]
+    pub(crate) fn is(words: &[u32]) -> bool {
+        match *words {
+            [0, 0, ..] => true,
+            [1, op, ..] => (op as usize) < UnaryOp::ALL.len(),
+            [2 | 3, op, ..] => (op as usize) < BinaryOp::ALL.len(),
+            _ => false,
+        }
     }
 }
 
@@ -193,10 +207,16 @@ impl Epilogue {
         Ok(())
     }
 
-    /// Ready to finish sums of so many channels with these operands.
+    /// Ready to finish sums of so many channels, of floats or of integers, with these operands.
     #[inline(always)]
-    pub(super) fn of<'a, E: Elementwise>(&'a self, e: E, o: &Operands<'a>, channels: usize) -> Finish<'a, E> {
-        let float = o.input(0).dtype.is_float();
+    pub(super) fn of<'a, E: Elementwise>(
+        &'a self,
+        e: E,
+        o: &Operands<'a>,
+        float: bool,
+        channels: usize,
+    ) -> Finish<'a, E> {
+        let table = o.constant(TABLE);
         Finish {
             e,
             params: self,
@@ -205,10 +225,10 @@ impl Epilogue {
             bias_f32: if float { o.constant(BIAS) } else { &[] },
             bias_i32: if float { &[] } else { o.constant(BIAS) },
             multipliers: o.constant(MULTIPLIERS),
-            integers: if o.has_input(INTEGERS) { o.constant(INTEGERS) } else { &[] },
-            residual: o.has_input(RESIDUAL).then(|| o.input(RESIDUAL)),
-            table: o.has_input(TABLE).then(|| o.constant(TABLE)),
-            constants: if o.has_input(CHANNELS) { o.constant(CHANNELS) } else { &[] },
+            integers: o.constant(INTEGERS),
+            residual: o.optional(RESIDUAL),
+            table: (!table.is_empty()).then_some(table),
+            constants: o.constant(CHANNELS),
             out: o.output(),
         }
     }
@@ -414,7 +434,7 @@ mod tests {
         let functions = UnaryOp::ALL.iter().map(|&op| Stage::Function { op, alpha: 0.5, beta: -2.0 });
         let combined = BinaryOp::ALL.iter().flat_map(|&op| [Stage::Channels(op), Stage::Residual(op)]);
         for stage in functions.chain(combined).chain([Stage::Nothing]) {
-            let (mut bytes, mut at) = ([0u8; 12], 0);
+            let (mut bytes, mut at) = ([0u8; 16], 0);
             stage.write(&mut |w| {
                 bytes[at..at + 4].copy_from_slice(&w.to_le_bytes());
                 at += 4;
@@ -428,10 +448,11 @@ mod tests {
     fn other_words_are_no_stage() {
         let functions = UnaryOp::ALL.len() as u32;
         let combined = BinaryOp::ALL.len() as u32;
-        for code in [1, 255, 256 + functions, 512 + combined, 768 + combined, 1024, u32::MAX] {
-            let mut bytes = [0u8; 12];
+        for [code, op] in [[0, 1], [1, functions], [2, combined], [3, combined], [3, u32::MAX], [4, 0], [u32::MAX, 0]] {
+            let mut bytes = [0u8; 16];
             bytes[..4].copy_from_slice(&code.to_le_bytes());
-            assert_eq!(Stage::read(&Words::new(&bytes), 0), None, "{code}");
+            bytes[4..8].copy_from_slice(&op.to_le_bytes());
+            assert_eq!(Stage::read(&Words::new(&bytes), 0), None, "{code} {op}");
         }
     }
 }

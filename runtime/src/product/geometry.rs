@@ -69,13 +69,10 @@ impl Geometry {
         self.input[1] as usize * self.input[2] as usize
     }
 
-    /// Whether every window lies within an input that is not upsampled: no tap is padding.
-    pub(crate) fn inside(&self) -> bool {
-        let axis = |d: usize| {
-            let start = -i64::from(self.pad[d]);
-            self.upsample[d] == 1 && start >= 0 && start as u64 + self.reach(d) <= u64::from(self.input[d])
-        };
-        axis(0) && axis(1)
+    /// Whether every window lies along axis `d` within an input that is not upsampled: no tap is padding.
+    pub(crate) fn inside(&self, d: usize) -> bool {
+        let start = -i64::from(self.pad[d]);
+        self.upsample[d] == 1 && start >= 0 && start as u64 + self.reach(d) <= u64::from(self.input[d])
     }
 
     /// Whether each output pixel is made of the input pixel in its place alone: a matrix product of all pixels.

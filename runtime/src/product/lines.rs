@@ -103,7 +103,7 @@ pub(super) fn turn<K: Microkernel>(
     }
 }
 
-/// The copied rows of a picture: a ring of those of a window, and a row of padding alone.
+/// The copied rows of a picture: a ring of those of a window, and a row of padding alone; or where rows are not copied that row.
 pub(super) struct Ring<'a, X> {
     memory: &'a mut [X],
     padding: X,
@@ -111,15 +111,32 @@ pub(super) struct Ring<'a, X> {
     slots: usize,
     /// The picture, and the first row of it that is not there yet.
     next: Option<(usize, isize)>,
+    /// The row of padding is there.
+    padded: bool,
 }
 
 impl<'a, X: crate::Element> Ring<'a, X> {
-    pub(super) fn new(g: &Geometry, memory: &'a mut [X], padding: X) -> Self {
-        let (len, slots) = (row_len(g) as usize, slots(g) as usize);
-        if let Some(none) = memory.get_mut(len * slots.saturating_sub(1)..len * slots) {
-            none.fill(padding);
+    pub(super) fn new(g: &Geometry, memory: &'a mut [X], padding: X, copies: bool) -> Self {
+        let slots = if copies { slots(g) as usize - 1 } else { 0 };
+        Ring { memory, padding, len: row_len(g) as usize, slots, next: None, padded: false }
+    }
+
+    /// Makes the row of padding, if the window that begins at row `top` of a picture needs it.
+    #[inline(always)]
+    pub(super) fn reach(&mut self, g: &Geometry, top: isize) {
+        let (rows, end) = (g.input[0] as isize, top + g.span(0) as isize);
+        if self.padded || top >= 0 && end <= rows && g.upsample[0] == 1 {
+            return;
         }
-        Ring { memory, padding, len, slots: slots.saturating_sub(1), next: None }
+        self.padded = true;
+        let from = self.slots * self.len;
+        self.memory.get_mut(from..from + self.len).unwrap_or(&mut []).fill(self.padding);
+    }
+
+    /// The row of padding.
+    pub(super) fn none(&self) -> &[X] {
+        let from = self.slots * self.len;
+        self.memory.get(from..from + self.len).unwrap_or(&[])
     }
 
     /// Copies what of the window that begins at row `top` of a picture is not there yet.
@@ -131,6 +148,7 @@ impl<'a, X: crate::Element> Ring<'a, X> {
         (x, sign): (&View<'_>, Sign),
         (picture, top): (usize, isize),
     ) {
+        self.reach(g, top);
         let end = top + g.span(0) as isize;
         let first = match self.next {
             Some((p, next)) if p == picture => next.max(top),
@@ -162,7 +180,10 @@ impl<'a, X: crate::Element> Ring<'a, X> {
     /// The row at `at` of the picture; that of padding if there is none.
     #[inline(always)]
     pub(super) fn row(&self, g: &Geometry, picture: usize, at: isize) -> &[X] {
-        let slot = g.input_row(picture, at).map_or(self.slots, |_| at as usize % self.slots.max(1));
+        if g.input_row(picture, at).is_none() {
+            return self.none();
+        }
+        let slot = at as usize % self.slots.max(1);
         self.memory.get(slot * self.len..(slot + 1) * self.len).unwrap_or(&[])
     }
 }

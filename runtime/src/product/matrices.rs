@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use super::driver::{Driver, Frames, Product};
 use super::epilogue::Finish;
-use super::scratch::{copies, packed_pixels};
+use super::scratch::{Scratch, copies, packed_pixels};
 use super::{Epilogue, Extents, Geometry, Inputs, Microkernel, Sign, Stage, Sums, Weights, lines};
 use crate::elementwise::Elementwise;
 use crate::format::ALIGN;
@@ -91,7 +91,8 @@ fn as_pixels(p: &MatMul, epilogue: Epilogue) -> Conv {
         pad: [0, 0],
         upsample: [1, 1],
     };
-    Conv { geometry, groups: 1, packing: p.packing, symmetric: false, tile: p.tile, epilogue }
+    let scratch = Scratch::default();
+    Conv { geometry, groups: 1, packing: p.packing, symmetric: false, tile: p.tile, epilogue, scratch }
 }
 
 /// Panels of the right matrix that are packed at once, and bytes of each.

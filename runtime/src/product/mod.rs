@@ -31,8 +31,8 @@ pub(crate) use matrices::scratch as matrix_scratch;
 pub use matrices::{Matrix, Pack, pack_panels, run_matrices};
 pub use packing::{Extents, Packing, Sign, WordOrder};
 pub use portable::{Arithmetic, Bytes, Dense, Depthwise, Floats, Halves, Integers};
-pub use scratch::{PANEL, WIDENED};
-pub(crate) use scratch::{block, scratch};
+pub(crate) use scratch::block;
+pub use scratch::{PANEL, Scratch, WIDENED};
 
 use crate::Element;
 use crate::elementwise::Elementwise;

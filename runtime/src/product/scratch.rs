@@ -3,7 +3,25 @@
 use super::lines;
 use crate::DType;
 use crate::format::ALIGN;
+use crate::format::words::record;
 use crate::kernels::Conv;
+
+record! {
+    /// What a product takes of its worker's scratch, in bytes and in this order: it follows from the other parameters and the type of the inputs.
+    #[derive(Default)]
+    pub struct Scratch {
+        /// Sums.
+        pub sums: u32,
+        /// The residual under them.
+        pub residual: u32,
+        /// What a microkernel keeps between.
+        pub between: u32,
+        /// Copied rows.
+        pub copies: u32,
+        /// Whether rows must be copied before they are multiplied.
+        pub copied: bool,
+    }
+}
 
 /// Channels of a block where a panel has all of them.
 const BLOCK: usize = 32;
@@ -43,17 +61,19 @@ fn widened(p: &Conv, depthwise: bool) -> u64 {
 /// Pixels of a line whose inputs are widened at once, of a depthwise product.
 const MOST_PLANE: u32 = 64;
 
-/// Whether the inputs of type `x` must be copied before they are multiplied: because bytes are turned, because of padding, or
+/// Whether the inputs of type `x` must be copied before they are multiplied: because bytes are turned, because of padding within rows, or
 /// because the lines of a dense product are filled up, so that more is read than they have.
 pub(super) fn copies(p: &Conv, depthwise: bool, x: DType) -> bool {
     let e = p.extents(depthwise);
     let filled = !depthwise && p.packing.line(&e) != e.length;
-    p.packing.sign.moves(x) != 0 || !p.geometry.inside() || filled
+    let g = &p.geometry;
+    // Where rows are read one by one, those that are padding are one of its own.
+    let padded = !g.inside(1) || lines::along_time(g) && !g.inside(0);
+    p.packing.sign.moves(x) != 0 || padded || filled
 }
 
-/// Bytes of the parts of a step's scratch: sums, the residual under them, what a microkernel keeps between, copied rows; and whether rows
-/// must be copied.
-pub(super) fn parts(p: &Conv, depthwise: bool, x: DType) -> ([u64; 4], bool) {
+/// Bytes of the parts of a step's scratch, in the order of [`Scratch`], and whether rows must be copied.
+fn parts(p: &Conv, depthwise: bool, x: DType) -> ([u64; 4], bool) {
     let copied = copies(p, depthwise, x);
     let (g, align) = (&p.geometry, |n: u64| n.next_multiple_of(ALIGN as u64));
     let sums = align((p.tile as usize * block(p) * 4) as u64);
@@ -81,8 +101,10 @@ pub(super) fn parts(p: &Conv, depthwise: bool, x: DType) -> ([u64; 4], bool) {
         // One window over frames that lie in two pieces.
         if lines::along_time(g) && !g.pointwise() {
             g.span(0).saturating_mul(channels) + lines::SLACK as u64
-        } else {
+        } else if g.inside(0) {
             0
+        } else {
+            lines::row_len(g)
         }
     } else if g.pointwise() {
         at_once * channels + lines::SLACK as u64
@@ -96,7 +118,16 @@ pub(super) fn parts(p: &Conv, depthwise: bool, x: DType) -> ([u64; 4], bool) {
     ([sums, residual, align(between), copies], copied)
 }
 
-/// Bytes of scratch that a worker needs for a step on inputs of type `x`.
-pub(crate) fn scratch(p: &Conv, depthwise: bool, x: DType) -> u64 {
-    parts(p, depthwise, x).0.iter().fold(0, |n, &part| n.saturating_add(part))
+impl Scratch {
+    /// That of a step on inputs of type `x`. (Parts of 4 GiB fit no arena.)
+    pub(crate) fn of(p: &Conv, depthwise: bool, x: DType) -> Scratch {
+        let (parts, copied) = parts(p, depthwise, x);
+        let [sums, residual, between, copies] = parts.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        Scratch { sums, residual, between, copies, copied }
+    }
+
+    /// Bytes in all.
+    pub(crate) fn bytes(&self) -> u64 {
+        [self.sums, self.residual, self.between, self.copies].map(u64::from).iter().sum()
+    }
 }

@@ -31,6 +31,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Where a tensor lies in slice `slice` of its band.
+    #[inline(always)]
     fn locate(&self, t: &Placed, slice: u32) -> (*mut u8, usize) {
         let (base, len) = match t.region {
             Region::Weights => (self.weights.as_ptr().cast_mut(), self.weights.len()),
@@ -46,6 +47,7 @@ impl<'a> Memory<'a> {
         (unsafe { base.add(offset) }, bytes)
     }
 
+    #[inline(always)]
     pub(crate) fn view(&self, t: &Placed, slice: u32) -> View<'a> {
         let (base, bytes) = self.locate(t, slice);
         let width = t.dtype.size();
@@ -89,25 +91,26 @@ impl<'a> Operands<'a> {
         Operands { memory, step, model, slice, scratch, faults, taken: Cell::new(0) }
     }
 
-    /// The step's parameters, if they are a valid `P`.
-    pub(crate) fn params<P: crate::format::words::Record>(&self) -> Option<P> {
-        self.step.params()
+    /// The step.
+    pub(crate) fn step(&self) -> &'a Step<'a> {
+        self.step
     }
 
-    /// Input `i`. An absent one is empty; [`Operands::has_input`] tells.
+    /// Input `i`. An absent one is empty; [`Operands::optional`] tells.
     pub fn input(&self, i: usize) -> View<'a> {
-        self.step.input(i).map_or_else(View::empty, |t| self.view(t))
+        self.optional(i).unwrap_or_else(View::empty)
     }
 
-    /// Whether optional input `i` is there.
-    pub fn has_input(&self, i: usize) -> bool {
-        self.step.input(i).is_some()
+    /// Input `i`, if it is there.
+    #[inline(never)]
+    pub fn optional(&self, i: usize) -> Option<View<'a>> {
+        let placed = self.model.placed(self.step.input(i)?)?;
+        Some(self.memory.view(&placed, self.slice))
     }
 
     /// Constant input `i` as a slice of `T`; empty if it is absent.
     pub fn constant<T: Element>(&self, i: usize) -> &'a [T] {
-        let view = self.input(i);
-        view.slice(0, view.bytes.checked_div(size_of::<T>()).unwrap_or(0))
+        self.optional(i).map_or(&[], |view| view.slice(0, view.bytes / const { size_of::<T>() }))
     }
 
     /// The first output, to be written; empty if it was taken before.
@@ -127,10 +130,6 @@ impl<'a> Operands<'a> {
         let before = self.taken.get();
         self.taken.set(before | 1 << bit);
         before & 1 << bit == 0
-    }
-
-    fn view(&self, t: usize) -> View<'a> {
-        self.model.placed(t).map_or_else(View::empty, |t| self.memory.view(&t, self.slice))
     }
 
     /// Notes that the data has something that the step has no answer for. The kernel goes on all the same, with the result

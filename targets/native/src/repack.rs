@@ -133,7 +133,7 @@ impl Job {
         let bytes = matches!(step.kind(), Some(StepKind::ConvI8 | StepKind::DepthwiseI8));
         let packing = info.packing(bytes, depthwise, e.lines * e.length, e.length);
         let x = model.tensor(step.input(0)?).dtype();
-        let new = Conv { packing, tile: info.tile_of(&old.epilogue), ..old };
+        let new = Conv { packing, tile: info.tile_of(&old.epilogue), ..old }.with_scratch(depthwise, x);
         let moved = packing.sign.moves(x) - old.packing.sign.moves(x);
         // Few channels in many groups would be mostly filling: a file must not make its own weights a hundred times larger.
         let [before, after] = [old, new].map(|p| p.packing.len(&e).unwrap_or(u32::MAX));
@@ -294,7 +294,7 @@ impl Plan {
         for i in 0..record.outputs as usize {
             self.operands.extend((step.output(i).unwrap_or(0) as u32).to_le_bytes());
         }
-        let scratch = job.new.scratch(job.depthwise, left_type(model, job.step));
+        let scratch = job.new.scratch_bytes();
         let record = StepRecord { operands, ..record };
         self.step(job.step, record, &job.new, job.new.columns(job.depthwise), scratch);
     }

@@ -1,7 +1,7 @@
 //! Convolutions and matrix products.
 
 use kinglet::kernels::{Conv, MatMul};
-use kinglet::product::Geometry;
+use kinglet::product::{Geometry, Scratch};
 use kinglet::{DType, StepKind};
 
 use super::pack::Dims;
@@ -311,6 +311,7 @@ impl Lowerer<'_> {
             symmetric: c.symmetric,
             tile: self.target.info().tile_of(&c.ending.epilogue),
             epilogue: c.ending.epilogue,
+            scratch: Scratch::default(),
         };
         // A transposed convolution does the work of its input's pixels, not of the zeros between them.
         let pixels = if p.upsample == [1, 1] { p.output } else { [p.input[0], p.input[1], p.output[2]] };
@@ -329,6 +330,7 @@ impl Lowerer<'_> {
             (None, false) => StepKind::ConvI8,
             (None, true) => StepKind::DepthwiseI8,
         };
+        let params = params.with_scratch(depthwise, x_type);
         let residual = c.ending.residual.map(|r| self.operand(r));
         let table = c.ending.table.clone().map(|t| self.constant(DType::U8, &[256], t));
         let rows = (!c.ending.rows.is_empty()).then(|| self.constant_f32(&c.ending.rows));
@@ -344,7 +346,7 @@ impl Lowerer<'_> {
         let extra = Extra {
             rows: p.batch * p.output[0],
             columns: params.columns(depthwise),
-            scratch: params.scratch(depthwise, x_type),
+            scratch: params.scratch_bytes(),
             macs,
             in_place,
         };
