@@ -37,11 +37,13 @@ impl<'a> Bytes<'a> {
     }
 
     /// The zero point.
+    #[cfg(helium)]
     pub fn zero(&self) -> i32 {
         self.of.zero
     }
 
     /// The floats by which sums are rounded.
+    #[cfg(helium)]
     pub fn floats(&self) -> &'a [f32] {
         self.of.multipliers
     }

@@ -84,7 +84,8 @@ impl Microkernel for DenseI8 {
         let Some(mut tile) = Tile::new(x, w, scratch) else { return };
         for from in (0..x.pixels).step_by(WIDENED) {
             let n = WIDENED.min(x.pixels - from);
-            tile.widen(from, n);
+            tile.pixels = n;
+            tile.widen(from);
             for c in (0..width).step_by(2) {
                 let got = tile.pair(c);
                 for (p, got) in got.chunks_exact(2).take(n).enumerate() {
@@ -108,11 +109,7 @@ impl Microkernel for DenseI8 {
             return false;
         };
         let Some(mut tile) = Tile::new(x, w, scratch) else { return false };
-        for from in (0..x.pixels).step_by(WIDENED) {
-            let n = WIDENED.min(x.pixels - from);
-            tile.widen(from, n);
-            tile.round(&bytes, from, out);
-        }
+        tile.round(&bytes, out);
         bytes.finish(out);
         true
     }
@@ -126,6 +123,7 @@ struct Tile<'a> {
     /// Inputs of a channel there are, and where their weights begin.
     depth: usize,
     first: usize,
+    /// Pixels that are widened at once.
     pixels: usize,
 }
 
@@ -148,11 +146,10 @@ impl<'a> Tile<'a> {
         fits.then_some(Tile { x, w, panel, depth, first, pixels: 0 })
     }
 
-    /// Widens the inputs of `n` pixels from `from` on.
-    fn widen(&mut self, from: usize, n: usize) {
+    /// Widens the inputs of pixels from `from` on.
+    fn widen(&mut self, from: usize) {
         let (x, fours) = (self.x, self.w.packing.line(&self.w.extents) / 4);
-        self.pixels = n;
-        let widen = match n {
+        let widen = match self.pixels {
             1 => kinglet_widen_1,
             2 => kinglet_widen_2,
             _ => kinglet_widen_3,
@@ -166,12 +163,9 @@ impl<'a> Tile<'a> {
         }
     }
 
-    /// Computes pairs of channels from `channel` of the tile on, until `frame.y_end`.
-    ///
-    /// # Safety
-    /// Biases and integers are there for all of them, and results of all pixels where the frame says.
-    unsafe fn run(&self, channel: usize, frame: Frame) {
-        let (function, steps, end): (unsafe extern "C" fn(&Frame, *const i8), _, _) = match self.pixels {
+    /// The function for `n` pixels; what it must know of them is set in its frame.
+    fn function(&mut self, n: usize, frame: &mut Frame) -> unsafe extern "C" fn(&Frame, *const i8) {
+        let (function, steps, end): (unsafe extern "C" fn(&Frame, *const i8), _, _) = match n {
             1 => (kinglet_dense_1, &raw const kinglet_dense_1_steps, &raw const kinglet_dense_1_end),
             2 => (kinglet_dense_2, &raw const kinglet_dense_2_steps, &raw const kinglet_dense_2_end),
             _ => (kinglet_dense_3, &raw const kinglet_dense_3_steps, &raw const kinglet_dense_3_end),
@@ -179,32 +173,30 @@ impl<'a> Tile<'a> {
         let step = (end as usize - steps as usize) / STEPS;
         // The loop is entered where as many steps are left as the first round is short of.
         let left_out = (STEPS - self.depth / 4 % STEPS) % STEPS;
-        let panel = self.panel.as_ptr();
+        frame.panel = self.panel.as_ptr();
+        frame.panel_end = frame.panel.wrapping_add(self.depth / 2 * n);
+        // Addresses of instructions are odd.
+        frame.entry = (steps as usize + left_out * step) | 1;
+        self.pixels = n;
+        function
+    }
+
+    /// The weights of pairs of channels from `channel` of the tile on.
+    fn weights(&self, channel: usize) -> *const i8 {
         let all = self.w.packing.depth(&self.w.extents);
-        let Some(weights) = self.w.data.get((self.w.channels.0 + channel) * all + 2 * self.first..) else { return };
-        let frame = Frame {
-            panel,
-            panel_end: panel.wrapping_add(self.depth / 2 * self.pixels),
-            // Addresses of instructions are odd.
-            entry: (steps as usize + left_out * step) | 1,
-            ..frame
-        };
-        // SAFETY: `new` has checked the weights and the panel; the rest is the caller's.
-        unsafe { function(&frame, weights.as_ptr()) }
+        self.w.data.as_ptr().wrapping_add((self.w.channels.0 + channel) * all + 2 * self.first)
     }
 
     /// The sums of a pair of channels, `[pixel][2]`, from 0.
-    fn pair(&self, channel: usize) -> [i32; 2 * WIDENED] {
+    fn pair(&mut self, channel: usize) -> [i32; 2 * WIDENED] {
         extern "C" fn keep(pair: &mut Pair) {
             // SAFETY: the array below.
             unsafe { *pair.frame.context.cast_mut().cast() = pair.sums }
         }
         let (zeros, mut sums) = ([0; 2], [0; 2 * WIDENED]);
         let y: *mut u8 = core::ptr::null_mut();
-        let frame = Frame {
+        let mut frame = Frame {
             y,
-            step: 0,
-            zero: 0,
             y_end: y.wrapping_add(2),
             bias: zeros.as_ptr(),
             integers: zeros.as_ptr(),
@@ -212,66 +204,102 @@ impl<'a> Tile<'a> {
             context: (&raw mut sums).cast_const().cast(),
             ..Frame::EMPTY
         };
-        // SAFETY: one pair, which has no integers: nothing is stored.
-        unsafe { self.run(channel, frame) };
+        let function = self.function(self.pixels, &mut frame);
+        // SAFETY: `new` has checked the weights and the panel. One pair, which has no integers: nothing is stored.
+        unsafe { function(&frame, self.weights(channel)) };
         sums
     }
 
-    /// Computes and rounds all channels of the pixels that were widened; the first is pixel `from` of the output.
-    fn round(&self, bytes: &Bytes<'_>, from: usize, out: &mut PixelsMut<'_, u8>) {
-        struct Context<'a> {
-            bytes: &'a Bytes<'a>,
-            y: usize,
-            width: usize,
-            pixels: usize,
-        }
-        extern "C" fn round(pair: &mut Pair) {
-            // SAFETY: the context below; pixels and channels of the tile, whose results the caller has.
-            unsafe {
-                let c = &*pair.frame.context.cast::<Context<'_>>();
-                let channel = pair.frame.y as usize - c.y;
-                for p in 0..c.pixels {
-                    for j in 0..2.min(c.width - channel) {
-                        let byte = c.bytes.round(pair.sums.get(2 * p + j).copied().unwrap_or(0), channel + j);
-                        *pair.frame.y.add(p * pair.frame.step + j) = byte as u8;
-                    }
-                }
-            }
-        }
-        let (width, step) = (self.w.width(), out.step());
-        let y = out.as_mut_ptr().wrapping_add(from * step);
-        let context = Context { bytes, y: y as usize, width, pixels: self.pixels };
-        let zeros = [0; 2];
-        let frame = Frame {
+    /// Computes and rounds all channels of all pixels.
+    fn round(&mut self, bytes: &Bytes<'_>, out: &mut PixelsMut<'_, u8>) {
+        let (width, y) = (self.w.width(), out.as_mut_ptr());
+        let integers = bytes.integers(0).filter(|m| m.len() >= width);
+        let pairs = if integers.is_some() { width & !1 } else { 0 };
+        let mut context = Context { bytes, y: y as usize, width, pixels: 0 };
+        let (other, distance): (Option<extern "C" fn(&mut Pair)>, _) = match bytes.from_integers() {
+            Some(distance) => (None, distance),
+            None => (Some(round), (&raw const context).cast()),
+        };
+        let mut frame = Frame {
             y,
-            step,
+            y_end: y.wrapping_add(pairs),
+            step: out.step(),
             zero: bytes.addend(),
-            other: Some(round),
-            context: (&raw const context).cast(),
+            bias: bytes.bias(0).as_ptr(),
+            integers: integers.map_or(core::ptr::null(), |m| m.as_ptr()),
+            other,
+            context: distance,
             ..Frame::EMPTY
         };
-        let mut channel = 0;
-        if let Some(integers) = bytes.integers(0).filter(|m| m.len() >= width) {
-            channel = width & !1;
-            let (bias, integers) = (bytes.bias(0).as_ptr(), integers.as_ptr());
-            if channel > 0 {
-                let (other, context) = match bytes.from_integers() {
-                    Some(distance) => (None, distance),
-                    None => (frame.other, frame.context),
-                };
-                let y_end = y.wrapping_add(channel);
-                // SAFETY: the caller has checked that there are so many biases and results; pairs are whole.
-                unsafe { self.run(0, Frame { y_end, bias, integers, other, context, ..frame }) };
+        let weights = self.weights(0);
+        let mut function = self.function(WIDENED, &mut frame);
+        for from in (0..self.x.pixels).step_by(WIDENED) {
+            let n = WIDENED.min(self.x.pixels - from);
+            if n < WIDENED {
+                function = self.function(n, &mut frame);
             }
+            self.widen(from);
+            (context.y, context.pixels) = (frame.y as usize, n);
+            if pairs > 0 {
+                // SAFETY: `new` has checked the weights and the panel; the caller, that there are so many biases and results. Pairs are whole.
+                unsafe { function(&frame, weights) };
+            }
+            if pairs < width {
+                self.rest(&context, pairs, &frame, function);
+            }
+            frame.y = frame.y.wrapping_add(n * frame.step);
+            frame.y_end = frame.y_end.wrapping_add(n * frame.step);
         }
-        // What is left: a channel without a partner, or pairs without integers.
-        while channel < width {
-            let bias = [0, 1].map(|j| bytes.bias_of(channel + j));
-            let y = y.wrapping_add(channel);
-            let frame = Frame { y, y_end: y.wrapping_add(2), bias: bias.as_ptr(), integers: zeros.as_ptr(), ..frame };
+    }
+
+    /// Computes and rounds what is left from `channel` on: a channel without a partner, or pairs without integers.
+    #[inline(never)]
+    fn rest(
+        &self,
+        context: &Context<'_>,
+        channel: usize,
+        frame: &Frame,
+        function: unsafe extern "C" fn(&Frame, *const i8),
+    ) {
+        let zeros = [0; 2];
+        for channel in (channel..context.width).step_by(2) {
+            let bias = [0, 1].map(|j| context.bytes.bias_of(channel + j));
+            let y = frame.y.wrapping_add(channel);
+            let frame = Frame {
+                y,
+                y_end: y.wrapping_add(2),
+                bias: bias.as_ptr(),
+                integers: zeros.as_ptr(),
+                other: Some(round),
+                context: (&raw const *context).cast(),
+                ..*frame
+            };
             // SAFETY: one pair, whose results `round` stores as far as they are there.
-            unsafe { self.run(channel, frame) };
-            channel += 2;
+            unsafe { function(&frame, self.weights(channel)) };
+        }
+    }
+}
+
+/// What [`round`] knows of a tile.
+struct Context<'a> {
+    bytes: &'a Bytes<'a>,
+    /// The results of the first channel.
+    y: usize,
+    width: usize,
+    pixels: usize,
+}
+
+/// Rounds the sums of a pair of channels and stores the results.
+extern "C" fn round(pair: &mut Pair) {
+    // SAFETY: the context of the tile; pixels and channels of it, whose results the caller has.
+    unsafe {
+        let c = &*pair.frame.context.cast::<Context<'_>>();
+        let channel = pair.frame.y as usize - c.y;
+        for p in 0..c.pixels {
+            for j in 0..2.min(c.width - channel) {
+                let byte = c.bytes.round(pair.sums.get(2 * p + j).copied().unwrap_or(0), channel + j);
+                *pair.frame.y.add(p * pair.frame.step + j) = byte as u8;
+            }
         }
     }
 }

@@ -59,16 +59,17 @@ struct Two {
 struct Few {
     /// Room for the widened weights of nine taps.
     weights: *mut [u32; 18],
-    /// Biases, and integers or floats, of the four channels.
+    /// Biases of the next four channels.
     bias: *const i32,
+    /// Room for the scales of these, the zero point and which kind they are: see `floats`.
     scales: *const c_void,
     zero: i32,
-    /// Bytes from the results of a pixel to those of the next, and where they end.
+    /// Bytes from the results of a pixel to those of the next, where they end, and where they begin.
     y_step: usize,
     y_end: *mut u8,
+    y: *mut u8,
     /// Bytes from the inputs of a pixel to those of the next.
     step: usize,
-    y: *mut u8,
     rows: [*const u8; 3],
     /// Bytes from tap to tap.
     tap_step: usize,
@@ -76,6 +77,13 @@ struct Few {
     floats: usize,
     /// Weights as they lie in the plan.
     packed: *const i8,
+    /// Integers of the next four channels, and bytes from there to their floats.
+    integers: *const i32,
+    distance: *const c_void,
+    /// What is added to a sum times its integer.
+    addend: i32,
+    /// Fours of channels.
+    groups: usize,
 }
 
 /// Pixels of a line up to which inputs are multiplied where they lie. To take them apart costs as much as some pixels, and more the more of them a stride
@@ -87,7 +95,7 @@ unsafe extern "C" {
     fn kinglet_depthwise_1(frame: &Frame);
     fn kinglet_depthwise_2(frame: &Frame);
     fn kinglet_depthwise_taps(frame: &Frame);
-    fn kinglet_planes(x: *const u8, step: usize, plane: usize, to: *mut i16, end: *mut i16);
+    fn kinglet_planes(x: *const u8, step: usize, plane: usize, to: *mut i16, pixels: usize);
 }
 
 #[derive(Clone, Copy, Default)]
@@ -132,10 +140,7 @@ impl Microkernel for DepthwiseI8 {
         let width = w.width();
         let Some(bytes) = Bytes::of(rounding, x, w, out) else { return false };
         let Some(mut line) = Line::new(x, w, scratch) else { return false };
-        for channel in (0..width).step_by(CHANNELS) {
-            if line.few(&bytes, channel, out) {
-                continue;
-            }
+        for channel in (line.few(&bytes, out)..width).step_by(CHANNELS) {
             line.each_run(channel, |line, from, n| line.round(&bytes, channel, (from, n), out));
         }
         bytes.finish(out);
@@ -213,32 +218,27 @@ impl<'a> Line<'a> {
         let (x, row) = (self.x, self.row);
         let rows = x.rows.len();
         let there = CHANNELS.min(self.w.width() - channel);
-        let fours = if there == CHANNELS { columns / 4 } else { 0 };
+        let plane = 2 * rows * row;
         for (r, line) in x.rows.iter().enumerate() {
             let first = line.as_ptr().wrapping_add(from * x.step + channel);
             let Some(to) = self.planes.get_mut(r * row..) else { return };
             let to = to.as_mut_ptr();
-            let plane = 2 * rows * row;
-            if fours > 0 {
+            if there == CHANNELS {
                 // SAFETY: `new` has checked that the inputs are there at all taps of all pixels, and all columns between them are; the planes
                 // have room for all columns, by fours.
-                unsafe { kinglet_planes(first, x.column, plane, to, to.add(4 * fours)) };
+                unsafe { kinglet_planes(first, x.column, plane, to, columns) };
+                continue;
             }
-            for at in (4 * fours..columns).step_by(4) {
+            for at in (0..columns).step_by(4) {
+                let n = 4.min(columns - at);
                 let mut four = [0u32; 4];
-                for (i, four) in four.iter_mut().enumerate().take(columns - at) {
+                for (i, four) in four.iter_mut().enumerate().take(n) {
+                    let pixel = first.wrapping_add((at + i) * x.column);
                     // SAFETY: as above, of the channels that are there.
-                    unsafe {
-                        let pixel = first.add((at + i) * x.column);
-                        *four = if there == CHANNELS {
-                            pixel.cast::<u32>().read_unaligned()
-                        } else {
-                            (0..there).fold(0, |word, c| word | u32::from(*pixel.add(c)) << (8 * c))
-                        };
-                    }
+                    *four = (0..there).fold(0, |word, c| word | u32::from(unsafe { *pixel.add(c) }) << (8 * c));
                 }
-                // SAFETY: as above; four pixels side by side.
-                unsafe { kinglet_planes(four.as_ptr().cast(), 4, plane, to.add(at), to.add(at + 4)) };
+                // SAFETY: as above; pixels side by side.
+                unsafe { kinglet_planes(four.as_ptr().cast(), 4, plane, to.add(at), n) };
             }
         }
     }
@@ -293,45 +293,48 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Computes and rounds four channels of few pixels under a window of 3 by 3; `false` if that is not what they are.
-    fn few(&mut self, bytes: &Bytes<'_>, channel: usize, out: &mut PixelsMut<'_, u8>) -> bool {
+    /// Computes and rounds fours of channels of few pixels under a window of 3 by 3, and says how many channels these were.
+    fn few(&mut self, bytes: &Bytes<'_>, out: &mut PixelsMut<'_, u8>) -> usize {
         let (x, w) = (self.x, self.w);
-        let of = channel..channel + CHANNELS;
-        let (Some(bias), Some(floats), Ok(rows)) =
-            (bytes.bias(0).get(of.clone()), bytes.floats().get(of.clone()), <[&[u8]; 3]>::try_from(x.rows))
-        else {
-            return false;
-        };
         let few = x.pixels <= FEW * self.stride && x.taps == 3 && w.first_row == 0 && !along_time(x, w);
-        let packed = w.data.get((w.channels.0 + channel) * w.packing.depth(&w.extents)..);
-        let (Some(room), Some(packed), true) =
-            (self.planes.first_chunk_mut::<36>(), packed, few && of.end <= w.width())
-        else {
-            return false;
+        let groups = w.width() / CHANNELS;
+        let packed = w.data.get(w.channels.0 * w.packing.depth(&w.extents)..);
+        let (true, Ok(rows), Some(room), Some(packed), Some(integers)) = (
+            few && groups > 0,
+            <[&[u8]; 3]>::try_from(x.rows),
+            self.planes.first_chunk_mut::<36>(),
+            packed,
+            bytes.integers(0).filter(|m| m.len() >= w.width()),
+        ) else {
+            return 0;
         };
-        let integers = bytes.integers(0).and_then(|m| m.get(of)).filter(|m| !m.contains(&0));
-        if integers.is_none() && cfg!(not(target_abi = "eabihf")) {
-            return false;
+        let distance = bytes.from_integers();
+        if distance.is_none() && integers.contains(&0) {
+            return 0;
         }
-        let y = out.as_mut_ptr().wrapping_add(channel);
+        let y = out.as_mut_ptr();
         let frame = Few {
             weights: room.as_mut_ptr().cast(),
-            bias: bias.as_ptr(),
-            scales: integers.map_or(floats.as_ptr().cast(), |m| m.as_ptr().cast()),
-            zero: if integers.is_some() { bytes.addend() } else { bytes.zero() },
+            bias: bytes.bias(0).as_ptr(),
+            scales: core::ptr::null(),
+            zero: 0,
             y_step: out.step(),
             y_end: y.wrapping_add(x.pixels * out.step()),
-            step: x.step,
             y,
-            rows: rows.map(|row| row.as_ptr().wrapping_add(channel)),
+            step: x.step,
+            rows: rows.map(|row| row.as_ptr()),
             tap_step: x.tap_step,
-            floats: integers.is_none().into(),
+            floats: 0,
             packed: packed.as_ptr(),
+            integers: integers.as_ptr(),
+            distance: distance.unwrap_or(core::ptr::null()),
+            addend: bytes.addend(),
+            groups,
         };
-        // SAFETY: `new` has checked that four channels of inputs are there under all taps of all pixels, and weights of whole panels; the caller, that
-        // so many results are. The room lies at a multiple of four, behind pairs that are words.
+        // SAFETY: `new` has checked that the inputs of all channels are there under all taps of all pixels, and weights of whole panels; the caller, that
+        // so many biases, floats and results are. The room lies at a multiple of four, behind pairs that are words.
         unsafe { kinglet_depthwise_few(&frame) };
-        true
+        CHANNELS * groups
     }
 
     /// Computes and rounds four channels of some pixels.

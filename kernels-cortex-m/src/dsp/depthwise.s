@@ -310,8 +310,8 @@ kinglet_depthwise_taps:
     b 5b
 .size kinglet_depthwise_taps, . - kinglet_depthwise_taps
 
-// kinglet_planes(r0: first pixel, r1: bytes from pixel to pixel, r2: bytes from channel to channel, r3: where to, stack: where that ends): four channels of
-// fours of pixels as halfwords
+// kinglet_planes(r0: first pixel, r1: bytes from pixel to pixel, r2: bytes from channel to channel, r3: where to, stack: pixels): four channels of
+// pixels as halfwords, and of zeros up to four pixels
 .section .text.kinglet_planes, "ax", %progbits
 .balign 4
 .global kinglet_planes
@@ -319,13 +319,18 @@ kinglet_depthwise_taps:
 .thumb_func
 kinglet_planes:
     push {r4-r11, lr}
+    ldr r12, [sp, #36]
 1:
+    subs r12, r12, #4
+    str r12, [sp, #36]
+    blt 3f
     ldr r4, [r0]
     ldr r5, [r0, r1]
     add r0, r0, r1, lsl #1
     ldr r6, [r0]
     ldr r7, [r0, r1]
     add r0, r0, r1, lsl #1
+2:
     sxtb16 r8, r4
     sxtb16 r9, r5
     sxtb16 r10, r6
@@ -351,25 +356,42 @@ kinglet_planes:
     strd r12, lr, [r4]
     adds r3, r3, #8
     ldr r12, [sp, #36]
-    cmp r3, r12
-    bne 1b
+    cmp r12, #0
+    bgt 1b
     pop {r4-r11, pc}
+3:  // One to three.
+    movs r5, #0
+    movs r6, #0
+    movs r7, #0
+    ldr r4, [r0]
+    cmp r12, #-2
+    it ge
+    ldrge r5, [r0, r1]
+    it gt
+    ldrgt r6, [r0, r1, lsl #1]
+    b 2b
 .size kinglet_planes, . - kinglet_planes
 
-// Few pixels of four channels, whose inputs are multiplied where they lie: to take them apart by channels would cost more.
+// Few pixels, four channels at a time, whose inputs are multiplied where they lie: to take them apart by channels would cost more.
 //
 // kinglet_depthwise_few(r0: frame)
+//
+// The function works on a copy of the frame, which is that of the next four channels.
 .equ F_WEIGHTS, 0
 .equ F_BIAS, 4
-.equ F_SCALES, 8
+.equ F_SCALES, 8                // beside the next: set together
 .equ F_ZERO, 12
 .equ F_Y_STEP, 16
-.equ F_Y_END, 20
-.equ F_STEP, 24
-.equ F_Y, 28
+.equ F_Y_END, 20                // beside the next
+.equ F_Y, 24
+.equ F_STEP, 28
 .equ F_ROWS, 32                 // three, and the bytes from tap to tap
 .equ F_FLOATS, 48               // not 0: the scales are floats
 .equ F_PACKED, 52
+.equ F_INTEGERS, 56
+.equ F_DISTANCE, 60
+.equ F_ADDEND, 64
+.equ F_GROUPS, 68
 
 // A tap: weights of the channels (0, 2) and (1, 3) from r4 on.
 .macro KINGLET_TAP at:vararg
@@ -430,21 +452,43 @@ kinglet_planes:
 .thumb_func
 kinglet_depthwise_few:
     push {r4-r11, lr}
-    sub sp, sp, #36                // the frame's first words, and its floats behind them
-    mov lr, r0
-    ldr r12, [lr, #F_WEIGHTS]
-    ldr r0, [lr, #F_PACKED]
+    sub sp, sp, #72
+    mov r1, sp
+    ldmia r0!, {r2-r10}
+    stmia r1!, {r2-r10}
+    ldmia r0, {r2-r10}
+    stmia r1, {r2-r10}
+1:  // Four channels.
+    ldr r12, [sp, #F_WEIGHTS]
+    ldr r0, [sp, #F_PACKED]
     KINGLET_COLUMN 0
     KINGLET_COLUMN 1
     KINGLET_COLUMN 2
-    mov r0, lr
-    ldmia r0!, {r4-r11}
-    mov lr, r11
-    stm sp, {r4-r11}
-    ldr r4, [r0, #16]
-    str r4, [sp, #32]
+    str r0, [sp, #F_PACKED]
+    ldr r4, [sp, #F_INTEGERS]
+    ldr r6, [sp, #F_ADDEND]
+    movs r5, #0
+.if KINGLET_FPU
+    ldm r4, {r7-r10}
+    cmp r7, #0
+    ittt ne
+    cmpne r8, #0
+    cmpne r9, #0
+    cmpne r10, #0
+    bne 2f
+    // One has no integer: by the floats, which lie so far behind the integers.
+    ldr r5, [sp, #F_DISTANCE]
+    add r4, r4, r5
+    asrs r6, r6, #3
+    movs r5, #1
+2:
+.endif
+    strd r4, r6, [sp, #F_SCALES]
+    str r5, [sp, #F_FLOATS]
+    ldr lr, [sp, #F_Y]
+    add r0, sp, #F_ROWS
     ldm r0, {r0-r3}
-1:
+3:
     ldrd r4, r9, [sp, #F_WEIGHTS]
     ldm r9, {r5-r8}
     KINGLET_TAPS_OF r0
@@ -457,10 +501,10 @@ kinglet_depthwise_few:
     ldr r4, [sp, #F_SCALES]
     ldm r4, {r9-r12}
 .if KINGLET_FPU
-    ldr r4, [sp, #32]
+    ldr r4, [sp, #F_FLOATS]
     cmp r4, #0
     ldr r4, [sp, #F_ZERO]
-    bne 3f
+    bne 5f
 .else
     ldr r4, [sp, #F_ZERO]
 .endif
@@ -472,7 +516,7 @@ kinglet_depthwise_few:
     ssat r6, #8, r6, asr #3
     ssat r7, #8, r7, asr #3
     ssat r8, #8, r8, asr #3
-2:
+4:
     pkhbt r5, r5, r7, lsl #16
     pkhbt r6, r6, r8, lsl #16
     uxtb16 r5, r5
@@ -482,15 +526,37 @@ kinglet_depthwise_few:
     str r5, [lr]
     add lr, lr, r9
     cmp lr, r10
-    bne 1b
-    add sp, sp, #36
-    pop {r4-r11, pc}
+    bne 3b
+    ldr r4, [sp, #F_GROUPS]
+    subs r4, r4, #1
+    beq 6f
+    str r4, [sp, #F_GROUPS]
+    ldrd r4, r5, [sp, #F_Y_END]
+    adds r4, r4, #4
+    adds r5, r5, #4
+    strd r4, r5, [sp, #F_Y_END]
+    add r0, sp, #F_ROWS
+    ldm r0, {r4-r6}
+    adds r4, r4, #4
+    adds r5, r5, #4
+    adds r6, r6, #4
+    stm r0, {r4-r6}
+    ldr r4, [sp, #F_BIAS]
+    ldr r5, [sp, #F_INTEGERS]
+    adds r4, r4, #16
+    adds r5, r5, #16
+    str r4, [sp, #F_BIAS]
+    str r5, [sp, #F_INTEGERS]
+    b 1b
 .if KINGLET_FPU
-3:
+5:
     KINGLET_BY_FLOAT r5, r9
     KINGLET_BY_FLOAT r6, r10
     KINGLET_BY_FLOAT r7, r11
     KINGLET_BY_FLOAT r8, r12
-    b 2b
+    b 4b
 .endif
+6:
+    add sp, sp, #72
+    pop {r4-r11, pc}
 .size kinglet_depthwise_few, . - kinglet_depthwise_few
