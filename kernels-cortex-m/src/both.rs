@@ -11,9 +11,9 @@ use crate::set::of_depthwise;
 
 /// The dense kernel, or the depthwise one where weights lie as it reads them.
 #[derive(Clone, Copy, Default)]
-pub struct Both(DenseI8, DepthwiseI8);
+pub struct Both<const OPS: u128>(DenseI8<OPS>, DepthwiseI8);
 
-impl Microkernel for Both {
+impl<const OPS: u128> Microkernel for Both<OPS> {
     type X = u8;
     type W = i8;
     type Sum = i32;
@@ -25,7 +25,7 @@ impl Microkernel for Both {
 
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
-        DenseI8::tile(pixels, blocks, room)
+        DenseI8::<OPS>::tile(pixels, blocks, room)
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 #[cfg(not(helium))]
 use core::ffi::c_void;
 
-use kinglet::product::{Inputs, Rounding, Sign, Weights};
+use kinglet::product::{Inputs, Rounding, Sign, Weights, WordOrder};
 use kinglet::quant;
 use kinglet::rows::{PixelsMut, View};
 
@@ -20,6 +20,7 @@ impl<'a> Bytes<'a> {
     pub fn of(of: &Rounding<'a>, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, out: &PixelsMut<'_, u8>) -> Option<Self> {
         let width = w.width();
         let scales = of.bias.len() >= width && of.multipliers.len() >= width && of.pixels.is_empty();
+        let scales = scales && (w.packing.order == WordOrder::Plain || of.starts.len() >= width);
         let results = out.count() >= x.pixels && out.run_len() >= width;
         (scales && results && w.first_row == 0).then(|| Bytes::new(of))
     }
@@ -51,6 +52,12 @@ impl<'a> Bytes<'a> {
     /// The biases of channels from `channel` on.
     pub fn bias(&self, channel: usize) -> &'a [i32] {
         self.of.bias.get(channel..).unwrap_or(&[])
+    }
+
+    /// What sums begin with, by channel: the bias, of weights by twos more than that.
+    #[cfg(not(helium))]
+    pub fn starts(&self, twos: bool) -> &'a [i32] {
+        if twos { self.of.starts } else { self.of.bias }
     }
 
     /// The bias of a channel.

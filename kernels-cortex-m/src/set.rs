@@ -31,7 +31,7 @@ unsafe impl<const OPS: u128> Kernels for CortexM<OPS> {
 
     fn takes(&self, kind: StepKind, packing: &Packing) -> bool {
         match kind {
-            StepKind::ConvI8 => *packing == TARGET.info().long_bytes,
+            StepKind::ConvI8 => crate::products::takes(packing),
             StepKind::DepthwiseI8 => of_depthwise(packing),
             // The portable kernels read any order.
             _ => true,
@@ -42,7 +42,7 @@ unsafe impl<const OPS: u128> Kernels for CortexM<OPS> {
         if CortexM::<OPS>::BOTH {
             CortexM::<OPS>::product(&params.0, false, operands, &tile);
         } else {
-            product::run(DenseI8::default(), Chosen::<OPS>, &params.0, false, operands, &tile);
+            product::run(DenseI8::<OPS>::default(), Chosen::<OPS>, &params.0, false, operands, &tile);
         }
     }
 
@@ -65,6 +65,6 @@ impl<const OPS: u128> CortexM<OPS> {
     /// Either kind: where a program has both there is one driver of them, which is more code than its kernels.
     #[inline(never)]
     fn product(p: &Conv, depthwise: bool, operands: &Operands<'_>, tile: &Tile) {
-        product::run(Both::default(), Chosen::<OPS>, p, depthwise, operands, tile);
+        product::run(Both::<OPS>::default(), Chosen::<OPS>, p, depthwise, operands, tile);
     }
 }

@@ -35,6 +35,9 @@ pub struct TargetInfo {
     pub short_bytes: Packing,
     /// How the weights of other products of bytes lie.
     pub long_bytes: Packing,
+    /// How the weights of long products of bytes lie whose sums stay below 2²³, the bias included, if they are
+    /// [rounded at once](Epilogue::rounds_at_once).
+    pub bounded_bytes: Packing,
     /// From how many products on a sum is long.
     pub long: usize,
     /// A sum of shorter lines is short, however many products it adds.
@@ -66,6 +69,7 @@ const GENERIC: TargetInfo = TargetInfo {
     short_bytes: Packing::by_channels(8),
     // Where sums are long, a few run together along the inputs; where they are short, the ends of such runs would cost more.
     long_bytes: Packing { run: 0, ..Packing::by_channels(8) },
+    bounded_bytes: Packing { run: 0, ..Packing::by_channels(8) },
     long: 48,
     long_line: 0,
     tile: 4,
@@ -88,6 +92,7 @@ const X86_64: TargetInfo = TargetInfo {
     floats: Packing::by_channels(16),
     short_bytes: BY_FOURS,
     long_bytes: BY_FOURS,
+    bounded_bytes: BY_FOURS,
     long: 0,
     long_line: 0,
     // Four times the sums that AVX-512 has registers for: what a tile costs beside its products counts where these are few.
@@ -112,6 +117,7 @@ const ARMV8: TargetInfo = TargetInfo {
     floats: Packing::by_channels(16),
     short_bytes: BY_FOURS_SIGNED,
     long_bytes: BY_FOURS_SIGNED,
+    bounded_bytes: BY_FOURS_SIGNED,
     long: 0,
     long_line: 0,
     // What a tile costs beside its products counts where these are few.
@@ -135,6 +141,7 @@ const CORTEX_M: TargetInfo = TargetInfo {
     kernels: "Cortex-M with DSP instructions",
     short_bytes: BY_PAIRS,
     long_bytes: BY_PAIRS,
+    bounded_bytes: Packing { order: WordOrder::Twos, ..BY_PAIRS },
     long: 0,
     // Three pixels of 64 channels.
     tile: 96,
@@ -155,6 +162,7 @@ const CORTEX_M55: TargetInfo = TargetInfo {
     kernels: "Cortex-M with Helium",
     short_bytes: BY_SIXTEENS,
     long_bytes: BY_SIXTEENS,
+    bounded_bytes: BY_SIXTEENS,
     tile: 48,
     rounded_tile: 2,
     // Of 64 channels four pixels, once these are bytes.
@@ -170,6 +178,7 @@ const BY_EIGHTS_SIGNED: Packing = Packing { panel: 8, run: 8, ..BY_FOURS_SIGNED 
 const ARMV8_I8MM: TargetInfo = TargetInfo {
     name: "armv8-i8mm",
     long_bytes: BY_EIGHTS_SIGNED,
+    bounded_bytes: BY_EIGHTS_SIGNED,
     // Of a line of four, half of eight are zeros.
     long_line: 5,
     ..ARMV8
@@ -211,7 +220,8 @@ impl Target {
 impl TargetInfo {
     /// Whether weights of some product lie so.
     pub fn has(&self, packing: &Packing) -> bool {
-        [self.floats, self.short_bytes, self.long_bytes, self.depthwise_floats, self.depthwise_bytes].contains(packing)
+        let bytes = [self.short_bytes, self.long_bytes, self.bounded_bytes, self.depthwise_bytes];
+        bytes.contains(packing) || [self.floats, self.depthwise_floats].contains(packing)
     }
 
     /// Pixels times blocks of channels whose sums a product with this end has scratch for.

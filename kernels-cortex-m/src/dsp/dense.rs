@@ -5,7 +5,10 @@ use core::ffi::c_void;
 use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, WIDENED, Weights};
+use kinglet::kernels::OpSet;
+use kinglet::product::{
+    Dense, Finish, Inputs, Integers, Microkernel, Packing, Place, Rounding, Sign, Sums, WIDENED, Weights,
+};
 use kinglet::rows::{PixelsMut, View};
 
 use super::TARGET;
@@ -45,28 +48,53 @@ struct Pair {
     sums: [i32; 2 * WIDENED],
 }
 
-unsafe extern "C" {
-    safe static kinglet_dense_1_steps: u8;
-    safe static kinglet_dense_1_end: u8;
-    safe static kinglet_dense_2_steps: u8;
-    safe static kinglet_dense_2_end: u8;
-    safe static kinglet_dense_3_steps: u8;
-    safe static kinglet_dense_3_end: u8;
-    fn kinglet_dense_1(frame: &Frame, weights: *const i8);
-    fn kinglet_dense_2(frame: &Frame, weights: *const i8);
-    fn kinglet_dense_3(frame: &Frame, weights: *const i8);
-    fn kinglet_widen_1(x: *const u8, step: usize, fours: usize, to: *mut u32) -> *mut u32;
-    fn kinglet_widen_2(x: *const u8, step: usize, fours: usize, to: *mut u32) -> *mut u32;
-    fn kinglet_widen_3(x: *const u8, step: usize, fours: usize, to: *mut u32) -> *mut u32;
+/// A function of `dense.s`, and where its loop over inputs begins and ends.
+struct Loop {
+    run: unsafe extern "C" fn(&Frame, *const i8),
+    steps: *const u8,
+    end: *const u8,
+}
+
+/// Widens fours of inputs.
+type Widen = unsafe extern "C" fn(x: *const u8, step: usize, fours: usize, to: *mut u32) -> *mut u32;
+
+/// The functions of `dense.s` for one, two and three pixels.
+macro_rules! functions {
+    ($loops:ident, $widens:ident: $(($run:ident, $steps:ident, $end:ident, $widen:ident),)*) => {
+        unsafe extern "C" {
+            $(
+                safe static $steps: u8;
+                safe static $end: u8;
+                fn $run(frame: &Frame, weights: *const i8);
+                fn $widen(x: *const u8, step: usize, fours: usize, to: *mut u32) -> *mut u32;
+            )*
+        }
+        const $loops: [Loop; WIDENED] = [$(Loop { run: $run, steps: &raw const $steps, end: &raw const $end },)*];
+        const $widens: [Widen; WIDENED] = [$($widen,)*];
+    };
+}
+
+functions! { PLAIN, WIDEN:
+    (kinglet_dense_1, kinglet_dense_1_steps, kinglet_dense_1_end, kinglet_widen_1),
+    (kinglet_dense_2, kinglet_dense_2_steps, kinglet_dense_2_end, kinglet_widen_2),
+    (kinglet_dense_3, kinglet_dense_3_steps, kinglet_dense_3_end, kinglet_widen_3),
+}
+functions! { TWOS, WIDEN_TWOS:
+    (kinglet_twos_1, kinglet_twos_1_steps, kinglet_twos_1_end, kinglet_widen_twos_1),
+    (kinglet_twos_2, kinglet_twos_2_steps, kinglet_twos_2_end, kinglet_widen_twos_2),
+    (kinglet_twos_3, kinglet_twos_3_steps, kinglet_twos_3_end, kinglet_widen_twos_3),
 }
 
 /// Steps that the loop over inputs is written out for.
 const STEPS: usize = 8;
 
-#[derive(Clone, Copy, Default)]
-pub struct DenseI8(Dense<Integers>);
+/// Sums of weights by twos are larger by so many bits.
+const TWOS_SHIFT: u32 = 8;
 
-impl Microkernel for DenseI8 {
+#[derive(Clone, Copy, Default)]
+pub struct DenseI8<const OPS: u128>(Dense<Integers>);
+
+impl<const OPS: u128> Microkernel for DenseI8<OPS> {
     shared!();
 
     #[inline(always)]
@@ -81,7 +109,11 @@ impl Microkernel for DenseI8 {
         if sums.len() < x.pixels * width {
             return;
         }
-        let Some(mut tile) = Tile::new(x, w, scratch) else { return };
+        if by_twos(&w.packing) {
+            // (What they begin with comes with roundings alone. The compiler lets only such steps have them.)
+            return self.0.multiply(x, w, Sums { sums, fresh: false, scratch });
+        }
+        let Some(mut tile) = Tile::<OPS>::new(x, w, scratch) else { return };
         for from in (0..x.pixels).step_by(WIDENED) {
             let n = WIDENED.min(x.pixels - from);
             tile.pixels = n;
@@ -108,15 +140,25 @@ impl Microkernel for DenseI8 {
         let Some(bytes) = Bytes::of(rounding, x, w, out).filter(|_| x.rows.len() * x.taps == w.extents.lines) else {
             return false;
         };
-        let Some(mut tile) = Tile::new(x, w, scratch) else { return false };
+        let Some(mut tile) = Tile::<OPS>::new(x, w, scratch) else { return false };
         tile.round(&bytes, out);
         bytes.finish(out);
         true
     }
 }
 
+/// Whether weights lie as these kernels read them.
+pub(crate) fn takes(p: &Packing) -> bool {
+    *p == TARGET.info().long_bytes || by_twos(p)
+}
+
+/// Whether they lie by twos.
+fn by_twos(p: &Packing) -> bool {
+    *p == TARGET.info().bounded_bytes
+}
+
 /// Some pixels at a time of a line, their inputs widened.
-struct Tile<'a> {
+struct Tile<'a, const OPS: u128> {
     x: &'a Inputs<'a, u8>,
     w: &'a Weights<'a, i8>,
     panel: &'a mut [u32],
@@ -125,16 +167,21 @@ struct Tile<'a> {
     first: usize,
     /// Pixels that are widened at once.
     pixels: usize,
+    /// Weights lie by twos.
+    twos: bool,
 }
 
-impl<'a> Tile<'a> {
+impl<'a, const OPS: u128> Tile<'a, OPS> {
+    /// Weights may lie in plain order.
+    const PLAIN: bool = OpSet::from_bits(OPS).holds(OpSet::PLAIN);
+
     /// `None` if something is not there.
     fn new(x: &'a Inputs<'a, u8>, w: &'a Weights<'a, i8>, scratch: &'a mut [u8]) -> Option<Self> {
         let line = w.packing.line(&w.extents);
         let all = w.packing.depth(&w.extents);
         let (first, depth) = (w.first_row * x.taps * line, x.rows.len() * x.taps * line);
         let (_, panel, _) = bytemuck::pod_align_to_mut::<u8, u32>(scratch);
-        let fits = w.packing == TARGET.info().long_bytes
+        let fits = takes(&w.packing)
             && x.signed
             && depth > 0
             && x.fit(line)
@@ -143,17 +190,15 @@ impl<'a> Tile<'a> {
             && w.channels.1.next_multiple_of(2) * all <= w.data.len()
             && panel.len() >= WIDENED.min(x.pixels) * depth / 2;
         debug_assert!(fits, "a tile of {} pixels and {} channels", x.pixels, w.width());
-        fits.then_some(Tile { x, w, panel, depth, first, pixels: 0 })
+        let twos = by_twos(&w.packing);
+        (fits && (twos || Self::PLAIN)).then_some(Tile { x, w, panel, depth, first, pixels: 0, twos })
     }
 
     /// Widens the inputs of pixels from `from` on.
     fn widen(&mut self, from: usize) {
         let (x, fours) = (self.x, self.w.packing.line(&self.w.extents) / 4);
-        let widen = match self.pixels {
-            1 => kinglet_widen_1,
-            2 => kinglet_widen_2,
-            _ => kinglet_widen_3,
-        };
+        let widen = if const { Self::PLAIN } && !self.twos { &WIDEN } else { &WIDEN_TWOS };
+        let Some(widen) = widen.get(self.pixels - 1) else { return };
         let mut to = self.panel.as_mut_ptr();
         for row in x.rows {
             for t in 0..x.taps {
@@ -165,20 +210,17 @@ impl<'a> Tile<'a> {
 
     /// The function for `n` pixels; what it must know of them is set in its frame.
     fn function(&mut self, n: usize, frame: &mut Frame) -> unsafe extern "C" fn(&Frame, *const i8) {
-        let (function, steps, end): (unsafe extern "C" fn(&Frame, *const i8), _, _) = match n {
-            1 => (kinglet_dense_1, &raw const kinglet_dense_1_steps, &raw const kinglet_dense_1_end),
-            2 => (kinglet_dense_2, &raw const kinglet_dense_2_steps, &raw const kinglet_dense_2_end),
-            _ => (kinglet_dense_3, &raw const kinglet_dense_3_steps, &raw const kinglet_dense_3_end),
-        };
-        let step = (end as usize - steps as usize) / STEPS;
+        let loops = if const { Self::PLAIN } && !self.twos { &PLAIN } else { &TWOS };
+        let Loop { run, steps, end } = &loops[(n - 1).min(WIDENED - 1)];
+        let step = (*end as usize - *steps as usize) / STEPS;
         // The loop is entered where as many steps are left as the first round is short of.
         let left_out = (STEPS - self.depth / 4 % STEPS) % STEPS;
         frame.panel = self.panel.as_ptr();
         frame.panel_end = frame.panel.wrapping_add(self.depth / 2 * n);
         // Addresses of instructions are odd.
-        frame.entry = (steps as usize + left_out * step) | 1;
+        frame.entry = (*steps as usize + left_out * step) | 1;
         self.pixels = n;
-        function
+        *run
     }
 
     /// The weights of pairs of channels from `channel` of the tile on.
@@ -224,8 +266,8 @@ impl<'a> Tile<'a> {
             y,
             y_end: y.wrapping_add(pairs),
             step: out.step(),
-            zero: bytes.addend(),
-            bias: bytes.bias(0).as_ptr(),
+            zero: bytes.addend() << if self.twos { TWOS_SHIFT } else { 0 },
+            bias: bytes.starts(self.twos).as_ptr(),
             integers: integers.map_or(core::ptr::null(), |m| m.as_ptr()),
             other,
             context: distance,
@@ -263,7 +305,8 @@ impl<'a> Tile<'a> {
     ) {
         let zeros = [0; 2];
         for channel in (channel..context.width).step_by(2) {
-            let bias = [0, 1].map(|j| context.bytes.bias_of(channel + j));
+            let starts = context.bytes.starts(self.twos);
+            let bias = [0, 1].map(|j| starts.get(channel + j).copied().unwrap_or(0));
             let y = frame.y.wrapping_add(channel);
             let frame = Frame {
                 y,

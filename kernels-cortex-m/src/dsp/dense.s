@@ -1,7 +1,8 @@
 // Products of bytes whose weights lie by pairs of channels, four inputs of each: see dense.rs.
 //
 // A tile is N pixels of all pairs of channels. Its inputs are widened to halfwords first, `[k / 4][pixel]` of two words each: inputs 0 and 2, inputs
-// 1 and 3, in which order `sxtb16` also takes weights apart.
+// 1 and 3, in which order `sxtb16` also takes weights apart. If weights lie by twos, the words are 256 x1 + 127 - x0 of inputs 0, 1 and of 2, 3, and inputs
+// 0 and 2: these are multiplied with the weights as they lie, those with weights 1 and 3, and the sums are 256 times as large.
 
 // Words of a frame. The function works on a copy, below which lie the sums of a pair where these are not rounded here.
 .equ K_PANEL, 0
@@ -26,13 +27,21 @@
     smlad \b, r7, r3, \b
 .endm
 
-.macro KINGLET_ROUND q, m
+.macro KINGLET_ROUND q, m, twos
     smmla \q, \q, \m, r6
+.if \twos
+    ssat \q, #8, \q, asr #11
+.else
     ssat \q, #8, \q, asr #3
+.endif
 .endm
 
-.macro KINGLET_FLOAT q, m
+.macro KINGLET_FLOAT q, m, twos
+.if \twos
+    vcvt.f32.s32 \q, \q, #8
+.else
     vcvt.f32.s32 \q, \q
+.endif
     vmul.f32 \q, \q, \m
     vcvtr.s32.f32 \q, \q
 .endm
@@ -42,14 +51,14 @@
     ssat \q, #8, \q
 .endm
 
-// kinglet_dense_N(r0: frame, r1: weights of the first pair)
-.macro KINGLET_DENSE n
-.section .text.kinglet_dense_\n, "ax", %progbits
+// NAME(r0: frame, r1: weights of the first pair)
+.macro KINGLET_DENSE name, n, twos
+.section .text.\name, "ax", %progbits
 .balign 4
-.global kinglet_dense_\n
-.type kinglet_dense_\n, %function
+.global \name
+.type \name, %function
 .thumb_func
-kinglet_dense_\n:
+\name\():
     push {r4-r11, lr}
     sub sp, sp, #32
     ldmia r0, {r2-r12}
@@ -68,15 +77,17 @@ kinglet_dense_\n:
     mov lr, r9
 .endif
     ldr pc, [sp, #K_ENTRY]
-.global kinglet_dense_\n\()_steps
-kinglet_dense_\n\()_steps:
+.global \name\()_steps
+\name\()_steps:
 2:
 .rept 8
     ldrd r2, r3, [r1], #8
     sxtb16 r4, r2
     sxtb16 r5, r3
+.if \twos == 0
     sxtb16 r2, r2, ror #8
     sxtb16 r3, r3, ror #8
+.endif
     KINGLET_PIXEL r8, r9
 .if \n > 1
     KINGLET_PIXEL r10, r11
@@ -85,8 +96,8 @@ kinglet_dense_\n\()_steps:
     KINGLET_PIXEL r12, lr
 .endif
 .endr
-.global kinglet_dense_\n\()_end
-kinglet_dense_\n\()_end:
+.global \name\()_end
+\name\()_end:
     ldr r6, [sp, #K_PANEL_END]
     cmp r0, r6
     bne 2b
@@ -99,15 +110,15 @@ kinglet_dense_\n\()_end:
     cmpne r3, #0
     beq 4f
     ldrd r5, r6, [sp, #K_STEP]
-    KINGLET_ROUND r8, r2
-    KINGLET_ROUND r9, r3
+    KINGLET_ROUND r8, r2, \twos
+    KINGLET_ROUND r9, r3, \twos
 .if \n > 1
-    KINGLET_ROUND r10, r2
-    KINGLET_ROUND r11, r3
+    KINGLET_ROUND r10, r2, \twos
+    KINGLET_ROUND r11, r3, \twos
 .endif
 .if \n > 2
-    KINGLET_ROUND r12, r2
-    KINGLET_ROUND lr, r3
+    KINGLET_ROUND r12, r2, \twos
+    KINGLET_ROUND lr, r3, \twos
 .endif
 6:
     bfi r8, r9, #8, #8
@@ -138,20 +149,24 @@ kinglet_dense_\n\()_end:
     vldr s6, [r7, #-8]
     vldr s7, [r7, #-4]
     vmov s0, s1, r8, r9
-    KINGLET_FLOAT s0, s6
-    KINGLET_FLOAT s1, s7
+    KINGLET_FLOAT s0, s6, \twos
+    KINGLET_FLOAT s1, s7, \twos
 .if \n > 1
     vmov s2, s3, r10, r11
-    KINGLET_FLOAT s2, s6
-    KINGLET_FLOAT s3, s7
+    KINGLET_FLOAT s2, s6, \twos
+    KINGLET_FLOAT s3, s7, \twos
 .endif
 .if \n > 2
     vmov s4, s5, r12, lr
-    KINGLET_FLOAT s4, s6
-    KINGLET_FLOAT s5, s7
+    KINGLET_FLOAT s4, s6, \twos
+    KINGLET_FLOAT s5, s7, \twos
 .endif
     ldrd r5, r6, [sp, #K_STEP]
+.if \twos
+    asrs r6, r6, #11
+.else
     asrs r6, r6, #3
+.endif
     vmov r8, r9, s0, s1
     KINGLET_BYTE r8
     KINGLET_BYTE r9
@@ -170,6 +185,14 @@ kinglet_dense_\n\()_end:
 .endif
     str r1, [sp, #K_WEIGHTS]
     add r0, sp, #K_SUMS
+.if \twos
+    asr r8, r8, #8
+    asr r9, r9, #8
+    asr r10, r10, #8
+    asr r11, r11, #8
+    asr r12, r12, #8
+    asr lr, lr, #8
+.endif
 .if \n == 1
     stmia r0, {r8, r9}
 .endif
@@ -186,17 +209,28 @@ kinglet_dense_\n\()_end:
     ldr r4, [sp, #K_Y]
     adds r4, r4, #2
     b 3b
-.size kinglet_dense_\n, . - kinglet_dense_\n
+.size \name, . - \name
 .endm
 
-// kinglet_widen_N(r0: first pixel, r1: bytes from pixel to pixel, r2: fours of inputs, r3: where to): gives where that ends
-.macro KINGLET_WIDEN n
-.section .text.kinglet_widen_\n, "ax", %progbits
+// Four inputs in `a` become two words.
+.macro KINGLET_APART a, b, twos
+.if \twos
+    sxtb16 \b, \a
+    eor \a, \a, #0x007f007f
+.else
+    sxtb16 \b, \a, ror #8
+    sxtb16 \a, \a
+.endif
+.endm
+
+// NAME(r0: first pixel, r1: bytes from pixel to pixel, r2: fours of inputs, r3: where to): gives where that ends
+.macro KINGLET_WIDEN name, n, twos
+.section .text.\name, "ax", %progbits
 .balign 4
-.global kinglet_widen_\n
-.type kinglet_widen_\n, %function
+.global \name
+.type \name, %function
 .thumb_func
-kinglet_widen_\n:
+\name\():
     push {r4-r9, lr}
     add r12, r0, r1
     add lr, r12, r1
@@ -208,15 +242,12 @@ kinglet_widen_\n:
 .if \n > 2
     ldr r8, [lr], #4
 .endif
-    sxtb16 r5, r4, ror #8
-    sxtb16 r4, r4
+    KINGLET_APART r4, r5, \twos
 .if \n > 1
-    sxtb16 r7, r6, ror #8
-    sxtb16 r6, r6
+    KINGLET_APART r6, r7, \twos
 .endif
 .if \n > 2
-    sxtb16 r9, r8, ror #8
-    sxtb16 r8, r8
+    KINGLET_APART r8, r9, \twos
 .endif
 .if \n == 1
     stmia r3!, {r4, r5}
@@ -231,12 +262,18 @@ kinglet_widen_\n:
     bne 1b
     mov r0, r3
     pop {r4-r9, pc}
-.size kinglet_widen_\n, . - kinglet_widen_\n
+.size \name, . - \name
 .endm
 
-KINGLET_DENSE 1
-KINGLET_DENSE 2
-KINGLET_DENSE 3
-KINGLET_WIDEN 1
-KINGLET_WIDEN 2
-KINGLET_WIDEN 3
+KINGLET_DENSE kinglet_dense_1, 1, 0
+KINGLET_DENSE kinglet_dense_2, 2, 0
+KINGLET_DENSE kinglet_dense_3, 3, 0
+KINGLET_DENSE kinglet_twos_1, 1, 1
+KINGLET_DENSE kinglet_twos_2, 2, 1
+KINGLET_DENSE kinglet_twos_3, 3, 1
+KINGLET_WIDEN kinglet_widen_1, 1, 0
+KINGLET_WIDEN kinglet_widen_2, 2, 0
+KINGLET_WIDEN kinglet_widen_3, 3, 0
+KINGLET_WIDEN kinglet_widen_twos_1, 1, 1
+KINGLET_WIDEN kinglet_widen_twos_2, 2, 1
+KINGLET_WIDEN kinglet_widen_twos_3, 3, 1

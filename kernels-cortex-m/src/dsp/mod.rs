@@ -4,6 +4,7 @@ mod dense;
 mod depthwise;
 
 pub use dense::DenseI8;
+pub(crate) use dense::takes;
 pub use depthwise::DepthwiseI8;
 
 use kinglet::Target;

@@ -5,7 +5,7 @@ use core::arch::global_asm;
 use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights};
+use kinglet::product::{Dense, Finish, Inputs, Integers, Microkernel, Packing, Place, Rounding, Sign, Sums, Weights};
 use kinglet::rows::{PixelsMut, View};
 
 use super::TARGET;
@@ -75,10 +75,15 @@ const RUN: usize = 16;
 /// Rounds that the loop over inputs is written out for.
 const ROUNDS: usize = 8;
 
-#[derive(Clone, Copy, Default)]
-pub struct DenseI8(Dense<Integers>);
+/// Whether weights lie as this kernel reads them.
+pub(crate) fn takes(p: &Packing) -> bool {
+    *p == TARGET.info().long_bytes
+}
 
-impl Microkernel for DenseI8 {
+#[derive(Clone, Copy, Default)]
+pub struct DenseI8<const OPS: u128>(Dense<Integers>);
+
+impl<const OPS: u128> Microkernel for DenseI8<OPS> {
     shared!();
 
     #[inline(always)]
@@ -140,7 +145,7 @@ impl<'a> Line<'a> {
     fn new(x: &'a Inputs<'a, u8>, w: &'a Weights<'a, i8>, scratch: &'a mut [u8]) -> Option<Self> {
         let (length, depth) = (w.packing.line(&w.extents), w.packing.depth(&w.extents));
         let (from, n) = (w.first_row * x.taps * length, x.rows.len() * x.taps);
-        let fits = w.packing == TARGET.info().long_bytes
+        let fits = takes(&w.packing)
             && x.signed
             && x.pixels > 0
             && n * length > 0

@@ -6,7 +6,7 @@
 
 use core::ops::Range;
 
-use super::{OpSet, walk::elements};
+use super::{OpSet, StepKind, walk::elements};
 use crate::DType;
 use crate::bands::{Rule, Window};
 use crate::error::Fault;
@@ -21,7 +21,7 @@ record! {
     /// Inputs: 0 `x [batch, in_h, in_w, in_c]` (f32 or f16, of `…I8` i8 or u8), 1 weights in the order of the packing (f32 of `…F32`, f16 of `…F16`, else i8),
     /// 2 to 6 those of the [`Epilogue`], 7 zero points `zw [out_c]` i16 of the weights as packed (optional, integers only; 0 if absent), 8 the multipliers of sums
     /// as integers `[out_c]` i32 (optional, integers only; 0 where a channel has none): what [`quant::requantize_by_integer`](crate::quant::requantize_by_integer)
-    /// rounds to the same with, for kernels that do. Nothing checks it.
+    /// rounds to the same with, for kernels that do; of weights by twos then come what sums begin with, `256·bias − 127·Σ w` of odd inputs: `[2, out_c]`. Nothing checks it.
     /// Output: `[batch, out_h, out_w, out_c]`. Rows: `batch · out_h`. Columns: blocks of output channels, those of a panel each (32 of a panel of
     /// all), those of the groups one after the other.
     ///
@@ -168,8 +168,10 @@ impl Conv {
         if !float && c.optional(ZEROS).is_some() {
             c.constant(ZEROS, DType::I16, &[out_c])?;
         }
+        let twos = self.packing.order == WordOrder::Twos;
+        ensure(!twos || !float && !depthwise, Fault::Params)?;
         if !float && c.optional(INTEGERS).is_some() {
-            c.constant(INTEGERS, DType::I32, &[out_c])?;
+            c.constant(INTEGERS, DType::I32, &[if twos { 2 } else { 1 }, out_c])?;
         }
         let rows = product(&[g.batch, g.output[0]])?;
         ensure(self.scratch == Scratch::of(self, depthwise, x.dtype), Fault::Params)?;
@@ -197,7 +199,11 @@ impl Conv {
             g if product::lines::along_time(g) => OpSet::FRAMES,
             _ => OpSet::WINDOWS,
         };
-        end.functions().union(habit).union(form)
+        let order = match self.packing.order {
+            WordOrder::Plain if step.kind() == Some(StepKind::ConvI8) => OpSet::PLAIN,
+            _ => OpSet::NONE,
+        };
+        end.functions().union(habit).union(form).union(order)
     }
 }
 

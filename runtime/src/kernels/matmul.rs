@@ -9,7 +9,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, all_bytes, ensure, product as sizes, work};
 use crate::format::words::{Record, Words, record};
-use crate::product::{self, Packing};
+use crate::product::{self, Packing, WordOrder};
 use crate::rows::{Operands, Tile, View};
 use crate::{DType, quant};
 
@@ -136,6 +136,7 @@ impl MatMul {
         ensure(fits(a.dtype) && fits(b.dtype), Fault::DType)?;
         ensure(y.dtype == DType::F32 || (!float && byte(y.dtype)), Fault::DType)?;
         self.packing.verify()?;
+        ensure(self.packing.order == WordOrder::Plain, Fault::Params)?;
         ensure(
             self.tile <= 256 && (self.tile == 0 || (self.packing.panel > 0 && self.packing.run > 0)),
             Fault::Params,

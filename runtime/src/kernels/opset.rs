@@ -27,8 +27,10 @@ impl OpSet {
     pub const WINDOWS: OpSet = OpSet(1 << 60);
     /// Products whose windows lie along time.
     pub const FRAMES: OpSet = OpSet(1 << 59);
+    /// Dense products of bytes whose weights do not lie [by twos](crate::product::WordOrder::Twos).
+    pub const PLAIN: OpSet = OpSet(1 << 58);
     /// What is neither a kind nor a function.
-    const HABITS: u128 = 0x1f << 59;
+    const HABITS: u128 = 0x3f << 58;
 
     /// These kinds, with every function.
     pub const fn of(kinds: &[StepKind]) -> OpSet {
@@ -74,7 +76,7 @@ impl OpSet {
         OpSet(bits)
     }
 
-    /// Its number: bit `n` stands for the kind of number `n` in the format, bits 59 to 63 for the other constants here, bit `64 + n` for function `n` of one
+    /// Its number: bit `n` stands for the kind of number `n` in the format, bits 58 to 63 for the other constants here, bit `64 + n` for function `n` of one
     /// real, bit `96 + n` for function `n` of two.
     pub const fn bits(self) -> u128 {
         self.0
@@ -126,7 +128,7 @@ mod tests {
         let set = OpSet::of(&[StepKind::ConvI8, StepKind::Pool]);
         for &kind in StepKind::ALL {
             assert_eq!(set.has(kind), matches!(kind, StepKind::ConvI8 | StepKind::Pool));
-            assert!(OpSet::ALL.has(kind) && (kind as u32) < 59);
+            assert!(OpSet::ALL.has(kind) && (kind as u32) < 58);
         }
         assert!(OpSet::ALL.holds(set) && set.holds(set) && !set.holds(OpSet::of(&[StepKind::Pool, StepKind::Lut])));
         assert_eq!(OpSet::from_bits(set.bits()), set);

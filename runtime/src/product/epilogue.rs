@@ -139,6 +139,11 @@ impl Epilogue {
         self.rounds && added && self.q_lo >= -128 && self.q_hi <= 127
     }
 
+    /// Whether sums are rounded to bytes, and then at most a residual is added.
+    pub fn rounds_at_once(&self) -> bool {
+        self.only_rounds() || self.adds()
+    }
+
     /// The functions of its stages.
     pub(crate) fn functions(&self) -> OpSet {
         self.stages().iter().fold(OpSet::NONE, |all, stage| {
@@ -277,7 +282,7 @@ pub struct Finish<'a, E> {
     pub bias_i32: &'a [i32],
     /// Multipliers `[channels]` of sums of integers.
     pub multipliers: &'a [f32],
-    /// The multipliers as integers `[channels]`, 0 where there is none; empty if the step has none.
+    /// The multipliers as integers `[channels]`, 0 where there is none; empty if the step has none. Behind them what sums of weights by twos begin with.
     pub integers: &'a [i32],
     /// The residual, of the output's shape.
     pub residual: Option<View<'a>>,
@@ -361,6 +366,7 @@ impl<'a, E: Elementwise> Finish<'a, E> {
             bias: self.bias_i32.get(channel..channel + n)?,
             multipliers: self.multipliers.get(channel..channel + n)?,
             integers: self.integers.get(channel..channel + n).unwrap_or(&[]),
+            starts: self.integers.get(self.channels + channel..self.channels + channel + n).unwrap_or(&[]),
             pixels: &[],
             zero: p.mid_zero,
             lo: p.q_lo,

@@ -105,6 +105,8 @@ pub struct Rounding<'a> {
     pub multipliers: &'a [f32],
     /// The multipliers as integers ([`crate::quant::requantize_by_integer`]), likewise, 0 where a channel has none; empty if the step has none.
     pub integers: &'a [i32],
+    /// What sums of weights [by twos](WordOrder::Twos) begin with, the bias included, likewise; else empty.
+    pub starts: &'a [i32],
     /// What is added to all sums of a pixel, by pixel of the tile; empty for nothing.
     pub pixels: &'a [i32],
     /// Zero point.

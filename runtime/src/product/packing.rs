@@ -20,12 +20,13 @@ code! {
 }
 
 code! {
-    /// The order of the inputs within a word of four.
+    /// The order of the weights within a word of four.
     pub enum WordOrder {
         /// 0, 1, 2, 3
         Plain = 0,
-        /// 0, 2, 1, 3: `sxtb16` takes bytes 0 and 2, and bytes 1 and 3.
-        EvenOdd = 1,
+        /// 1, 0, 3, 2, where each two are a halfword `256·w₀ + w₁`: the byte of `w₀` is one less if `w₁` is negative. With inputs `x' = 256·x₁ + 127 − x₀`,
+        /// `Σ x₀·(256·w₀ + w₁) + Σ x'·w₁ − 127·Σ w₁` is `256·Σ (x₀·w₀ + x₁·w₁)`, so that of four weights two need not be taken apart. Bytes alone, none −128.
+        Twos = 1,
     }
 }
 
@@ -147,13 +148,32 @@ impl Packing {
         first + self.within(e, channel % panel, line * self.line(e) + i)
     }
 
+    /// The weight at a [place](Packing::at) among bytes.
+    #[inline(always)]
+    pub fn byte(&self, data: &[i8], at: usize) -> i8 {
+        let byte = |at: usize| data.get(at).copied().unwrap_or(0);
+        match self.order {
+            WordOrder::Twos if at % 2 == 1 => byte(at).wrapping_add(i8::from(byte(at - 1) < 0)),
+            _ => byte(at),
+        }
+    }
+
+    /// Stores weights that are bytes, each in its place, as halfwords if that is how they lie.
+    pub fn join(&self, bytes: &mut [u8]) {
+        if self.order == WordOrder::Twos {
+            for [low, high] in bytes.as_chunks_mut().0 {
+                *high = high.wrapping_sub(*low >> 7);
+            }
+        }
+    }
+
     /// Where weight `k` of a panel's channel lies in the panel.
     #[inline(always)]
     pub fn within(&self, e: &Extents, channel: usize, k: usize) -> usize {
         let run = self.run(e);
         let inside = match self.order {
             WordOrder::Plain => k % run,
-            WordOrder::EvenOdd => ((k % run) & !3) + [0, 2, 1, 3][k % 4],
+            WordOrder::Twos => (k % run) ^ 1,
         };
         (k / run * self.panel(e) + channel) * run + inside
     }
@@ -172,7 +192,7 @@ mod tests {
             (groups, channels, lines, length) in (1..4usize, 1..20usize, 1..4usize, 1..12usize),
             halves: bool,
         ) {
-            let order = if halves && run % 4 == 0 && run > 0 { WordOrder::EvenOdd } else { WordOrder::Plain };
+            let order = if halves && run % 4 == 0 && run > 0 { WordOrder::Twos } else { WordOrder::Plain };
             let p = Packing { panel, run, order, sign: Sign::AsStored };
             prop_assert!(p.verify().is_ok());
             let e = Extents { groups, channels, lines, length };
@@ -191,11 +211,28 @@ mod tests {
     }
 
     #[test]
+    fn twos_are_halfwords() {
+        let p = Packing { panel: 2, run: 4, order: WordOrder::Twos, sign: Sign::Signed };
+        let e = Extents { groups: 1, channels: 1, lines: 1, length: 2 };
+        for (first, second) in (-127..=127i8).flat_map(|a| (-127..=127i8).map(move |b| (a, b))) {
+            let mut bytes = [0u8; 8];
+            for (i, w) in [first, second].into_iter().enumerate() {
+                bytes[p.at(&e, 0, 0, 0, i)] = w as u8;
+            }
+            p.join(&mut bytes);
+            let halfword = i16::from_le_bytes([bytes[0], bytes[1]]);
+            assert_eq!(i32::from(halfword), 256 * i32::from(first) + i32::from(second));
+            let read = [0, 1].map(|i| p.byte(bytemuck::cast_slice(&bytes), p.at(&e, 0, 0, 0, i)));
+            assert_eq!(read, [first, second]);
+        }
+    }
+
+    #[test]
     fn the_order_is_the_documented_one() {
         let e = Extents { groups: 1, channels: 3, lines: 1, length: 6 };
-        let p = Packing { panel: 2, run: 4, order: WordOrder::EvenOdd, sign: Sign::Unsigned };
-        // Panel 1, k = 5: the second run, its second input, third in its word.
-        assert_eq!(p.at(&e, 0, 2, 0, 5), 2 * 8 + 4 * 2 + 2);
+        let p = Packing { panel: 2, run: 4, order: WordOrder::Twos, sign: Sign::Unsigned };
+        // Panel 1, k = 5: the second run, its second input, first in its word.
+        assert_eq!(p.at(&e, 0, 2, 0, 5), 2 * 8 + 4 * 2);
         assert_eq!(Packing::by_channels(2).at(&e, 0, 1, 0, 5), 11);
         assert_eq!(p.len(&e), Some(32));
     }

@@ -6,7 +6,7 @@ use core::ops::Range;
 use half::f16;
 
 use super::epilogue::Finish;
-use super::{Inputs, Microkernel, Place, Sign, Sums, Weights, WordOrder};
+use super::{Inputs, Microkernel, Packing, Place, Sign, Sums, Weights, WordOrder};
 use crate::elementwise::Elementwise;
 use crate::rows::View;
 use crate::{DType, Element};
@@ -31,6 +31,12 @@ pub trait Arithmetic: Copy + Default {
     fn input(x: Self::X, signed: bool) -> Self::Sum;
     /// A weight as it is multiplied.
     fn weight(w: Self::W, scale: f32) -> Self::Sum;
+    /// The weight at a [place](Packing::at), as it is stored by itself.
+    #[inline(always)]
+    fn at(packing: &Packing, data: &[Self::W], at: usize) -> Self::W {
+        let _ = packing;
+        data.get(at).copied().unwrap_or(bytemuck::Zeroable::zeroed())
+    }
     /// `sum + x · w`
     fn add(sum: Self::Sum, x: Self::Sum, w: Self::Sum) -> Self::Sum;
     /// 1
@@ -131,6 +137,10 @@ impl Arithmetic for Integers {
     #[inline(always)]
     fn weight(w: i8, _: f32) -> i32 {
         i32::from(w)
+    }
+    #[inline(always)]
+    fn at(packing: &Packing, data: &[i8], at: usize) -> i8 {
+        packing.byte(data, at)
     }
     #[inline(always)]
     fn add(sum: i32, x: i32, w: i32) -> i32 {
@@ -369,7 +379,7 @@ fn any_order<A: Arithmetic, const SIGNED: bool>(
         lines(x, w, |line, k| {
             for (i, &v) in line[pixel * x.step..][..w.extents.length].iter().enumerate() {
                 let at = base + w.packing.within(&w.extents, within, k + i);
-                let weight = w.data.get(at).copied().unwrap_or(bytemuck::Zeroable::zeroed());
+                let weight = A::at(&w.packing, w.data, at);
                 sum = A::add(sum, A::input(v, SIGNED), A::weight(weight, scale));
             }
         });

@@ -23,6 +23,7 @@ use crate::aligned::Aligned;
 const WEIGHTS: usize = 1;
 const BIAS: usize = 2;
 const ZEROS: usize = 7;
+const INTEGERS: usize = 8;
 /// Weights that fill up panels may make those of a product so many times more, or so many in all.
 const MOST_GROWTH: u32 = 16;
 const SMALL: u32 = 4096;
@@ -164,7 +165,7 @@ impl Job {
         let weights = match size {
             Some(4) => order::<4>(from, &self.old.packing, &self.new.packing, &e),
             Some(2) => order::<2>(from, &self.old.packing, &self.new.packing, &e),
-            _ => order::<1>(from, &self.old.packing, &self.new.packing, &e),
+            _ => bytes(from, &self.old.packing, &self.new.packing, &e),
         };
         if self.moved == 0 {
             return (weights, None);
@@ -177,7 +178,8 @@ impl Job {
             let mut sum = 0i32;
             for line in 0..e.lines {
                 for i in 0..e.length {
-                    let weight = from[self.old.packing.at(&e, group, channel, line, i)] as i8;
+                    let at = self.old.packing.at(&e, group, channel, line, i);
+                    let weight = self.old.packing.byte(bytemuck::cast_slice(from), at);
                     sum = sum.wrapping_add(i32::from(weight).wrapping_sub(zero));
                 }
             }
@@ -206,6 +208,18 @@ fn order<const N: usize>(from: &[u8], old: &Packing, new: &Packing, e: &Extents)
         }
     }
     to.into_flattened()
+}
+
+/// As [`order`], of bytes, which may lie by twos.
+fn bytes(from: &[u8], old: &Packing, new: &Packing, e: &Extents) -> Vec<u8> {
+    let mut to = if old.order == WordOrder::Twos {
+        let apart = |at: usize| old.byte(bytemuck::cast_slice(from), at) as u8;
+        order::<1>(&(0..from.len()).map(apart).collect::<Vec<_>>(), old, new, e)
+    } else {
+        order::<1>(from, old, new, e)
+    };
+    new.join(&mut to);
+    to
 }
 
 /// The largest number that divides both.
@@ -287,6 +301,8 @@ impl Plan {
             let new = match i {
                 WEIGHTS => weights,
                 BIAS => bias,
+                // Behind them is what sums of twos begin with.
+                INTEGERS if job.old.packing.order == WordOrder::Twos => Some(kinglet::format::ABSENT),
                 _ => None,
             };
             self.operands.extend(new.unwrap_or(old).to_le_bytes());

@@ -34,7 +34,7 @@ impl Dims {
     }
 
     /// Group, output, input and tap of the weight that lies at place `i` of line `line` of a channel.
-    fn source(&self, depthwise: bool, group: usize, channel: usize, line: usize, i: usize) -> [usize; 4] {
+    pub(super) fn source(&self, depthwise: bool, group: usize, channel: usize, line: usize, i: usize) -> [usize; 4] {
         let columns = self.kernel[1];
         if depthwise {
             [channel, 0, 0, i * columns + line]

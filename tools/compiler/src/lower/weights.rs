@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use kinglet::DType;
-use kinglet::product::{Packing, Sign};
+use kinglet::product::{MOST_ROWS, Packing, Sign, WordOrder};
 
 use super::epilogue::{Ending, ending, rounding};
 use super::halves::rounded;
@@ -12,7 +12,7 @@ use super::pack::pack;
 use super::products::Product;
 use super::{Lowerer, PlanTensorId, Result, no_kernel};
 use crate::Precision;
-use crate::graph::{Node, Op};
+use crate::graph::{Node, Op, TensorId};
 
 /// Operations that it takes to pack a weight.
 const PACKING: u64 = 16;
@@ -73,7 +73,7 @@ impl Lowerer<'_> {
         // The largest tensor of a model is packed from its bytes: numbers of eight bytes would take more than the file.
         let bytes = self.value(p.weights).expect("checked").to_bytes();
         let floats = bytes.as_chunks().0;
-        let packed = self.packed(node, p, depthwise, |l| {
+        let packed = self.packed(node, p, (depthwise, false), |l| {
             let weight = |g: usize, o: usize, i: usize, tap: usize| f32::from_le_bytes(floats[(p.at)(g, o, i, tap)]);
             let values = pack(&packing, d, depthwise, weight);
             let halves = (l.precision == Precision::F16).then(|| rounded(&values)).flatten();
@@ -106,7 +106,7 @@ impl Lowerer<'_> {
         let of = |c: usize| if quant.scales.len() == 1 { 0 } else { c };
         let (bytes, signed) = (self.value(p.weights).expect("checked").to_bytes(), w.dtype == DType::I8);
         let int = |at: usize| if signed { i32::from(bytes[at] as i8) } else { i32::from(bytes[at]) };
-        let packed = self.packed(node, p, depthwise, |l| {
+        let packed = self.packed(node, p, (depthwise, false), |l| {
             // The pass that left the weights quantised has seen that these are bytes.
             let stored = |g: usize, o: usize, i: usize, tap: usize| {
                 (int((p.at)(g, o, i, tap)) - quant.zero_points[of(g * d.group_out + o)]) as i8 as u8
@@ -136,7 +136,7 @@ impl Lowerer<'_> {
         &mut self,
         node: &Node,
         p: &Product<'_>,
-        depthwise: bool,
+        (depthwise, twos): (bool, bool),
         pack: impl FnOnce(&mut Self) -> Packed,
     ) -> Result<Packed> {
         let read = match node.op {
@@ -147,7 +147,7 @@ impl Lowerer<'_> {
         let (d, [rows, columns]) = (p.dims(), p.kernel);
         // The packing follows from these.
         let float = usize::from(self.single_quant(p.x).is_none());
-        let form = usize::from(depthwise) | usize::from(d.dense_rows) << 1;
+        let form = usize::from(depthwise) | usize::from(d.dense_rows) << 1 | usize::from(twos) << 2;
         let key = [p.weights, read, form, float, d.groups, d.group_out, d.group_in, rows, columns];
         if let Some(packed) = self.products.get(&key) {
             return Ok(packed.clone());
@@ -179,7 +179,8 @@ impl Lowerer<'_> {
     ) -> Result<Constants> {
         let (d, out_c) = (p.dims(), p.output[2]);
         let taps = d.taps();
-        let packing = self.target.info().packing(true, depthwise, taps * d.group_in, d.extents(depthwise).length);
+        let e = d.extents(depthwise);
+        let mut packing = self.target.info().packing(true, depthwise, taps * d.group_in, e.length);
         let w = &self.graph.tensors[p.weights];
         let quant = w.quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
         let zero = |c: usize| i64::from(quant.zero_points[if quant.zero_points.len() == 1 { 0 } else { c }]);
@@ -188,11 +189,34 @@ impl Lowerer<'_> {
         let int = |at: usize| if signed { i64::from(bytes[at] as i8) } else { i64::from(bytes[at]) };
         // A weight less its zero point.
         let weight = |g: usize, o: usize, i: usize, tap: usize| int((p.at)(g, o, i, tap)) - zero(g * d.group_out + o);
-        let packed = self.packed(node, p, depthwise, |l| {
-            let of_channel = |c: usize| {
-                let (g, o) = (c / d.group_out, c % d.group_out);
-                (0..d.group_in).flat_map(move |i| (0..taps).map(move |tap| (g, o, i, tap)))
-            };
+        let of_channel = |c: usize| {
+            let (g, o) = (c / d.group_out, c % d.group_out);
+            (0..d.group_in).flat_map(move |i| (0..taps).map(move |tap| (g, o, i, tap)))
+        };
+        let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
+        let given = given.unwrap_or_else(|| vec![0; out_c]);
+        // Padding holds the input's zero point, so that its part of every sum is a constant; it moves with the inputs.
+        let moved = i64::from(zx) + i64::from(packing.sign.moves(self.graph.tensors[p.x].dtype));
+        // Whether every sum stays below 2²³, whatever the inputs.
+        let bounded = || {
+            (0..out_c).all(|c| {
+                let weights = of_channel(c).map(|(g, o, i, tap)| weight(g, o, i, tap));
+                let (sum, most) = weights.fold((0, 0), |(sum, most), w| (sum + w, most + w.abs()));
+                (given[c] - moved * sum).abs() + 128 * most < 1 << 23
+            })
+        };
+        let mid = rounding(self.graph, node, p.post);
+        let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
+        let twos = self.target.info().bounded_bytes;
+        let byte = |t: TensorId| self.graph.tensors[t].dtype == DType::I8;
+        let bytes_added = ending.residual.is_none_or(|r| byte(r) && byte(node.output));
+        let at_once = ending.epilogue.rounds_at_once() && bytes_added && p.kernel[0] <= MOST_ROWS;
+        let small = || (0..out_c).flat_map(of_channel).all(|(g, o, i, tap)| weight(g, o, i, tap).abs() < 128);
+        if twos != packing && !depthwise && at_once && small() && bounded() {
+            packing = twos;
+        }
+        let twos = packing.order == WordOrder::Twos;
+        let packed = self.packed(node, p, (depthwise, twos), |l| {
             // If all of them are bytes, these are stored, and have no zero points. Otherwise i8 weights are stored as they are,
             // u8 ones with their zero points moved by 128.
             let mut each = (0..out_c).flat_map(of_channel);
@@ -202,44 +226,51 @@ impl Lowerer<'_> {
             let stored = |g: usize, o: usize, i: usize, tap: usize| {
                 (weight(g, o, i, tap) + left(g * d.group_out + o)) as i8 as u8
             };
-            let values = pack(&packing, d, depthwise, stored);
+            let mut values = pack(&packing, d, depthwise, stored);
+            let symmetric = !values.contains(&(i8::MIN as u8));
+            packing.join(&mut values);
             let weights = l.constant(DType::I8, &[values.len()], &values);
             let zeros = (0..out_c).flat_map(|c| (left(c) as i16).to_le_bytes()).collect::<Vec<_>>();
             let zeros = (!centred).then(|| l.constant(DType::I16, &[out_c], zeros));
             let all = |c: usize| of_channel(c).map(|(g, o, i, tap)| weight(g, o, i, tap));
-            let symmetric = !values.contains(&(i8::MIN as u8));
             let negative = (0..out_c).map(|c| all(c).filter(|&w| w < 0).sum()).collect();
             Packed { weights, zeros, symmetric, sums: (0..out_c).map(|c| all(c).sum()).collect(), negative }
         })?;
-        let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
-        let given = given.unwrap_or_else(|| vec![0; out_c]);
-        // Padding holds the input's zero point, so that its part of every sum is a constant; it moves with the inputs.
-        let moved = i64::from(packing.sign.moves(self.graph.tensors[p.x].dtype));
-        let bias = |c: usize| given[c] - (i64::from(zx) + moved) * packed.sums[c];
+        let bias = |c: usize| given[c] - moved * packed.sums[c];
         let biases = (0..out_c).map(bias).collect::<Vec<i64>>();
         let bytes = biases.iter().flat_map(|&b| (b as i32).to_le_bytes()).collect::<Vec<_>>();
         let bias = self.constant(DType::I32, &[out_c], bytes);
-        let mid = rounding(self.graph, node, p.post);
         // The quotient as ONNX Runtime forms it, in f32, so that the same files give the same bits.
         let scale = |c: usize| sx * if quant.scales.len() == 1 { quant.scales[0] } else { quant.scales[c] };
         let divisor = mid.as_ref().map_or(1.0, |m| m.scale);
         let multipliers: Vec<f32> = (0..out_c).map(|c| scale(c) / divisor).collect();
-        let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
         let integers = (self.target.info().integers && ending.epilogue.rounds && packed.zeros.is_none()).then(|| {
             let unsigned = packing.sign == Sign::Unsigned
                 || packing.sign == Sign::AsStored && self.graph.tensors[p.x].dtype == DType::U8;
             let (least, most) = if unsigned { (0, 255) } else { (-128, 127) };
-            let e = &ending.epilogue;
+            let end = &ending.epilogue;
             let integer = |c: usize| {
                 let (negative, positive) = (packed.negative[c], packed.sums[c] - packed.negative[c]);
                 let sums =
                     (biases[c] + negative * most + positive * least, biases[c] + negative * least + positive * most);
-                let (lo, hi) = (e.q_lo - e.mid_zero, e.q_hi - e.mid_zero);
+                let (lo, hi) = (end.q_lo - end.mid_zero, end.q_hi - end.mid_zero);
                 Channel { multiplier: multipliers[c], lo, hi, sums }.integer()
             };
-            (0..out_c).flat_map(|c| integer(c).to_le_bytes()).collect::<Vec<_>>()
+            let start = |c: usize| {
+                let odd = (0..e.lines).flat_map(|line| (1..e.length).step_by(2).map(move |i| (line, i)));
+                let weights = odd.map(|(line, i)| {
+                    let [g, o, input, tap] = d.source(depthwise, c / d.group_out, c % d.group_out, line, i);
+                    weight(g, o, input, tap)
+                });
+                (256 * biases[c] - 127 * weights.sum::<i64>()) as i32
+            };
+            let starts = (0..if twos { out_c } else { 0 }).map(start);
+            (0..out_c).map(integer).chain(starts).flat_map(i32::to_le_bytes).collect::<Vec<_>>()
         });
-        let integers = integers.map(|bytes| self.constant(DType::I32, &[out_c], bytes));
+        let integers = integers.map(|bytes| {
+            let rows: &[usize] = if twos { &[2] } else { &[] };
+            self.constant(DType::I32, &[rows, &[out_c]].concat(), bytes)
+        });
         let multipliers = Some(self.constant_f32(&multipliers));
         let (weights, weight_zeros, symmetric) = (packed.weights, packed.zeros, packed.symmetric);
         Ok(Constants { weights, bias, multipliers, integers, weight_zeros, packing, symmetric, ending })
