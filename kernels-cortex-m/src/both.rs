@@ -57,6 +57,7 @@ impl<const OPS: u128> Microkernel for Both<OPS> {
         self.0.centred(x, pixel, at, sum, zero)
     }
 
+    #[inline(never)]
     fn round(
         &self,
         x: &Inputs<'_, u8>,

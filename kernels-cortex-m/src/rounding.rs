@@ -1,11 +1,18 @@
 //! Sums to bytes, and bytes to those that are multiplied.
 
+use core::arch::global_asm;
 #[cfg(not(helium))]
 use core::ffi::c_void;
 
 use kinglet::product::{Inputs, Rounding, Sign, Weights, WordOrder};
 use kinglet::quant;
 use kinglet::rows::{PixelsMut, View};
+
+global_asm!(core_directives!(), include_str!("copy.s"), options(raw));
+
+unsafe extern "C" {
+    fn kinglet_copy(from: *const u8, to: *mut u8, bytes: usize);
+}
 
 /// A rounding to signed bytes, after which there may be more to do.
 #[derive(Clone, Copy)]
@@ -117,7 +124,12 @@ pub fn copy(x: &View<'_>, start: usize, sign: Sign, to: &mut [u8]) {
     if from.len() != to.len() {
         return;
     }
-    to.copy_from_slice(from);
+    if (from.as_ptr() as usize | to.as_ptr() as usize).is_multiple_of(4) {
+        // SAFETY: both have so many bytes, and one is borrowed mutably.
+        unsafe { kinglet_copy(from.as_ptr(), to.as_mut_ptr(), to.len()) };
+    } else {
+        to.copy_from_slice(from);
+    }
     if sign.moves(x.dtype) != 0 {
         to.iter_mut().for_each(|v| *v ^= 0x80);
     }

@@ -21,6 +21,9 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+#[cfg(target_endian = "big")]
+compile_error!("plans are little-endian and read in place");
+
 #[cfg(test)]
 extern crate std;
 

@@ -36,7 +36,7 @@ fn products(channels: usize, dtype: DType) -> Case {
         ([5, 2], 2, 1, 1, 0),
         ([7, 7], 1, 1, 3, 0),
     ];
-    for (kernel, stride, dilation, pad, outputs) in forms {
+    for (form, (kernel, stride, dilation, pad, outputs)) in forms.into_iter().enumerate() {
         // No number of outputs stands for each channel by itself.
         let (groups, outputs) = match outputs {
             0 => (channels, channels),
@@ -53,7 +53,11 @@ fn products(channels: usize, dtype: DType) -> Case {
             pads_begin: pads.map(|p| p as i64).to_vec(),
             pads_end: pads.map(|p| p as i64).to_vec(),
         };
-        let w = r.array(DType::I8, &[outputs, channels / groups, kernel[0], kernel[1]]);
+        let shape = [outputs, channels / groups, kernel[0], kernel[1]];
+        let mut w: Vec<i64> = r.array(DType::I8, &shape).ints().iter().map(|&w| w.max(-127)).collect();
+        // Every other product has a weight that is -128: it lies otherwise.
+        w[0] = if (form + channels).is_multiple_of(2) { -128 } else { w[0] };
+        let w = Array::int(DType::I8, &shape, w);
         let w = c.constant(w, Some(Quant::per_tensor(0.01, 0)));
         let w = c.dequantize(w);
         let shape = [1, out[0], out[1], outputs];

@@ -193,10 +193,16 @@ fn targets() -> String {
             ("floats", &info.floats),
             ("bytes", &info.short_bytes),
             (&long, &info.long_bytes),
+            ("bytes, sums below 2²³ that are rounded at once", &info.bounded_bytes),
             ("floats, depthwise", &info.depthwise_floats),
             ("bytes, depthwise", &info.depthwise_bytes),
         ];
-        for (of, packing) in all.into_iter().filter(|(of, _)| info.long > 0 || *of != long) {
+        let shown = |of: &str, p: &Packing| match of {
+            _ if of == long => info.long > 0,
+            _ if of.ends_with("at once") => *p != info.long_bytes,
+            _ => true,
+        };
+        for (of, packing) in all.into_iter().filter(|(of, p)| shown(of, p)) {
             writeln!(out, "| {} | `{}` | {of} | {} |", t as u16, t.name(), how(packing)).expect("memory");
         }
     }

@@ -109,10 +109,6 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
         if sums.len() < x.pixels * width {
             return;
         }
-        if by_twos(&w.packing) {
-            // (What they begin with comes with roundings alone. The compiler lets only such steps have them.)
-            return self.0.multiply(x, w, Sums { sums, fresh: false, scratch });
-        }
         let Some(mut tile) = Tile::<OPS>::new(x, w, scratch) else { return };
         for from in (0..x.pixels).step_by(WIDENED) {
             let n = WIDENED.min(x.pixels - from);
@@ -120,8 +116,9 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
             tile.widen(from);
             for c in (0..width).step_by(2) {
                 let got = tile.pair(c);
-                for (p, got) in got.chunks_exact(2).take(n).enumerate() {
-                    for (sum, &v) in sums[(from + p) * width + c..][..2.min(width - c)].iter_mut().zip(got) {
+                for (p, got) in got.as_chunks::<2>().0.iter().take(n).enumerate() {
+                    let sums = sums.get_mut((from + p) * width + c..).unwrap_or(&mut []);
+                    for (sum, &v) in sums.iter_mut().zip(got).take(width - c) {
                         *sum = sum.wrapping_add(v);
                     }
                 }
@@ -129,6 +126,7 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
         }
     }
 
+    #[inline(never)]
     fn round(
         &self,
         x: &Inputs<'_, u8>,
@@ -229,6 +227,16 @@ impl<'a, const OPS: u128> Tile<'a, OPS> {
         self.w.data.as_ptr().wrapping_add((self.w.channels.0 + channel) * all + 2 * self.first)
     }
 
+    /// The sum of a channel's weights that are the second of two. (What sums begin with comes with roundings alone: the compiler lets only such steps
+    /// have weights by twos.)
+    fn odd(&self, channel: usize) -> i32 {
+        let (packing, e) = (&self.w.packing, &self.w.extents);
+        let channel = self.w.channels.0 + channel;
+        let from = channel / 2 * 2 * packing.depth(e) + 2 * self.first + channel % 2 * 4;
+        let panel = self.w.data.get(from..).unwrap_or(&[]).chunks(8).take(self.depth / 4);
+        panel.flat_map(|fours| [0, 2].map(|i| fours.get(i).map_or(0, |&w| i32::from(w)))).sum()
+    }
+
     /// The sums of a pair of channels, `[pixel][2]`, from 0.
     fn pair(&mut self, channel: usize) -> [i32; 2 * WIDENED] {
         extern "C" fn keep(pair: &mut Pair) {
@@ -236,11 +244,12 @@ impl<'a, const OPS: u128> Tile<'a, OPS> {
             unsafe { *pair.frame.context.cast_mut().cast() = pair.sums }
         }
         let (zeros, mut sums) = ([0; 2], [0; 2 * WIDENED]);
+        let starts = if self.twos { [0, 1].map(|j| -127 * self.odd(channel + j)) } else { zeros };
         let y: *mut u8 = core::ptr::null_mut();
         let mut frame = Frame {
             y,
             y_end: y.wrapping_add(2),
-            bias: zeros.as_ptr(),
+            bias: starts.as_ptr(),
             integers: zeros.as_ptr(),
             other: Some(keep),
             context: (&raw mut sums).cast_const().cast(),

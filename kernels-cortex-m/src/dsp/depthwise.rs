@@ -13,7 +13,7 @@ use super::TARGET;
 use crate::rounding::Bytes;
 use crate::shared::shared;
 
-global_asm!(core_directives!(), include_str!("depthwise.s"), options(raw));
+global_asm!(core_directives!(), include_str!("depthwise.s"), include_str!("few.s"), options(raw));
 
 /// Channels of a panel.
 const CHANNELS: usize = 4;
@@ -54,7 +54,7 @@ struct Two {
     pixel: usize,
 }
 
-/// What `kinglet_depthwise_few` works on, word by word as it reads them.
+/// What `kinglet_depthwise_few` (`few.s`) works on, word by word as it reads them.
 #[repr(C)]
 struct Few {
     /// Room for the widened weights of nine taps.
@@ -129,6 +129,7 @@ impl Microkernel for DepthwiseI8 {
         }
     }
 
+    #[inline(never)]
     fn round(
         &self,
         x: &Inputs<'_, u8>,
@@ -186,7 +187,7 @@ impl<'a> Line<'a> {
         let (pairs, planes) = words.split_at_mut_checked(pairs)?;
         let planes: &mut [i16] = bytemuck::cast_slice_mut(planes);
         // Fours of columns, and four more that are read but do not count.
-        let row = planes.len() / (CHANNELS * rows) & !3;
+        let row = planes.len() / (CHANNELS * rows).max(1) & !3;
         let (stride, dilation) = (x.step / x.column, x.tap_step / x.column);
         let one = (x.taps - 1) * dilation + 1;
         (row >= one.next_multiple_of(4) + 4).then_some(Line { x, w, pairs, planes, row, stride, dilation })

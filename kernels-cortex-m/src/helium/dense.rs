@@ -109,6 +109,7 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
         }
     }
 
+    #[inline(never)]
     fn round(
         &self,
         x: &Inputs<'_, u8>,

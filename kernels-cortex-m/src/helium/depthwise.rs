@@ -75,6 +75,7 @@ impl Microkernel for DepthwiseI8 {
         }
     }
 
+    #[inline(never)]
     fn round(
         &self,
         x: &Inputs<'_, u8>,

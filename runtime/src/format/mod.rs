@@ -23,7 +23,7 @@ use words::{code, record};
 /// First bytes of every model file.
 pub const MAGIC: [u8; 4] = *b"KGL1";
 /// Version of the format this runtime reads and writes.
-pub const VERSION: u16 = 9;
+pub const VERSION: u16 = 10;
 /// Alignment of sections, weights and the arena.
 pub const ALIGN: usize = 64;
 /// Bytes of the header, before the section table.

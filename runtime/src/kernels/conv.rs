@@ -95,10 +95,9 @@ impl Conv {
     /// Whether these words are a product. All its fields are words, or lie in the first byte of one, so that it can be read in place.
     #[inline(always)]
     fn is(words: &[u32; Conv::WORDS]) -> bool {
-        const FLAGS: [usize; 3] = [word!(symmetric), word!(epilogue.rounds), word!(scratch.copied)];
         const STAGES: usize = word!(epilogue.stages);
         let stages = words.get(STAGES..STAGES + product::STAGES * Stage::WORDS).unwrap_or(&[]);
-        FLAGS.iter().all(|&flag| words[flag] < 2)
+        (words[word!(symmetric)] | words[word!(epilogue.rounds)] | words[word!(scratch.copied)]) < 2
             && words[word!(packing.order)] < WordOrder::ALL.len() as u32
             && words[word!(packing.sign)] < Sign::ALL.len() as u32
             && stages.chunks_exact(Stage::WORDS).all(Stage::is)
@@ -290,4 +289,66 @@ products! {
     DepthwiseW8: Depthwise<Bytes>, true, true, I8;
     /// A depthwise product of bytes.
     DepthwiseI8: Depthwise<Integers>, true, false, I8;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::words::Words;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    /// Words at a multiple of 4.
+    fn bytes(words: &[u32]) -> Vec<u32> {
+        words.iter().map(|w| w.to_le()).collect()
+    }
+
+    proptest! {
+        /// What lies there is what is read, and what is no product is none.
+        #[test]
+        fn products_are_read_in_place_as_they_are_read(
+            words in prop::collection::vec(prop_oneof![3 => 0u32..3, 1 => 0u32..64, 1 => any::<u32>()], Conv::WORDS),
+        ) {
+            let words = bytes(&words);
+            let words = Words::new(bytemuck::cast_slice(&words));
+            prop_assert_eq!(words.in_place::<ConvI8>(0).copied().map(bits), ConvI8::read(&words, 0).map(bits));
+        }
+
+        #[test]
+        fn products_with_stages_are_read_in_place(stages in prop::collection::vec((0u32..4, 0u32..32, any::<[u32; 2]>()), 4), flags in 0u32..32) {
+            let mut words = Vec::from([1u32; Conv::WORDS]);
+            for (i, (kind, op, parameters)) in stages.into_iter().enumerate() {
+                let op = if kind == 0 { 0 } else { op };
+                let at = word!(epilogue.stages) + i * Stage::WORDS;
+                words[at..at + Stage::WORDS].copy_from_slice(&[kind, op, parameters[0], parameters[1]]);
+            }
+            let flag = |i: u32| flags >> i & 1;
+            words[word!(symmetric)] = flag(0);
+            words[word!(epilogue.rounds)] = flag(1);
+            words[word!(scratch.copied)] = flag(2);
+            words[word!(packing.order)] = flag(3);
+            words[word!(packing.sign)] = flag(3) + flag(4);
+            let words = bytes(&words);
+            let words = Words::new(bytemuck::cast_slice(&words));
+            let there = words.in_place::<DepthwiseF32>(0).copied();
+            prop_assert_eq!(there.map(bits), DepthwiseF32::read(&words, 0).map(bits));
+        }
+    }
+
+    /// A record as words: floats may be no numbers.
+    fn bits(record: impl Record) -> Vec<u32> {
+        let mut words = Vec::new();
+        record.write(&mut |w| words.push(w));
+        words
+    }
+
+    #[test]
+    fn what_ends_early_or_lies_askew_is_none() {
+        let words = bytes(&[1; Conv::WORDS + 1]);
+        let all: &[u8] = bytemuck::cast_slice(&words);
+        let there = |bytes: &[u8]| Words::new(bytes).in_place::<ConvI8>(0).is_some();
+        assert!(there(all));
+        assert!(!there(&all[..4 * Conv::WORDS - 1]));
+        assert!(!there(&all[2..]));
+    }
 }

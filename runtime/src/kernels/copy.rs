@@ -10,7 +10,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::record;
-use crate::rows::{Operands, Tile, View, ViewMut};
+use crate::rows::{self, Operands, Tile, View, ViewMut};
 
 record! {
     /// Parameters of a copy. Input: 0 `x`; output: a tensor with elements of the same size, of which the copy writes those
@@ -97,10 +97,11 @@ fn copy<T: Element>(
     if let Some((across, m)) = p.across(rows.clone()).filter(|_| to == 1 && from != 1) {
         let (first, rows) = if across == 0 { (rows.start, 0..1) } else { (0, rows) };
         let offsets = [p.from, p.to].map(|start| start as isize);
-        let [a, b] = core::array::from_fn(|k| offsets[k] + first as isize * strides[k][across] as isize);
-        let plane = Plane { m, n: p.dims[DIMS - 1] as usize, from, to: p.to_strides[across] as isize };
+        let stride = |k: usize| strides[k].get(across).map_or(0, |&s| s as isize);
+        let [a, b] = core::array::from_fn(|k| offsets[k] + first as isize * stride(k));
+        let plane = Plane { m, n: p.dims[DIMS - 1] as usize, from, to: stride(1) };
         let mut outer = p.dims;
-        (outer[across], outer[DIMS - 1]) = (1, 1);
+        outer.iter_mut().enumerate().filter(|(d, _)| *d == across || *d == DIMS - 1).for_each(|(_, n)| *n = 1);
         walk(&outer, [0; 2], strides, rows, |at, _| plane.copy(x, a + at[0], out, b + at[1], &transpose));
         return;
     }
@@ -111,7 +112,7 @@ fn copy<T: Element>(
 #[inline(always)]
 fn run<T: Element>(x: &View<'_>, (a, from): (isize, isize), out: &mut ViewMut<'_>, (b, to): (isize, isize), n: usize) {
     if from == 1 && to == 1 {
-        out.slice::<T>(b as usize, n).copy_from_slice(x.slice(a as usize, n));
+        rows::copy(x.slice(a as usize, n), out.slice::<T>(b as usize, n));
         return;
     }
     for i in 0..n as isize {
@@ -125,11 +126,11 @@ impl Copy {
     /// The dimension other than the innermost along which elements are neighbours in the input, and its extent in these rows, if
     /// it is worth to go along it.
     fn across(&self, rows: Range<usize>) -> Option<(usize, usize)> {
-        let extent = |d: usize| if d == 0 { rows.len() } else { self.dims[d] as usize };
-        let across = (0..DIMS - 1).find(|&d| self.from_strides[d] == 1 && self.dims[d] > 1)?;
-        let n = self.dims[DIMS - 1] as usize;
-        let worth = n >= SIDE || self.to_strides[across] as usize == n;
-        Some((across, extent(across))).filter(|&(_, m)| m >= SIDE && worth)
+        let mut dims = self.dims.iter().zip(&self.from_strides).zip(&self.to_strides).take(DIMS - 1).enumerate();
+        let (across, ((&m, _), &to)) = dims.find(|&(_, ((&n, &from), _))| from == 1 && n > 1)?;
+        let (n, m) = (self.dims[DIMS - 1] as usize, if across == 0 { rows.len() } else { m as usize });
+        let worth = n >= SIDE || to as usize == n;
+        Some((across, m)).filter(|_| m >= SIDE && worth)
     }
 }
 
@@ -173,11 +174,7 @@ impl Plane {
                         lines.map(|line| *line.get(i..).and_then(|l| l.first_chunk()).unwrap_or(&[T::zeroed(); SIDE]));
                     for (k, line) in transpose(block).iter().enumerate() {
                         let start = b + (strip + i + k) as isize * self.to + j as isize;
-                        if n == SIDE {
-                            out.slice::<T>(start as usize, SIDE).copy_from_slice(line);
-                        } else {
-                            out.slice::<T>(start as usize, n).copy_from_slice(&line[..n]);
-                        }
+                        rows::copy(line.get(..n).unwrap_or(&[]), out.slice::<T>(start as usize, n));
                     }
                 }
             }
@@ -195,7 +192,7 @@ impl Plane {
             let to = out.slice::<T>((b + (strip * self.n) as isize) as usize, width * self.n);
             for j in 0..self.n {
                 let line = x.slice::<T>((a + strip as isize + j as isize * self.from) as usize, width);
-                for (to, &v) in to.iter_mut().skip(j).step_by(self.n).zip(line) {
+                for (to, &v) in to.iter_mut().skip(j).step_by(self.n.max(1)).zip(line) {
                     *to = v;
                 }
             }
@@ -214,8 +211,10 @@ fn transpose_bytes(block: Block<u8>) -> Block<u8> {
     let mut lines = block.map(u64::from_le_bytes);
     for (side, mask) in [(4, 0xffff_ffff), (2, 0xffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)] {
         for i in (0..SIDE).filter(|i| i & side == 0) {
-            let moved = (lines[i] >> (8 * side) ^ lines[i + side]) & mask;
-            lines[i + side] ^= moved;
+            // (It is less than `SIDE`, which is said for the compiler.)
+            let other = (i + side) % SIDE;
+            let moved = (lines[i] >> (8 * side) ^ lines[other]) & mask;
+            lines[other] ^= moved;
             lines[i] ^= moved << (8 * side);
         }
     }

@@ -128,7 +128,7 @@ impl Fold {
         columns: Range<usize>,
     ) {
         let (n, inner) = (self.n as usize, self.inner as usize);
-        let (group, above) = (row / self.height as usize, row % self.height as usize);
+        let (group, above) = (row / self.height.max(1) as usize, row % self.height.max(1) as usize);
         let start = row * n * inner;
         let at = 2 * group * inner;
         if are_bytes(x.dtype) {

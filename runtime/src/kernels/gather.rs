@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::faults::DataFault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::record;
-use crate::rows::{BUFFER, Operands, Tile, buffers};
+use crate::rows::{self, BUFFER, Operands, Tile, buffers};
 
 record! {
     /// Parameters of a gather (ONNX `Gather`). Inputs: 0 `x [outer, n, inner]`, 1 indices `[count]` (i32 or i64, computed or
@@ -57,7 +57,7 @@ impl Params for Gather {
 
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
         let (x, index, mut out) = (o.input(0), o.input(1), o.output());
-        let (n, count) = (self.n as usize, self.count as usize);
+        let (n, count) = (self.n as usize, (self.count as usize).max(1));
         let (inner, size) = (self.inner as usize, x.dtype.size());
         let bytes = inner * size;
         for row in rows {
@@ -72,7 +72,7 @@ impl Params for Gather {
             };
             let from = (row / count * n + at) * bytes;
             buffers(0..bytes, |at, n| {
-                out.slice::<u8>(row * bytes + at, n).copy_from_slice(x.slice(from + at, n));
+                rows::copy(x.slice(from + at, n), out.slice::<u8>(row * bytes + at, n));
             });
         }
     }

@@ -69,9 +69,9 @@ impl Params for LegendreMemory {
         let (u, a, b) = (o.input(0), o.constant::<f32>(1), o.constant::<f32>(2));
         let mut out = o.output();
         for row in rows {
-            let (batch, channel) = (row / channels, row % channels);
+            let (batch, channel) = (row / channels.max(1), row % channels.max(1));
             let mut memory = [0f32; MAX_ORDER];
-            let memory = &mut memory[..order.min(MAX_ORDER)];
+            let Some(memory) = memory.get_mut(..order) else { return };
             if let Some(start) = o.optional(3) {
                 e.load(&start, row * order, memory);
             }
@@ -118,7 +118,7 @@ const BLOCKS: usize = 2;
 /// partial sums.
 #[inline(always)]
 pub fn memory_rows(next: &mut [f32], memory: &[f32], a: &[f32], b: &[f32], u: f32) {
-    let block = (memory.len() * LANES).max(1);
+    let block = memory.len().clamp(1, MAX_ORDER) * LANES;
     let ends = next.chunks_mut(LANES * BLOCKS).zip(b.chunks(LANES * BLOCKS));
     for ((next, b), a) in ends.zip(a.chunks(block * BLOCKS)) {
         if a.len() == block * BLOCKS {
@@ -142,18 +142,21 @@ fn blocks<const N: usize>(next: &mut [f32], memory: &[f32], a: &[f32], b: &[f32]
     }
     let (mut even, mut odd) = ([[0f32; LANES]; N], [[0f32; LANES]; N]);
     let (pairs, last) = memory.as_chunks::<2>();
+    let rows = rows.map(|r| r.as_chunks::<2>());
     for (k, m) in pairs.iter().enumerate() {
         for n in 0..N {
+            let Some([a, b]) = rows[n].0.get(k) else { return };
             for i in 0..LANES {
-                even[n][i] += rows[n][2 * k][i] * m[0];
-                odd[n][i] += rows[n][2 * k + 1][i] * m[1];
+                even[n][i] += a[i] * m[0];
+                odd[n][i] += b[i] * m[1];
             }
         }
     }
     if let [m] = last {
         for n in 0..N {
+            let [a] = rows[n].1 else { return };
             for i in 0..LANES {
-                even[n][i] += rows[n][order - 1][i] * m;
+                even[n][i] += a[i] * m;
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, all_bytes, ensure, product as sizes, work};
 use crate::format::words::{Record, Words, record};
 use crate::product::{self, Packing, WordOrder};
-use crate::rows::{Operands, Tile, View};
+use crate::rows::{self, Operands, Tile, View};
 use crate::{DType, quant};
 
 /// Columns whose accumulators are held at once.
@@ -178,7 +178,7 @@ impl MatMul {
                 sum_f32(self, &a, &b, place, &mut acc[..place.width]);
                 acc.map(|v| v * self.multiplier)
             },
-            |row, n0, v: &[f32]| out.slice::<f32>(row * n + n0, v.len()).copy_from_slice(v),
+            |row, n0, v: &[f32]| rows::copy(v, out.slice::<f32>(row * n + n0, v.len())),
         );
     }
 
@@ -242,7 +242,7 @@ fn drive<A: Copy>(
         tile.columns.start * panel..(tile.columns.end * panel).min(n)
     };
     for row in tile.rows {
-        let (batch, i) = (row / m, row % m);
+        let (batch, i) = (row / m.max(1), row % m.max(1));
         let (a_first, a_step) = if p.transpose_a { (i, m) } else { (i * k, 1) };
         let a_at = p.offset(&p.a_strides, batch) + a_first;
         let b_at = p.offset(&p.b_strides, batch);
@@ -274,16 +274,15 @@ fn sum_f32(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [f32]
                 }
                 *acc = lanes.iter().sum::<f32>() + tail;
             } else {
-                for (i, y) in right.iter().enumerate() {
-                    lanes[i % 8] += left[i * a_step] * y;
+                for (i, (x, y)) in left.iter().step_by(a_step.max(1)).zip(right).enumerate() {
+                    lanes[i % 8] += x * y;
                 }
                 *acc = lanes.iter().sum();
             }
         }
         return;
     }
-    for i in 0..k {
-        let x = left[i * a_step];
+    for (i, x) in left.iter().step_by(a_step.max(1)).enumerate() {
         for (acc, y) in acc.iter_mut().zip(b.slice::<f32>(b_at + i * n + n0, width)) {
             *acc += x * y;
         }
@@ -301,15 +300,16 @@ fn sum_int(p: &MatMul, a: &View<'_>, b: &View<'_>, place: Place, acc: &mut [i32]
     let left = a.slice::<u8>(a_at, (k - 1) * a_step + 1);
     if p.transpose_b {
         for (j, acc) in acc.iter_mut().enumerate() {
-            for (i, y) in b.slice::<u8>(b_at + (n0 + j) * k, k).iter().enumerate() {
-                let x = i16::from(left[i * a_step] ^ flip_a) - za;
+            let right = b.slice::<u8>(b_at + (n0 + j) * k, k);
+            for (x, y) in left.iter().step_by(a_step.max(1)).zip(right) {
+                let x = i16::from(x ^ flip_a) - za;
                 *acc = acc.wrapping_add(i32::from(x) * i32::from(i16::from(y ^ flip_b) - zb));
             }
         }
         return;
     }
-    for i in 0..k {
-        let x = i16::from(left[i * a_step] ^ flip_a) - za;
+    for (i, x) in left.iter().step_by(a_step.max(1)).enumerate() {
+        let x = i16::from(x ^ flip_a) - za;
         for (acc, y) in acc.iter_mut().zip(b.slice::<u8>(b_at + i * n + n0, width)) {
             *acc = acc.wrapping_add(i32::from(x) * i32::from(i16::from(y ^ flip_b) - zb));
         }

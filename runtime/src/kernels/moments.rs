@@ -47,7 +47,10 @@ impl Default for Columns {
 impl Columns {
     #[inline(always)]
     pub(super) fn set(&mut self, k: usize, moments: Moments) {
-        Moments { mean: self.mean[k], rest: self.rest[k], factor: self.factor[k] } = moments;
+        let Columns { mean, rest, factor } = self;
+        if let (Some(mean), Some(rest), Some(factor)) = (mean.get_mut(k), rest.get_mut(k), factor.get_mut(k)) {
+            Moments { mean: *mean, rest: *rest, factor: *factor } = moments;
+        }
     }
 }
 

@@ -179,7 +179,7 @@ impl Norm {
     /// Joins elements with those of `by`, which repeats; none if it is empty.
     #[inline(always)]
     fn repeat(&self, by: &[f32], at: usize, v: &mut [f32], join: impl Fn(f32, f32) -> f32) {
-        let period = self.period as usize;
+        let period = (self.period as usize).max(1);
         if let [by] = by {
             v.iter_mut().for_each(|v| *v = join(*v, *by));
         } else if !by.is_empty() {
@@ -187,7 +187,8 @@ impl Norm {
             while done < v.len() {
                 let first = (at + done) % period;
                 let n = (period - first).min(v.len() - done);
-                v[done..done + n].iter_mut().zip(&by[first..]).for_each(|(v, &b)| *v = join(*v, b));
+                let (v, by) = (v.iter_mut().skip(done).take(n), by.iter().skip(first));
+                v.zip(by).for_each(|(v, &b)| *v = join(*v, b));
                 done += n;
             }
         }

@@ -9,7 +9,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product, work};
 use crate::format::words::{code, record};
-use crate::rows::{BUFFER, Operands, Tile, buffers};
+use crate::rows::{self, BUFFER, Operands, Tile, buffers};
 
 code! {
     /// What lies outside the input.
@@ -101,14 +101,16 @@ impl Params for Pad {
         let last = self.last();
         let size_of = |dims: &[u32]| dims.iter().map(|&n| n as usize).product::<usize>();
         // What one coordinate of the last padded dimension stands for, and the lines of a row along it.
-        let (each, lines) = (size_of(&self.output[last + 1..]), size_of(&self.output[2..last]));
-        let (before, inside, all) = (self.before[last] as usize, self.input[last] as usize, self.output[last] as usize);
+        let dims = |of: Range<usize>| size_of(self.output.get(of).unwrap_or(&[]));
+        let (each, lines) = (dims(last + 1..DIMS), dims(2..last));
+        let extent = |of: &[u32; DIMS]| of.get(last).map_or(0, |&n| n as usize);
+        let (before, inside, all) = (extent(&self.before), extent(&self.input), extent(&self.output));
         let constant = [self.value; BUFFER];
         let size = x.dtype.size();
         let mut put = |from: Option<usize>, to: usize, count: usize| {
             let (to, n) = (to * each, count * each);
             match from.map(|from| from * each) {
-                Some(from) => out.slice::<u8>(to * size, n * size).copy_from_slice(x.slice(from * size, n * size)),
+                Some(from) => rows::copy(x.slice(from * size, n * size), out.slice::<u8>(to * size, n * size)),
                 None => buffers(0..n, |at, n| e.store(&mut out, to + at, &constant[..n])),
             }
         };
@@ -141,10 +143,10 @@ impl Pad {
         let inside = match self.mode {
             _ if (0..n).contains(&i) => i,
             PadMode::Constant => return None,
-            PadMode::Edge => i.clamp(0, n - 1),
+            PadMode::Edge => i.min(n - 1).max(0),
             PadMode::Reflect if i < 0 => -i,
             PadMode::Reflect => 2 * (n - 1) - i,
-            PadMode::Wrap => i.rem_euclid(n),
+            PadMode::Wrap => i.rem_euclid(n.max(1)),
         };
         Some(inside as usize)
     }
@@ -169,7 +171,7 @@ impl Pad {
     fn line(&self, last: usize, mut at: usize) -> Option<usize> {
         let (mut from, mut stride) = (0, 1);
         for d in (0..last).rev() {
-            let n = self.output[d] as usize;
+            let n = (self.output[d] as usize).max(1);
             from += self.source(d, at % n)? * stride;
             stride *= self.input[d] as usize;
             at /= n;

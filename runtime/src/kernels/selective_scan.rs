@@ -88,7 +88,7 @@ impl Params for SelectiveScan {
 
     #[inline(always)]
     fn run<E: Elementwise>(&self, e: E, o: &Operands<'_>, Tile { rows, .. }: Tile) {
-        let groups = (self.inner as usize).div_ceil(CHANNELS);
+        let groups = (self.inner as usize).div_ceil(CHANNELS).max(1);
         let scan = Scan {
             e,
             x: o.input(0),
@@ -154,8 +154,8 @@ impl<E: Elementwise> Scan<'_, E> {
                 state,
                 softplus,
                 a: self.a.get(first * state..(first + width) * state).unwrap_or(&[]),
-                b: e.reals(&self.b, t * state, &mut b[..state]),
-                c: e.reals(&self.c, t * state, &mut c[..state]),
+                b: e.reals(&self.b, t * state, b.get_mut(..state).unwrap_or(&mut [])),
+                c: e.reals(&self.c, t * state, c.get_mut(..state).unwrap_or(&mut [])),
                 d: self.d.get(first..first + width),
                 x: e.reals(&self.x, here, &mut x[..width]),
                 delta: e.reals(&self.delta, here, &mut delta[..width]),
@@ -220,7 +220,7 @@ impl Frame<'_> {
             delta.iter_mut().for_each(|v| *v = math::softplus(*v));
         }
         (0..CHANNELS).for_each(|k| dx[k] *= delta[k]);
-        let (b, c) = (&b[..state], &c[..state]);
+        let [b, c] = [b, c].map(|v| v.get(..state).unwrap_or(&[]));
         states(States { a, b, c, delta: &delta[..n], dx: &dx[..n], h, y: &mut out[..n] });
         if let Some(d) = d {
             let (d, x) = (filled(d), filled(x));

@@ -4,8 +4,9 @@ use core::ops::Range;
 
 use super::epilogue::{Finish, MULTIPLIERS, WEIGHTS, ZEROS};
 use super::lines::{self, Ring};
+use super::part::{Frames, Part, Product};
 use super::scratch::block;
-use super::{Extents, Inputs, Microkernel, Place, Sign, Sums, Weights};
+use super::{Microkernel, Place, Sign, Sums};
 use crate::elementwise::Elementwise;
 use crate::kernels::{Conv, OpSet};
 use crate::rows::{Operands, PixelsMut, Tile, View};
@@ -62,131 +63,6 @@ pub fn run<K: Microkernel, E: Elementwise>(k: K, e: E, p: &Conv, depthwise: bool
         driver.frames(&x, copied, tile.rows.clone());
     } else if const { E::OPS.holds(OpSet::WINDOWS) } {
         driver.rows(&x, copied, tile.rows.clone());
-    }
-}
-
-/// What a microkernel multiplies.
-#[derive(Clone, Copy)]
-pub(super) struct Product<'a, K: Microkernel> {
-    pub(super) k: K,
-    pub(super) p: &'a Conv,
-    pub(super) depthwise: bool,
-    pub(super) extents: Extents,
-    /// Bytes are signed as they are multiplied.
-    pub(super) signed: bool,
-    pub(super) weights: &'a [K::W],
-    pub(super) scales: &'a [f32],
-    pub(super) frames: Frames,
-}
-
-/// Whether the pixels of a line are the frames of a sequence, and what the window over them is.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Frames {
-    /// They are not.
-    No,
-    /// Its frames are taps of one row.
-    Taps,
-    /// Its frames are rows: the same line, each a frame further on. A depthwise product of several taps at once takes these
-    /// from several rows.
-    Rows,
-}
-
-/// A tile of the products: pixels of one line, blocks of channels of one group, kernel rows.
-#[derive(Clone, Copy)]
-struct Part<'a, X> {
-    group: usize,
-    /// Channels of the group.
-    channels: (usize, usize),
-    /// First pixel of the line.
-    from: usize,
-    pixels: usize,
-    first_row: usize,
-    rows: &'a [&'a [X]],
-}
-
-impl<'a, K: Microkernel> Product<'a, K> {
-    /// What lies under a tile, as its microkernel reads it.
-    #[inline(always)]
-    fn inputs<R>(&self, t: &Part<'_, K::X>, with: impl FnOnce(&Inputs<'_, K::X>) -> R) -> R {
-        // Rows are written down for each tile: of few rows few.
-        match t.rows.len() {
-            _ if K::LINES => with(&self.inputs_of(t, t.rows)),
-            0..=4 => with(&self.inputs_of(t, self.under::<4>(t, &mut [&[]; 4]))),
-            _ => with(&self.inputs_of(t, self.under::<MOST_ROWS>(t, &mut [&[]; MOST_ROWS]))),
-        }
-    }
-
-    /// The rows of a tile from its first input on.
-    #[inline(always)]
-    fn under<'r, const N: usize>(&self, t: &Part<'r, K::X>, rows: &'r mut [&'r [K::X]; N]) -> &'r [&'r [K::X]] {
-        let first = self.first(t.group, t.channels.0, t.from);
-        for (to, row) in rows.iter_mut().zip(t.rows) {
-            *to = row.get(first..).unwrap_or(&[]);
-        }
-        rows.get(..t.rows.len()).unwrap_or(&[])
-    }
-
-    /// Element of a row that is the first under pixel `from` in a group, of a depthwise product in a channel.
-    #[inline(always)]
-    fn first(&self, group: usize, channel: usize, from: usize) -> usize {
-        let c = self.p.geometry.input[2] as usize;
-        let channel = match group {
-            _ if self.depthwise => channel,
-            0 => 0,
-            group => group * (c / self.p.groups.max(1) as usize),
-        };
-        from * self.step() + channel
-    }
-
-    /// Elements from pixel to pixel.
-    #[inline(always)]
-    fn step(&self) -> usize {
-        let g = &self.p.geometry;
-        let stride = if self.frames == Frames::No { g.stride[1] } else { g.stride[0] };
-        stride as usize * g.input[2] as usize
-    }
-
-    /// As [`Product::inputs`], of rows from their first input on.
-    #[inline(always)]
-    fn inputs_of<'r>(&self, t: &Part<'_, K::X>, rows: &'r [&'r [K::X]]) -> Inputs<'r, K::X> {
-        let g = &self.p.geometry;
-        let c = g.input[2] as usize;
-        let (taps, tap_step) = match self.frames {
-            Frames::Taps => (g.kernel[0], g.dilation[0]),
-            Frames::Rows => (1, 0),
-            Frames::No if !self.depthwise && self.p.joined() => (1, 0),
-            Frames::No => (g.kernel[1], g.dilation[1]),
-        };
-        Inputs {
-            rows,
-            step: self.step(),
-            taps: taps as usize,
-            tap_step: tap_step as usize * c,
-            column: c,
-            pixels: t.pixels,
-            signed: self.signed,
-        }
-    }
-
-    #[inline(always)]
-    fn weights(&self, t: &Part<'_, K::X>) -> Weights<'a, K::W> {
-        let (e, packing) = (&self.extents, &self.p.packing);
-        let channel = t.group * e.channels + t.channels.0;
-        let data = if e.groups == 1 {
-            self.weights
-        } else {
-            let group = packing.panels(e) * packing.panel(e) * packing.depth(e);
-            self.weights.get(t.group * group..(t.group + 1) * group).unwrap_or(&[])
-        };
-        Weights {
-            data,
-            packing: *packing,
-            symmetric: self.p.symmetric,
-            extents: *e,
-            first_row: t.first_row,
-            channels: t.channels,
-            scales: self.scales.get(channel..).unwrap_or(&[]),
-        }
     }
 }
 
@@ -346,6 +222,9 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
     {
         let Product { p, extents, frames, .. } = self.product;
         let kernel_rows = if frames == Frames::Taps { 1 } else { p.geometry.kernel[0] as usize };
+        if K::LINES && self.whole(row_of, kernel_rows, n, first) {
+            return;
+        }
         // Rows from `from` on, each from element `first` on.
         let load = |rows: &mut [&'r [K::X]; MOST_ROWS], from: usize, first: usize| {
             let there = kernel_rows.saturating_sub(from);
@@ -384,7 +263,10 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                 }
                 let rows = all.get(..kernel_rows.min(MOST_ROWS)).unwrap_or(&[]);
                 let part = Part { group, channels, from, pixels: pixels.min(n - from), first_row: 0, rows };
-                if kernel_rows <= MOST_ROWS && self.at_once(&part, first + from) {
+                let mut at_once = || {
+                    if K::LINES { self.at_once_apart(&part, first + from) } else { self.at_once(&part, first + from) }
+                };
+                if kernel_rows <= MOST_ROWS && at_once() {
                     continue;
                 }
                 // Kernels of lines round whatever is only rounded.
@@ -396,7 +278,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
                     let width = channels.1 - channels.0;
                     let sums = self.sums.get_mut(..width * part.pixels).unwrap_or(&mut []);
                     let added = self.added.get(from..).unwrap_or(&[]);
-                    sums.chunks_exact_mut(width).zip(added).for_each(|(s, &a)| s.fill(bytemuck::cast(a)));
+                    sums.chunks_exact_mut(width.max(1)).zip(added).for_each(|(s, &a)| s.fill(bytemuck::cast(a)));
                 }
                 self.multiply(&part, fresh);
                 for first_row in (MOST_ROWS..kernel_rows).step_by(MOST_ROWS) {
@@ -409,6 +291,30 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             }
             at += blocks;
         }
+    }
+
+    /// A line whose sums are rounded and no more, all channels at once; `false` if there is more to it. Of small pictures a line takes little longer than
+    /// to find out what its tiles are.
+    #[inline(always)]
+    fn whole<'r>(&mut self, row_of: &dyn Fn(usize) -> &'r [K::X], kernel_rows: usize, n: usize, first: usize) -> bool
+    where
+        K::X: 'r,
+    {
+        let Product { p, extents: e, .. } = self.product;
+        let mut rows: [&[K::X]; 4] = [&[]; 4];
+        let all = self.columns.start == 0 && self.columns.end * block(p) >= e.channels && e.groups == 1;
+        let Some(rows) = rows.get_mut(..kernel_rows).filter(|_| all && self.zero == 0 && !self.adds()) else {
+            return false;
+        };
+        rows.iter_mut().enumerate().for_each(|(i, row)| *row = row_of(i));
+        let part = Part { group: 0, channels: (0, e.channels), from: 0, pixels: n, first_row: 0, rows };
+        self.at_once_apart(&part, first)
+    }
+
+    /// As [`Driver::at_once`]: one of it for lines whole and in parts.
+    #[inline(never)]
+    fn at_once_apart(&mut self, t: &Part<'_, K::X>, pixel: usize) -> bool {
+        self.at_once(t, pixel)
     }
 
     /// Whether the microkernel adds a residual to sums that it has rounded.
@@ -476,7 +382,7 @@ impl<K: Microkernel, E: Elementwise> Driver<'_, K, E> {
             }
             let zeros = zeros.get(t.group * extents.channels + t.channels.0..).unwrap_or(&[]);
             for (i, sum) in sums.iter_mut().enumerate() {
-                let (pixel, c) = (i / n, i % n);
+                let (pixel, c) = (i / n.max(1), i % n.max(1));
                 let inputs = if depthwise { c..c + 1 } else { 0..extents.length };
                 if let Some(&zero) = zeros.get(c) {
                     *sum = k.centred(x, pixel, inputs, *sum, zero);

@@ -94,11 +94,10 @@ pub(super) fn turn<K: Microkernel>(
     let mut part: [K::X; BUFFER] = bytemuck::Zeroable::zeroed();
     for i in 0..rows {
         for first in (0..n).step_by(BUFFER) {
-            let part = &mut part[..BUFFER.min(n - first)];
+            let Some(part) = part.get_mut(..BUFFER.min(n - first)) else { return };
             k.copy(x, start + i * columns + first, sign, part);
-            for (to, &v) in to[first * rows..].chunks_exact_mut(rows).zip(&*part) {
-                to[i] = v;
-            }
+            let to = to.get_mut(first * rows + i..).unwrap_or(&mut []);
+            to.iter_mut().step_by(rows.max(1)).zip(&*part).for_each(|(to, &v)| *to = v);
         }
     }
 }
@@ -169,10 +168,10 @@ impl<'a, X: crate::Element> Ring<'a, X> {
             } else {
                 0..0
             };
-            for around in [0..inputs.start, inputs.end..slot.len()] {
-                slot.get_mut(around).unwrap_or(&mut []).fill(self.padding);
-            }
             let Some(line) = slot.get_mut(..width) else { return };
+            for around in [0..inputs.start, inputs.end..width] {
+                line.get_mut(around).unwrap_or(&mut []).fill(self.padding);
+            }
             copy_line(k, (x, sign), (row * n * channels, n, channels), place, line);
         }
     }

@@ -3,8 +3,9 @@
 
 use core::ops::Range;
 
-use super::driver::{Driver, Frames, Product};
+use super::driver::Driver;
 use super::epilogue::Finish;
+use super::part::{Frames, Product};
 use super::scratch::{Scratch, copies, packed_pixels};
 use super::{Epilogue, Extents, Geometry, Inputs, Microkernel, Sign, Stage, Sums, Weights, lines};
 use crate::elementwise::Elementwise;

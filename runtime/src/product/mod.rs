@@ -19,6 +19,7 @@ pub(crate) mod geometry;
 pub(crate) mod lines;
 mod matrices;
 pub mod packing;
+mod part;
 mod portable;
 mod scratch;
 

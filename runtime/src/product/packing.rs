@@ -143,7 +143,7 @@ impl Packing {
     /// Where the weight of channel `channel` of group `group` lies that is multiplied with input `i` of line `line`.
     #[inline(always)]
     pub fn at(&self, e: &Extents, group: usize, channel: usize, line: usize, i: usize) -> usize {
-        let panel = self.panel(e);
+        let panel = self.panel(e).max(1);
         let first = (group * self.panels(e) + channel / panel) * panel * self.depth(e);
         first + self.within(e, channel % panel, line * self.line(e) + i)
     }
@@ -170,7 +170,7 @@ impl Packing {
     /// Where weight `k` of a panel's channel lies in the panel.
     #[inline(always)]
     pub fn within(&self, e: &Extents, channel: usize, k: usize) -> usize {
-        let run = self.run(e);
+        let run = self.run(e).max(1);
         let inside = match self.order {
             WordOrder::Plain => k % run,
             WordOrder::Twos => (k % run) ^ 1,

@@ -269,10 +269,26 @@ fn lines<X, W>(x: &Inputs<'_, X>, w: &Weights<'_, W>, mut f: impl FnMut(&[X], us
     }
 }
 
+/// The inputs of a line under `M` pixels, the first of them from element `from` on: slices of that length, as the compiler then knows.
+#[inline(always)]
+fn under<X, const M: usize>(line: &[X], from: usize, step: usize, length: usize) -> Option<[&[X]; M]> {
+    let mut inputs: [&[X]; M] = [&[]; M];
+    for (m, inputs) in inputs.iter_mut().enumerate() {
+        *inputs = line.get(from + m * step..)?.get(..length)?;
+    }
+    Some(inputs)
+}
+
+/// Input `i`, which is there: where the compiler does not know that, it looks.
+#[inline(always)]
+fn at<X: Element>(inputs: &[X], i: usize) -> X {
+    inputs.get(i).copied().unwrap_or(bytemuck::Zeroable::zeroed())
+}
+
 /// Where the weights of the panel begin that a channel of the tile is in, and the channel's number in it.
 #[inline(always)]
 fn panel<W>(w: &Weights<'_, W>, channel: usize) -> (usize, usize) {
-    let panel = w.packing.panel(&w.extents);
+    let panel = w.packing.panel(&w.extents).max(1);
     let channel = w.channels.0 + channel;
     (channel / panel * panel * w.packing.depth(&w.extents), channel % panel)
 }
@@ -297,27 +313,26 @@ fn by_channels<A: Arithmetic, const M: usize, const SIGNED: bool>(
     let scales = scales::<A>(w, channel);
     let mut acc = [[A::Sum::default(); NR]; M];
     for (m, acc) in acc.iter_mut().enumerate() {
-        acc[..n].copy_from_slice(&sums[(from + m) * width + channel..][..n]);
+        let sums = sums.get((from + m) * width + channel..).unwrap_or(&[]);
+        acc.iter_mut().zip(sums).take(n).for_each(|(acc, &sum)| *acc = sum);
     }
     lines(x, w, |line, k| {
-        let inputs: [&[A::X]; M] = core::array::from_fn(|m| &line[(from + m) * x.step..][..length]);
+        let Some(inputs) = under::<_, M>(line, from * x.step, x.step, length) else { return };
         let Some(weights) = w.data.get(base + k * stride + within..) else { return };
         if weights.len() < (length - 1) * stride + n {
             return;
         }
         for i in 0..length {
             let mut row = [A::Sum::default(); NR];
+            let weights = weights.get(i * stride..).unwrap_or(&[]);
             if n == NR {
-                let from = &weights[i * stride..][..NR];
+                let Some(from) = weights.first_chunk::<NR>() else { return };
                 (0..NR).for_each(|c| row[c] = A::weight(from[c], scales[c]));
             } else {
-                row.iter_mut()
-                    .zip(&weights[i * stride..][..n])
-                    .zip(&scales)
-                    .for_each(|((r, &w), &s)| *r = A::weight(w, s));
+                row.iter_mut().zip(weights).zip(&scales).take(n).for_each(|((r, &w), &s)| *r = A::weight(w, s));
             }
             for m in 0..M {
-                let v = A::input(inputs[m][i], SIGNED);
+                let v = A::input(at(inputs[m], i), SIGNED);
                 for c in 0..NR {
                     acc[m][c] = A::add(acc[m][c], v, row[c]);
                 }
@@ -325,7 +340,8 @@ fn by_channels<A: Arithmetic, const M: usize, const SIGNED: bool>(
         }
     });
     for (m, acc) in acc.iter().enumerate() {
-        sums[(from + m) * width + channel..][..n].copy_from_slice(&acc[..n]);
+        let sums = sums.get_mut((from + m) * width + channel..).unwrap_or(&mut []);
+        sums.iter_mut().zip(acc).take(n).for_each(|(sum, &acc)| *sum = acc);
     }
 }
 
@@ -344,20 +360,22 @@ fn along_inputs<A: Arithmetic, const M: usize, const SIGNED: bool>(
         let scale = if A::SCALED { w.scales.get(c).copied().unwrap_or(0.0) } else { 1.0 };
         let mut acc = [A::Sum::default(); M];
         for (m, acc) in acc.iter_mut().enumerate() {
-            *acc = sums[(from + m) * width + c];
+            *acc = sums.get((from + m) * width + c).copied().unwrap_or_default();
         }
         lines(x, w, |line, k| {
-            let inputs: [&[A::X]; M] = core::array::from_fn(|m| &line[(from + m) * x.step..][..length]);
+            let Some(inputs) = under::<_, M>(line, from * x.step, x.step, length) else { return };
             let Some(weights) = w.data.get(base + within * depth + k..).and_then(|w| w.get(..length)) else { return };
             for (i, &weight) in weights.iter().enumerate() {
                 let weight = A::weight(weight, scale);
                 for m in 0..M {
-                    acc[m] = A::add(acc[m], A::input(inputs[m][i], SIGNED), weight);
+                    acc[m] = A::add(acc[m], A::input(at(inputs[m], i), SIGNED), weight);
                 }
             }
         });
         for (m, acc) in acc.iter().enumerate() {
-            sums[(from + m) * width + c] = *acc;
+            if let Some(sum) = sums.get_mut((from + m) * width + c) {
+                *sum = *acc;
+            }
         }
     }
 }
@@ -375,15 +393,17 @@ fn any_order<A: Arithmetic, const SIGNED: bool>(
     for c in channel..width.min(channel + NR) {
         let (base, within) = panel(w, c);
         let scale = if A::SCALED { w.scales.get(c).copied().unwrap_or(0.0) } else { 1.0 };
-        let mut sum = sums[pixel * width + c];
+        let Some(to) = sums.get_mut(pixel * width + c) else { return };
+        let mut sum = *to;
         lines(x, w, |line, k| {
-            for (i, &v) in line[pixel * x.step..][..w.extents.length].iter().enumerate() {
+            let inputs = line.get(pixel * x.step..).unwrap_or(&[]).iter();
+            for (i, &v) in inputs.take(w.extents.length).enumerate() {
                 let at = base + w.packing.within(&w.extents, within, k + i);
                 let weight = A::at(&w.packing, w.data, at);
                 sum = A::add(sum, A::input(v, SIGNED), A::weight(weight, scale));
             }
         });
-        sums[pixel * width + c] = sum;
+        *to = sum;
     }
 }
 
@@ -406,11 +426,11 @@ fn depthwise<A: Arithmetic, const SIGNED: bool>(x: &Inputs<'_, A::X>, w: &Weight
     }
     let (base, within) = panel(w, 0);
     let (line, stride, run) = (packing.line(e), packing.panel(e), packing.run(e));
-    for (m, sums) in sums.chunks_exact_mut(width).take(x.pixels).enumerate() {
+    for (m, sums) in sums.chunks_exact_mut(width.max(1)).take(x.pixels).enumerate() {
         for (r, row) in x.rows.iter().enumerate() {
             for t in 0..x.taps {
                 let k = t * line + w.first_row + r;
-                let inputs = &row[m * x.step + t * x.tap_step..][..width];
+                let inputs = row.get(m * x.step + t * x.tap_step..).and_then(|r| r.get(..width)).unwrap_or(&[]);
                 let scale = |c: usize| if A::SCALED { w.scales.get(c).copied().unwrap_or(0.0) } else { 1.0 };
                 if run == 1 {
                     let weights = w.data.get(base + k * stride + within..).unwrap_or(&[]);

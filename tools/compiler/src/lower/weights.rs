@@ -207,13 +207,14 @@ impl Lowerer<'_> {
         };
         let mid = rounding(self.graph, node, p.post);
         let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
-        let twos = self.target.info().bounded_bytes;
+        let info = self.target.info();
         let byte = |t: TensorId| self.graph.tensors[t].dtype == DType::I8;
         let bytes_added = ending.residual.is_none_or(|r| byte(r) && byte(node.output));
         let at_once = ending.epilogue.rounds_at_once() && bytes_added && p.kernel[0] <= MOST_ROWS;
         let small = || (0..out_c).flat_map(of_channel).all(|(g, o, i, tap)| weight(g, o, i, tap).abs() < 128);
-        if twos != packing && !depthwise && at_once && small() && bounded() {
-            packing = twos;
+        let other = packing == info.long_bytes && packing != info.bounded_bytes;
+        if other && !depthwise && at_once && small() && bounded() {
+            packing = info.bounded_bytes;
         }
         let twos = packing.order == WordOrder::Twos;
         let packed = self.packed(node, p, (depthwise, twos), |l| {
