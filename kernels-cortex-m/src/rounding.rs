@@ -51,7 +51,6 @@ impl<'a> Bytes<'a> {
     }
 
     /// The floats by which sums are rounded.
-    #[cfg(helium)]
     pub fn floats(&self) -> &'a [f32] {
         self.of.multipliers
     }

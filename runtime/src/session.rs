@@ -222,17 +222,19 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         observer: &mut (impl Observer + ?Sized),
         mut feed: Option<&mut dyn Feed>,
     ) -> Result<(), Error> {
-        let model = self.model;
+        // (A copy of the model would be a third of this function's stack.)
+        let Session { model, arena, kernels } = self;
+        let (model, kernels): (&Model<'a>, _) = (model, *kernels);
         if feed.is_none() && model.is_fed() {
             return Err(Error::Fed);
         }
         let scratch = model.scratch_bytes();
         let slots = match scratch {
             0 => usize::MAX,
-            n => self.arena.len().saturating_sub(model.scratch_start()) / n,
+            n => arena.len().saturating_sub(model.scratch_start()) / n,
         };
         let most = workers.count().min(slots).max(1);
-        let ops = self.kernels.ops();
+        let ops = kernels.ops();
         let faults = FaultWord::default();
         let mut result = Ok(());
         for (steps, slices) in model.runs() {
@@ -248,15 +250,15 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                         && let Some(feed) = feed.as_deref_mut()
                         && let Some(asked) = step.params::<kernels::Feed>()
                     {
-                        for rows in pieces(&model, &step, slice) {
-                            if give(&model, self.arena, feed, asked.input as usize, step.rows(), rows).is_break() {
+                        for rows in pieces(model, &step, slice) {
+                            if give(model, arena, feed, asked.input as usize, step.rows(), rows).is_break() {
                                 return Err(interrupted);
                             }
                         }
                     }
-                    let memory = Memory::new(self.arena, model.weights());
-                    let most = if most > 1 && worth_cutting(&model, &step, slice) { most } else { 1 };
-                    for rows in pieces(&model, &step, slice) {
+                    let memory = Memory::new(arena, model.weights());
+                    let most = if most > 1 && worth_cutting(model, &step, slice) { most } else { 1 };
+                    for rows in pieces(model, &step, slice) {
                         let size = [rows.len(), step.record().columns as usize];
                         let parts = match most {
                             1 => [1, 1],
@@ -273,8 +275,8 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                                 _ => Tile { rows: 0..0, columns: 0..0 },
                             };
                             let scratch = (model.scratch_start() + t * scratch, step.record().scratch as usize);
-                            let operands = Operands::new(memory, &model, &step, slice, scratch, &faults);
-                            kernels::run((self.kernels, ops), kind, &operands, of);
+                            let operands = Operands::new(memory, model, &step, slice, scratch, &faults);
+                            kernels::run((kernels, ops), kind, &operands, of);
                         };
                         if tiles == 1 {
                             tile(0);
@@ -289,12 +291,12 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                             DataFault::Division => Error::DivisionByZero { step },
                         });
                     }
-                    observer.after(index, &ArenaView { model: &model, arena: self.arena });
+                    observer.after(index, &ArenaView { model, arena });
                     if let Some(feed) = feed.as_deref_mut() {
                         let made = (0..model.output_count()).filter(|&o| model.output_writer(o) == Some(index));
-                        for (output, rows) in made.flat_map(|o| pieces(&model, &step, slice).map(move |rows| (o, rows)))
+                        for (output, rows) in made.flat_map(|o| pieces(model, &step, slice).map(move |rows| (o, rows)))
                         {
-                            if take(&model, self.arena, feed, output, step.rows(), rows).is_break() {
+                            if take(model, arena, feed, output, step.rows(), rows).is_break() {
                                 return Err(interrupted);
                             }
                         }
@@ -305,7 +307,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         if let Some(feed) = feed {
             for output in (0..model.output_count()).filter(|&o| model.output_writer(o).is_none()) {
                 let rows = model.output_tensor(output).map_or(0, |t| model.tensor(t).0.rows as usize);
-                if take(&model, self.arena, feed, output, rows, 0..rows).is_break() {
+                if take(model, arena, feed, output, rows, 0..rows).is_break() {
                     return Err(Error::Interrupted { step: model.step_count() as u32 });
                 }
             }

@@ -17,7 +17,7 @@ use kinglet_tests::{Aligned, Random, files_of};
 static ALLOCATOR: Counting = Counting;
 
 /// Most bytes of the corpus: seeds of plans for every target.
-const MOST: usize = 250_000;
+const MOST: usize = 300_000;
 /// What to do about seeds that do not fit the code.
 const ANEW: &str = "write the seeds anew: cargo run -p kinglet-tests --example corpus";
 

@@ -12,10 +12,11 @@ use kinglet::product::{
 use kinglet::rows::{PixelsMut, View};
 
 use super::TARGET;
+use super::one::{One, odd};
 use crate::rounding::Bytes;
 use crate::shared::shared;
 
-global_asm!(core_directives!(), include_str!("dense.s"), options(raw));
+global_asm!(core_directives!(), include_str!("dense.s"), include_str!("one.s"), options(raw));
 
 /// What a function of `dense.s` works on, word by word as it reads them.
 #[repr(C)]
@@ -86,10 +87,10 @@ functions! { TWOS, WIDEN_TWOS:
 }
 
 /// Steps that the loop over inputs is written out for.
-const STEPS: usize = 8;
+pub(super) const STEPS: usize = 8;
 
 /// Sums of weights by twos are larger by so many bits.
-const TWOS_SHIFT: u32 = 8;
+pub(super) const TWOS_SHIFT: u32 = 8;
 
 #[derive(Clone, Copy, Default)]
 pub struct DenseI8<const OPS: u128>(Dense<Integers>);
@@ -99,7 +100,10 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
 
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
-        let pixels = pixels.min(WIDENED).min(room).max(1);
+        // As many as there is room for with all blocks, in threes.
+        let most = room / blocks.max(1);
+        let most = if most < WIDENED { WIDENED } else { most - most % WIDENED };
+        let pixels = pixels.min(most).min(room).max(1);
         (pixels, blocks.min(room / pixels).max(1))
     }
 
@@ -107,6 +111,12 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
         let width = w.width();
         let (sums, scratch) = to.so_far();
         if sums.len() < x.pixels * width {
+            return;
+        }
+        if let Some(one) = One::new(x, w) {
+            for (sums, c) in sums.chunks_mut(4).zip((0..width).step_by(4)) {
+                sums.iter_mut().zip(one.sums(c)).for_each(|(sum, v)| *sum = sum.wrapping_add(v));
+            }
             return;
         }
         let Some(mut tile) = Tile::<OPS>::new(x, w, scratch) else { return };
@@ -138,8 +148,10 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
         let Some(bytes) = Bytes::of(rounding, x, w, out).filter(|_| x.rows.len() * x.taps == w.extents.lines) else {
             return false;
         };
-        let Some(mut tile) = Tile::<OPS>::new(x, w, scratch) else { return false };
-        tile.round(&bytes, out);
+        if !One::new(x, w).is_some_and(|one| one.round(&bytes, out)) {
+            let Some(mut tile) = Tile::<OPS>::new(x, w, scratch) else { return false };
+            tile.round(&bytes, out);
+        }
         bytes.finish(out);
         true
     }
@@ -151,7 +163,7 @@ pub(crate) fn takes(p: &Packing) -> bool {
 }
 
 /// Whether they lie by twos.
-fn by_twos(p: &Packing) -> bool {
+pub(super) fn by_twos(p: &Packing) -> bool {
     *p == TARGET.info().bounded_bytes
 }
 
@@ -227,16 +239,6 @@ impl<'a, const OPS: u128> Tile<'a, OPS> {
         self.w.data.as_ptr().wrapping_add((self.w.channels.0 + channel) * all + 2 * self.first)
     }
 
-    /// The sum of a channel's weights that are the second of two. (What sums begin with comes with roundings alone: the compiler lets only such steps
-    /// have weights by twos.)
-    fn odd(&self, channel: usize) -> i32 {
-        let (packing, e) = (&self.w.packing, &self.w.extents);
-        let channel = self.w.channels.0 + channel;
-        let from = channel / 2 * 2 * packing.depth(e) + 2 * self.first + channel % 2 * 4;
-        let panel = self.w.data.get(from..).unwrap_or(&[]).chunks(8).take(self.depth / 4);
-        panel.flat_map(|fours| [0, 2].map(|i| fours.get(i).map_or(0, |&w| i32::from(w)))).sum()
-    }
-
     /// The sums of a pair of channels, `[pixel][2]`, from 0.
     fn pair(&mut self, channel: usize) -> [i32; 2 * WIDENED] {
         extern "C" fn keep(pair: &mut Pair) {
@@ -244,7 +246,10 @@ impl<'a, const OPS: u128> Tile<'a, OPS> {
             unsafe { *pair.frame.context.cast_mut().cast() = pair.sums }
         }
         let (zeros, mut sums) = ([0; 2], [0; 2 * WIDENED]);
-        let starts = if self.twos { [0, 1].map(|j| -127 * self.odd(channel + j)) } else { zeros };
+        let depth = self.w.packing.depth(&self.w.extents);
+        let weights = self.w.data.get(self.w.channels.0 * depth + 2 * self.first..).unwrap_or(&[]);
+        let odd = |j: usize| odd(weights, depth, self.depth, channel + j);
+        let starts = if self.twos { [0, 1].map(|j| -127 * odd(j)) } else { zeros };
         let y: *mut u8 = core::ptr::null_mut();
         let mut frame = Frame {
             y,
@@ -262,6 +267,7 @@ impl<'a, const OPS: u128> Tile<'a, OPS> {
     }
 
     /// Computes and rounds all channels of all pixels.
+    #[inline(never)]
     fn round(&mut self, bytes: &Bytes<'_>, out: &mut PixelsMut<'_, u8>) {
         let (width, y) = (self.w.width(), out.as_mut_ptr());
         let integers = bytes.integers(0).filter(|m| m.len() >= width);

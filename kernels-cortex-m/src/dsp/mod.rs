@@ -2,6 +2,7 @@
 
 mod dense;
 mod depthwise;
+mod one;
 
 pub use dense::DenseI8;
 pub(crate) use dense::takes;

@@ -88,7 +88,9 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
 
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
-        let pixels = pixels.min(2).min(room).max(1);
+        // As many as there is room for with all blocks, in twos.
+        let most = (room / blocks.max(1)).max(2) & !1;
+        let pixels = pixels.min(most).min(room).max(1);
         (pixels, blocks.min(room / pixels).max(1))
     }
 
@@ -216,10 +218,21 @@ impl<'a> Line<'a> {
         sums
     }
 
-    /// Computes and rounds all channels of all pixels.
+    /// Computes and rounds all channels of all pixels, two at a time; one that is left has the channels of two panels at once instead.
     fn round(&self, bytes: &Bytes<'_>, out: &mut PixelsMut<'_, u8>) {
-        let (x, width, pixels, step) = (self.x, self.w.width(), self.x.pixels, out.step());
-        let y = out.as_mut_ptr();
+        let pixels = self.x.pixels;
+        let twos = if self.w.width() < 2 * PANEL { pixels } else { pixels & !1 };
+        for (from, n) in [(0, twos), (twos, pixels - twos)] {
+            if n > 0 {
+                self.round_some(bytes, (from, n), out);
+            }
+        }
+    }
+
+    /// As `round`, of some pixels.
+    fn round_some(&self, bytes: &Bytes<'_>, (from, pixels): (usize, usize), out: &mut PixelsMut<'_, u8>) {
+        let (x, width, step) = (self.x, self.w.width(), out.step());
+        let y = out.as_mut_ptr().wrapping_add(from * step);
         let mut channel = 0;
         // One pixel has the channels of two panels at once.
         for vector in [true, false] {
@@ -238,6 +251,7 @@ impl<'a> Line<'a> {
             frame.blocks = blocks;
             frame.y = y.wrapping_add(channel);
             frame.zero = bytes.zero();
+            frame.x = from * x.step;
             if pixels > 1 {
                 frame.pairs = pixels.div_ceil(2);
                 frame.step = x.step;
@@ -251,8 +265,8 @@ impl<'a> Line<'a> {
         }
         // What is left: channels that fill no panel.
         for c in (channel..width).step_by(PANEL) {
-            for p in (0..pixels).step_by(2) {
-                let n = 2.min(pixels - p);
+            for p in (from..from + pixels).step_by(2) {
+                let n = 2.min(from + pixels - p);
                 for (p, sums) in (p..).zip(self.sums(c, p, n).into_iter().take(n)) {
                     for (c, sum) in (c..width).zip(sums) {
                         if let Some(byte) = out.run(p).get_mut(c) {

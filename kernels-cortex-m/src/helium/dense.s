@@ -77,7 +77,10 @@
 // The inputs of the next line.
 .macro KINGLET_LINE vector
     ldr r1, [r7], #4
-.if \vector == 0
+.if \vector
+    ldr r11, [r9, #H_AT_X]
+    add r1, r1, r11
+.else
     ldr r3, [r9, #H_AT_X]
     ldr r11, [r9, #H_X_STEP]
     add r1, r1, r3

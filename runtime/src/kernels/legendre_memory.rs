@@ -118,7 +118,10 @@ const BLOCKS: usize = 2;
 /// partial sums.
 #[inline(always)]
 pub fn memory_rows(next: &mut [f32], memory: &[f32], a: &[f32], b: &[f32], u: f32) {
-    let block = memory.len().clamp(1, MAX_ORDER) * LANES;
+    if !(1..=MAX_ORDER).contains(&memory.len()) {
+        return;
+    }
+    let block = memory.len() * LANES;
     let ends = next.chunks_mut(LANES * BLOCKS).zip(b.chunks(LANES * BLOCKS));
     for ((next, b), a) in ends.zip(a.chunks(block * BLOCKS)) {
         if a.len() == block * BLOCKS {

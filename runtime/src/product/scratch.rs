@@ -1,6 +1,6 @@
 //! What a product takes of its worker's scratch, part by part.
 
-use super::lines;
+use super::{WordOrder, lines};
 use crate::DType;
 use crate::format::ALIGN;
 use crate::format::words::record;
@@ -48,6 +48,10 @@ fn widened(p: &Conv, depthwise: bool) -> u64 {
     let (g, e) = (&p.geometry, p.extents(depthwise));
     if !depthwise {
         let pixels = (u64::from(g.output[0]) * u64::from(g.output[1])).saturating_mul(g.batch.into());
+        // One pixel's are multiplied where they lie, if weights lie by twos.
+        if pixels == 1 && e.lines == 1 && p.packing.order == WordOrder::Twos {
+            return 0;
+        }
         return 2 * pixels.min(WIDENED as u64).saturating_mul(p.packing.depth(&e) as u64);
     }
     // Along time the kernel lies along the line.
