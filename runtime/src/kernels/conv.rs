@@ -169,6 +169,7 @@ impl Conv {
         }
         let twos = self.packing.order == WordOrder::Twos;
         ensure(!twos || !float && !depthwise, Fault::Params)?;
+        ensure(!twos || c.optional(INTEGERS).is_some(), Fault::Operands)?;
         if !float && c.optional(INTEGERS).is_some() {
             c.constant(INTEGERS, DType::I32, &[if twos { 2 } else { 1 }, out_c])?;
         }

@@ -56,7 +56,7 @@ record! {
         pub panel: u32,
         /// Inputs of a channel that lie side by side; 0 for all of them.
         pub run: u32,
-        /// The order of inputs within a word.
+        /// The order of weights within a word.
         pub order: WordOrder,
         /// What is made of the inputs.
         pub sign: Sign,
@@ -88,7 +88,7 @@ impl Packing {
     /// [`Fault::Params`].
     pub fn verify(&self) -> Result<(), Fault> {
         ensure(self.panel <= 1 << 10 && self.run <= 1 << 6, Fault::Params)?;
-        ensure(self.order == WordOrder::Plain || self.run.is_multiple_of(4), Fault::Params)
+        ensure(self.order == WordOrder::Plain || self.run > 0 && self.run.is_multiple_of(4), Fault::Params)
     }
 
     /// Whether bytes are widened to halfwords before they are multiplied: so it is where a panel has few channels of few inputs.
