@@ -40,3 +40,11 @@ macro_rules! shared {
 }
 
 pub(crate) use shared;
+
+/// The pixels and blocks of a tile: as many pixels as there is room for with all blocks, in multiples of those that are multiplied at once.
+#[inline(always)]
+pub(crate) fn tile(at_once: usize, pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
+    let most = (room / blocks.max(1)).max(at_once);
+    let pixels = pixels.min(most - most % at_once).min(room).max(1);
+    (pixels, blocks.min(room / pixels).max(1))
+}

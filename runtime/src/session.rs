@@ -1,11 +1,13 @@
 //! A session: one model at work in one arena.
 
+mod pieces;
+
 use core::ops::{ControlFlow, Range};
 
-use crate::bands::Slice;
+use self::pieces::{pieces, rows_of};
 use crate::faults::{DataFault, FaultWord};
 use crate::format::verify::{all_bytes, is_ring};
-use crate::format::{ABSENT, ALIGN, StepRecord, TensorRecord};
+use crate::format::{ABSENT, ALIGN, TensorRecord};
 use crate::kernels::{self, Kernels, OpSet};
 use crate::observe::{Observer, Quiet};
 use crate::rows::{Memory, Operands, Tile};
@@ -224,7 +226,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     ) -> Result<(), Error> {
         // (A copy of the model would be a third of this function's stack.)
         let Session { model, arena, kernels } = self;
-        let (model, kernels): (&Model<'a>, _) = (model, *kernels);
+        let model: &Model<'a> = model;
         if feed.is_none() && model.is_fed() {
             return Err(Error::Fed);
         }
@@ -242,10 +244,10 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                 for index in steps.clone() {
                     let step = model.step(index);
                     let Some(kind) = step.kind() else { continue };
-                    if let ControlFlow::Break(()) = observer.before(index) {
-                        return Err(Error::Interrupted { step: index as u32 });
-                    }
                     let interrupted = Error::Interrupted { step: index as u32 };
+                    if observer.before(index).is_break() {
+                        return Err(interrupted);
+                    }
                     if kind == StepKind::Feed
                         && let Some(feed) = feed.as_deref_mut()
                         && let Some(asked) = step.params::<kernels::Feed>()
@@ -276,7 +278,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                             };
                             let scratch = (model.scratch_start() + t * scratch, step.record().scratch as usize);
                             let operands = Operands::new(memory, model, &step, slice, scratch, &faults);
-                            kernels::run((kernels, ops), kind, &operands, of);
+                            kernels::run((*kernels, ops), kind, &operands, of);
                         };
                         if tiles == 1 {
                             tile(0);
@@ -370,49 +372,6 @@ fn worth_cutting(model: &Model<'_>, step: &Step<'_>, slice: u32) -> bool {
     let part = |of: u64| of / all * rows_of(step, slice).len() as u64;
     let out_bytes = || step.output(0).map_or(0, |t| all_bytes(&model.tensor(t).0));
     part(step.macs()) >= WORTH_CUTTING || part(out_bytes()) >= WORTH_CUTTING
-}
-
-/// The rows that a step computes in a slice of its band: all of them, or some in a band of rows.
-fn rows_of(step: &Step<'_>, slice: u32) -> Range<usize> {
-    match *step.record() {
-        StepRecord { slice_rows: 0, .. } => 0..step.rows(),
-        StepRecord { slice_rows: rows, delay, .. } => Slice { rows, delay }.of(slice, step.rows()),
-    }
-}
-
-/// The rows of a slice, in pieces that lie in one piece in each ring that has a row, or the like part of one, for each of the step's.
-fn pieces(model: &Model<'_>, step: &Step<'_>, slice: u32) -> impl Iterator<Item = Range<usize>> {
-    let Range { start: mut at, end } = rows_of(step, slice);
-    core::iter::from_fn(move || {
-        let start = at;
-        at = if start < end { end_of_piece(model, step, start..end) } else { end };
-        (start < end).then_some(start..at)
-    })
-}
-
-/// Where the first piece of rows ends.
-fn end_of_piece(model: &Model<'_>, step: &Step<'_>, rows: Range<usize>) -> usize {
-    let r = step.record();
-    // (A row alone is a piece.)
-    if r.slice_rows == 0 || rows.len() < 2 {
-        return rows.end;
-    }
-    let rings = (0..=r.inputs as usize).filter_map(|k| {
-        let (t, input) = if k < r.inputs as usize { (step.input(k), true) } else { (step.output(0), false) };
-        model.ring(t?).filter(|ring| !input || ring.rows <= r.rows)
-    });
-    let capacities = rings.filter_map(|ring| {
-        let (bytes, row_bytes) = (ring.bytes as usize, ring.row_bytes as usize);
-        if ring.rows == r.rows {
-            return bytes.checked_div(row_bytes);
-        }
-        // Of a tensor that is larger than what this machine can address one row at a time is in one piece, too.
-        let Some(all) = row_bytes.checked_mul(ring.rows as usize) else { return Some(1) };
-        let each = all.checked_div(r.rows as usize).filter(|each| each * r.rows as usize == all)?;
-        bytes.checked_div(each)
-    });
-    let ends = capacities.filter(|&c| c > 0).map(|c| (rows.start / c + 1) * c);
-    ends.fold(rows.end, usize::min)
 }
 
 /// How many parts of rows and of columns make about as many tiles as are wanted: rows first, which share nothing.

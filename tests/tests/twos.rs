@@ -10,10 +10,10 @@ use kinglet_tests::one_node::{Bound, Case, Like, TIE};
 use kinglet_tests::{Aligned, Random};
 
 /// A pointwise product of 8 pixels with a bias and weights, the first of which is given.
-fn product(bias: i64, first: i64, weights: i64, channels: usize) -> Case {
+fn product(dtype: DType, bias: i64, first: i64, weights: i64, channels: usize) -> Case {
     let (mut r, mut c) = (Random::new(7), Case::new());
     let (xs, ys) = ([1, 4, 2, channels], [1, 4, 2, 3]);
-    let x = c.input(r.array(DType::I8, &xs), Some(Quant::per_tensor(0.5, 3)));
+    let x = c.input(r.array(dtype, &xs), Some(Quant::per_tensor(0.5, 3)));
     let mut w: Vec<i64> = (0..3 * channels).map(|i| if i % 3 == 0 { -weights } else { weights }).collect();
     w[0] = first;
     let w = c.constant(Array::int(DType::I8, &[3, channels, 1, 1], w), Some(Quant::per_tensor(0.25, 0)));
@@ -46,24 +46,28 @@ fn packing(c: &Case, target: Target) -> (Packing, OpSet) {
 
 #[test]
 fn weights_lie_by_twos_where_sums_stay_small() {
-    // 2²³ is 8,388,608; the input's zero point 3 times the weights belongs to the bias, inputs are −128 at most.
+    // 2²³ is 8,388,608; inputs are −128 at most. The bias loses the sum of the first channel's weights, 6, times the input's zero point 3, of unsigned
+    // bytes times 3 − 128.
     let most = |channels: i64, weights: i64| (1i64 << 23) - 1 - 128 * channels * weights;
     let rows = [
-        // bias, first weight, weights, channels, by twos
-        (0, -3, 3, 8, true),
-        (100, -127, 127, 8, true),
-        (100, -128, 127, 8, false),
-        (most(8, 3) - 200, -3, 3, 8, true),
-        (most(8, 3) + 200, -3, 3, 8, false),
-        (-most(8, 3) - 200, -3, 3, 8, false),
-        (1 << 30, -3, 3, 8, false),
-        (0, -127, 127, 600, false),
-        (0, -100, 100, 600, true),
+        // type of the input, bias, first weight, weights, channels, by twos
+        (DType::I8, 0, -3, 3, 8, true),
+        (DType::I8, 100, -127, 127, 8, true),
+        (DType::I8, 100, -128, 127, 8, false),
+        (DType::I8, most(8, 3) + 18, -3, 3, 8, true),
+        (DType::I8, most(8, 3) + 19, -3, 3, 8, false),
+        (DType::I8, 18 - most(8, 3), -3, 3, 8, true),
+        (DType::I8, 17 - most(8, 3), -3, 3, 8, false),
+        (DType::U8, most(8, 3) - 750, -3, 3, 8, true),
+        (DType::U8, most(8, 3) - 749, -3, 3, 8, false),
+        (DType::I8, 1 << 30, -3, 3, 8, false),
+        (DType::I8, 0, -127, 127, 600, false),
+        (DType::I8, 0, -100, 100, 600, true),
     ];
-    for (bias, first, weights, channels, twos) in rows {
-        let c = product(bias, first, weights, channels);
+    for (dtype, bias, first, weights, channels, twos) in rows {
+        let c = product(dtype, bias, first, weights, channels);
         let (packing, ops) = self::packing(&c, Target::CortexM);
-        let what = format!("bias {bias}, weights of {weights}, {channels} channels");
+        let what = format!("{dtype:?}, bias {bias}, weights of {weights}, {channels} channels");
         assert_eq!(packing.order == WordOrder::Twos, twos, "{what}");
         assert_eq!(ops.holds(OpSet::PLAIN), !twos, "{what}");
         for other in Target::ALL.into_iter().filter(|&t| t != Target::CortexM) {

@@ -14,7 +14,7 @@ use kinglet::rows::{PixelsMut, View};
 use super::TARGET;
 use super::one::{One, odd};
 use crate::rounding::Bytes;
-use crate::shared::shared;
+use crate::shared::{shared, tile};
 
 global_asm!(core_directives!(), include_str!("dense.s"), include_str!("one.s"), options(raw));
 
@@ -100,11 +100,7 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
 
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
-        // As many as there is room for with all blocks, in threes.
-        let most = room / blocks.max(1);
-        let most = if most < WIDENED { WIDENED } else { most - most % WIDENED };
-        let pixels = pixels.min(most).min(room).max(1);
-        (pixels, blocks.min(room / pixels).max(1))
+        tile(WIDENED, pixels, blocks, room)
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {

@@ -10,7 +10,7 @@ use kinglet::rows::{PixelsMut, View};
 
 use super::TARGET;
 use crate::rounding::Bytes;
-use crate::shared::shared;
+use crate::shared::{shared, tile};
 
 global_asm!(core_directives!(), include_str!("dense.s"), options(raw));
 
@@ -88,10 +88,7 @@ impl<const OPS: u128> Microkernel for DenseI8<OPS> {
 
     #[inline(always)]
     fn tile(pixels: usize, blocks: usize, room: usize) -> (usize, usize) {
-        // As many as there is room for with all blocks, in twos.
-        let most = (room / blocks.max(1)).max(2) & !1;
-        let pixels = pixels.min(most).min(room).max(1);
-        (pixels, blocks.min(room / pixels).max(1))
+        tile(2, pixels, blocks, room)
     }
 
     fn multiply(&self, x: &Inputs<'_, u8>, w: &Weights<'_, i8>, to: Sums<'_, i32>) {

@@ -134,8 +134,12 @@ impl<'a, X: crate::Element> Ring<'a, X> {
 
     /// The row of padding.
     pub(super) fn none(&self) -> &[X] {
-        let from = self.slots * self.len;
-        self.memory.get(from..from + self.len).unwrap_or(&[])
+        self.slot(self.slots)
+    }
+
+    #[inline(always)]
+    fn slot(&self, i: usize) -> &[X] {
+        self.memory.get(i * self.len..(i + 1) * self.len).unwrap_or(&[])
     }
 
     /// Copies what of the window that begins at row `top` of a picture is not there yet.
@@ -179,10 +183,6 @@ impl<'a, X: crate::Element> Ring<'a, X> {
     /// The row at `at` of the picture; that of padding if there is none.
     #[inline(always)]
     pub(super) fn row(&self, g: &Geometry, picture: usize, at: isize) -> &[X] {
-        if g.input_row(picture, at).is_none() {
-            return self.none();
-        }
-        let slot = at as usize % self.slots.max(1);
-        self.memory.get(slot * self.len..(slot + 1) * self.len).unwrap_or(&[])
+        self.slot(g.input_row(picture, at).map_or(self.slots, |_| at as usize % self.slots.max(1)))
     }
 }

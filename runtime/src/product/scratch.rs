@@ -130,8 +130,8 @@ impl Scratch {
         Scratch { sums, residual, between, copies, copied }
     }
 
-    /// Bytes in all.
-    pub(crate) fn bytes(&self) -> u64 {
+    /// Bytes in all: what a worker needs for the step.
+    pub fn bytes(&self) -> u64 {
         [self.sums, self.residual, self.between, self.copies].map(u64::from).iter().sum()
     }
 }

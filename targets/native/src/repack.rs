@@ -310,7 +310,7 @@ impl Plan {
         for i in 0..record.outputs as usize {
             self.operands.extend((step.output(i).unwrap_or(0) as u32).to_le_bytes());
         }
-        let scratch = job.new.scratch_bytes();
+        let scratch = job.new.scratch.bytes();
         let record = StepRecord { operands, ..record };
         self.step(job.step, record, &job.new, job.new.columns(job.depthwise), scratch);
     }

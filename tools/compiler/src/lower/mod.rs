@@ -216,6 +216,8 @@ pub(crate) struct Lowerer<'a> {
     apart: HashSet<TensorId>,
     /// Weights that were packed.
     products: HashMap<weights::PackKey, weights::Packed>,
+    /// Totals of weights.
+    totals: HashMap<weights::PackKey, weights::Totals>,
 }
 
 /// What a step needs besides kind, parameters and operands.
@@ -251,6 +253,7 @@ impl<'a> Lowerer<'a> {
             tables,
             apart: HashSet::new(),
             products: HashMap::new(),
+            totals: HashMap::new(),
             graph,
             target,
             folds: false,

@@ -346,7 +346,7 @@ impl Lowerer<'_> {
         let extra = Extra {
             rows: p.batch * p.output[0],
             columns: params.columns(depthwise),
-            scratch: params.scratch_bytes(),
+            scratch: params.scratch.bytes(),
             macs,
             in_place,
         };

@@ -14,8 +14,9 @@ use super::{Lowerer, PlanTensorId, Result, no_kernel};
 use crate::Precision;
 use crate::graph::{Node, Op, TensorId};
 
-/// Operations that it takes to pack a weight.
+/// Operations that it takes to pack a weight, and to add it up.
 const PACKING: u64 = 16;
+const TOTALS: u64 = 4;
 
 /// Weights of a product as they are stored.
 #[derive(Clone)]
@@ -25,10 +26,19 @@ pub(super) struct Packed {
     zeros: Option<PlanTensorId>,
     /// They are bytes of which none is −128.
     symmetric: bool,
-    /// The sum of each channel's integers less its zero point.
+}
+
+/// What a product of integers must know of its weights, less their zero points, channel by channel.
+#[derive(Clone)]
+pub(super) struct Totals {
+    /// Their sum.
     sums: Rc<[i64]>,
     /// The sum of those that are negative.
     negative: Rc<[i64]>,
+    /// The sum of those of odd inputs of a line.
+    odd: Rc<[i64]>,
+    /// The least and the largest of all channels.
+    range: (i64, i64),
 }
 
 /// What tells packed weights apart: the constant, how it is read, and the dimensions.
@@ -81,7 +91,7 @@ impl Lowerer<'_> {
                 Some(bytes) => l.constant(DType::F16, &[values.len()], bytes),
                 None => l.constant_f32(&values),
             };
-            Packed { weights, zeros: None, symmetric: false, sums: Rc::default(), negative: Rc::default() }
+            Packed { weights, zeros: None, symmetric: false }
         })?;
         let bias = self.float_bias(p);
         let ending = ending(self.graph, node, p.post, None, p.output[2])?;
@@ -113,7 +123,7 @@ impl Lowerer<'_> {
             };
             let values = pack(&packing, d, depthwise, stored);
             let weights = l.constant(DType::I8, &[values.len()], &values);
-            Packed { weights, zeros: None, symmetric: false, sums: Rc::default(), negative: Rc::default() }
+            Packed { weights, zeros: None, symmetric: false }
         })?;
         let scales: Vec<f32> = (0..out_c).map(|c| quant.scales[of(c)]).collect();
         let bias = self.float_bias(p);
@@ -139,6 +149,18 @@ impl Lowerer<'_> {
         (depthwise, twos): (bool, bool),
         pack: impl FnOnce(&mut Self) -> Packed,
     ) -> Result<Packed> {
+        let key = self.key(node, p, (depthwise, twos));
+        if let Some(packed) = self.products.get(&key) {
+            return Ok(packed.clone());
+        }
+        self.charge(PACKING, p)?;
+        let packed = pack(self);
+        self.products.insert(key, packed.clone());
+        Ok(packed)
+    }
+
+    /// What the same constant in the same form is found by.
+    fn key(&self, node: &Node, p: &Product<'_>, (depthwise, twos): (bool, bool)) -> PackKey {
         let read = match node.op {
             Op::ConvTranspose { .. } => 1,
             Op::MatMul { transpose_b, .. } => 2 + usize::from(transpose_b),
@@ -148,18 +170,47 @@ impl Lowerer<'_> {
         // The packing follows from these.
         let float = usize::from(self.single_quant(p.x).is_none());
         let form = usize::from(depthwise) | usize::from(d.dense_rows) << 1 | usize::from(twos) << 2;
-        let key = [p.weights, read, form, float, d.groups, d.group_out, d.group_in, rows, columns];
-        if let Some(packed) = self.products.get(&key) {
-            return Ok(packed.clone());
+        [p.weights, read, form, float, d.groups, d.group_out, d.group_in, rows, columns]
+    }
+
+    /// Draws what it takes to go through the weights of a product, so much each, from the budget.
+    fn charge(&self, each: u64, p: &Product<'_>) -> Result<()> {
+        if self.graph.budget.take(each * self.graph.tensors[p.weights].len() as u64, 0) {
+            return Ok(());
         }
-        let all = self.graph.tensors[p.weights].len() as u64;
-        if !self.graph.budget.take(PACKING * all, 0) {
-            let reason = "packing its weights goes beyond the budget of a compilation";
-            return Err(no_kernel(reason, "use one constant for fewer products of different forms"));
+        let reason = "packing its weights goes beyond the budget of a compilation";
+        Err(no_kernel(reason, "use one constant for fewer products of different forms"))
+    }
+
+    /// The totals of a product's weights; `weight(group, output, input, tap)` is one, channels counted within the group.
+    fn totals(
+        &mut self,
+        node: &Node,
+        p: &Product<'_>,
+        depthwise: bool,
+        weight: impl Fn(usize, usize, usize, usize) -> i64,
+    ) -> Result<Totals> {
+        let key = self.key(node, p, (depthwise, false));
+        if let Some(totals) = self.totals.get(&key) {
+            return Ok(totals.clone());
         }
-        let packed = pack(self);
-        self.products.insert(key, packed.clone());
-        Ok(packed)
+        self.charge(TOTALS, p)?;
+        let (d, out_c) = (p.dims(), p.output[2]);
+        let e = d.extents(depthwise);
+        let (mut sums, mut negative, mut odd) = (vec![0; out_c], vec![0; out_c], vec![0; out_c]);
+        let mut range = (0, 0);
+        let places = |c: usize| (0..e.lines).flat_map(move |line| (0..e.length).map(move |i| (c, line, i)));
+        for (c, line, i) in (0..out_c).flat_map(places) {
+            let [g, o, input, tap] = d.source(depthwise, c / e.channels, c % e.channels, line, i);
+            let w = weight(g, o, input, tap);
+            sums[c] += w;
+            negative[c] += w.min(0);
+            odd[c] += if i % 2 == 1 { w } else { 0 };
+            range = (w.min(range.0), w.max(range.1));
+        }
+        let totals = Totals { sums: sums.into(), negative: negative.into(), odd: odd.into(), range };
+        self.totals.insert(key, totals.clone());
+        Ok(totals)
     }
 
     fn float_bias(&mut self, p: &Product<'_>) -> PlanTensorId {
@@ -189,39 +240,31 @@ impl Lowerer<'_> {
         let int = |at: usize| if signed { i64::from(bytes[at] as i8) } else { i64::from(bytes[at]) };
         // A weight less its zero point.
         let weight = |g: usize, o: usize, i: usize, tap: usize| int((p.at)(g, o, i, tap)) - zero(g * d.group_out + o);
-        let of_channel = |c: usize| {
-            let (g, o) = (c / d.group_out, c % d.group_out);
-            (0..d.group_in).flat_map(move |i| (0..taps).map(move |tap| (g, o, i, tap)))
-        };
+        let totals = self.totals(node, p, depthwise, weight)?;
+        let (least, largest) = totals.range;
         let given = p.bias.and_then(|b| self.value(b)).map(|v| v.ints().into_owned());
         let given = given.unwrap_or_else(|| vec![0; out_c]);
         // Padding holds the input's zero point, so that its part of every sum is a constant; it moves with the inputs.
         let moved = i64::from(zx) + i64::from(packing.sign.moves(self.graph.tensors[p.x].dtype));
+        let biases = (0..out_c).map(|c| given[c] - moved * totals.sums[c]).collect::<Vec<i64>>();
         // Whether every sum stays below 2²³, whatever the inputs.
-        let bounded = || {
-            (0..out_c).all(|c| {
-                let weights = of_channel(c).map(|(g, o, i, tap)| weight(g, o, i, tap));
-                let (sum, most) = weights.fold((0, 0), |(sum, most), w| (sum + w, most + w.abs()));
-                (given[c] - moved * sum).abs() + 128 * most < 1 << 23
-            })
-        };
+        let most = |c: usize| biases[c].abs() + 128 * (totals.sums[c] - 2 * totals.negative[c]);
+        let bounded = || (0..out_c).all(|c| most(c) < 1 << 23);
         let mid = rounding(self.graph, node, p.post);
         let ending = ending(self.graph, node, p.post, mid.as_ref(), out_c)?;
         let info = self.target.info();
         let byte = |t: TensorId| self.graph.tensors[t].dtype == DType::I8;
         let bytes_added = ending.residual.is_none_or(|r| byte(r) && byte(node.output));
         let at_once = ending.epilogue.rounds_at_once() && bytes_added && p.kernel[0] <= MOST_ROWS;
-        let small = || (0..out_c).flat_map(of_channel).all(|(g, o, i, tap)| weight(g, o, i, tap).abs() < 128);
         let other = packing == info.long_bytes && packing != info.bounded_bytes;
-        if other && !depthwise && at_once && small() && bounded() {
+        if other && !depthwise && at_once && -127 <= least && largest <= 127 && bounded() {
             packing = info.bounded_bytes;
         }
         let twos = packing.order == WordOrder::Twos;
         let packed = self.packed(node, p, (depthwise, twos), |l| {
             // If all of them are bytes, these are stored, and have no zero points. Otherwise i8 weights are stored as they are,
             // u8 ones with their zero points moved by 128.
-            let mut each = (0..out_c).flat_map(of_channel);
-            let centred = each.all(|(g, o, i, tap)| i8::try_from(weight(g, o, i, tap)).is_ok());
+            let centred = -128 <= least && largest <= 127;
             let shift = if signed { 0 } else { 128 };
             let left = |c: usize| if centred { 0 } else { zero(c) - shift };
             let stored = |g: usize, o: usize, i: usize, tap: usize| {
@@ -233,12 +276,8 @@ impl Lowerer<'_> {
             let weights = l.constant(DType::I8, &[values.len()], &values);
             let zeros = (0..out_c).flat_map(|c| (left(c) as i16).to_le_bytes()).collect::<Vec<_>>();
             let zeros = (!centred).then(|| l.constant(DType::I16, &[out_c], zeros));
-            let all = |c: usize| of_channel(c).map(|(g, o, i, tap)| weight(g, o, i, tap));
-            let negative = (0..out_c).map(|c| all(c).filter(|&w| w < 0).sum()).collect();
-            Packed { weights, zeros, symmetric, sums: (0..out_c).map(|c| all(c).sum()).collect(), negative }
+            Packed { weights, zeros, symmetric }
         })?;
-        let bias = |c: usize| given[c] - moved * packed.sums[c];
-        let biases = (0..out_c).map(bias).collect::<Vec<i64>>();
         let bytes = biases.iter().flat_map(|&b| (b as i32).to_le_bytes()).collect::<Vec<_>>();
         let bias = self.constant(DType::I32, &[out_c], bytes);
         // The quotient as ONNX Runtime forms it, in f32, so that the same files give the same bits.
@@ -251,20 +290,13 @@ impl Lowerer<'_> {
             let (least, most) = if unsigned { (0, 255) } else { (-128, 127) };
             let end = &ending.epilogue;
             let integer = |c: usize| {
-                let (negative, positive) = (packed.negative[c], packed.sums[c] - packed.negative[c]);
+                let (negative, positive) = (totals.negative[c], totals.sums[c] - totals.negative[c]);
                 let sums =
                     (biases[c] + negative * most + positive * least, biases[c] + negative * least + positive * most);
                 let (lo, hi) = (end.q_lo - end.mid_zero, end.q_hi - end.mid_zero);
                 Channel { multiplier: multipliers[c], lo, hi, sums }.integer()
             };
-            let start = |c: usize| {
-                let odd = (0..e.lines).flat_map(|line| (1..e.length).step_by(2).map(move |i| (line, i)));
-                let weights = odd.map(|(line, i)| {
-                    let [g, o, input, tap] = d.source(depthwise, c / d.group_out, c % d.group_out, line, i);
-                    weight(g, o, input, tap)
-                });
-                (256 * biases[c] - 127 * weights.sum::<i64>()) as i32
-            };
+            let start = |c: usize| (256 * biases[c] - 127 * totals.odd[c]) as i32;
             let starts = (0..if twos { out_c } else { 0 }).map(start);
             (0..out_c).map(integer).chain(starts).flat_map(i32::to_le_bytes).collect::<Vec<_>>()
         });
