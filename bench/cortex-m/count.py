@@ -66,8 +66,8 @@ def main():
         peer = peers.get(model, {}).get("M4F")
         of = lambda n, i: f"{n:,} ({n / peer[i]:.2f})" if peer else f"{n:,}"
         print(f"| {model} | {arena:,} | {stack:,} | {of(arena + stack, 2)} | {of(code[model], 1)} | {weights:,} |")
-    print("\n## With more RAM\n\nPlans for a given arena (`--max-arena`) have larger slices, and so fewer calls of kernels. Ratios as above.\n")
-    print("| model | core | `--max-arena` | million instructions | arena and stack |\n| --- | --- | ---: | ---: | ---: |")
+    print("\n## With more RAM\n\nPlans for a given arena (`--region`) have larger slices, and so fewer calls of kernels. Ratios as above.\n")
+    print("| model | core | `--region` | million instructions | arena and stack |\n| --- | --- | ---: | ---: | ---: |")
     for (model, core), (_, most, _, stack, arena, _) in sorted(runs.items()):
         name, _, room = model.partition("-")
         if room and name != "products" and core in ("M4F", "M55"):

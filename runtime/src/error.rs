@@ -80,6 +80,13 @@ pub enum Error {
         /// Bytes the plan needs.
         needed: u32,
     },
+    /// The slow memory is not aligned to 64 bytes.
+    SlowAlignment,
+    /// The slow memory is too small, or none is given.
+    SlowSize {
+        /// Bytes the plan needs.
+        needed: u32,
+    },
     /// The kernels do not take the weights of this target's plans as they lie.
     Kernels {
         /// The target that the model was compiled for.
@@ -138,6 +145,8 @@ impl Error {
             Error::Interrupted { .. } => 1900,
             Error::Kernels { .. } => 2000,
             Error::Fed => 2100,
+            Error::SlowAlignment => 2200,
+            Error::SlowSize { .. } => 2300,
         }
     }
 }
@@ -164,6 +173,10 @@ impl fmt::Display for Error {
             Error::ModelAlignment => f.write_str("the model's bytes are not 64-byte aligned"),
             Error::ArenaAlignment => f.write_str("the arena is not 64-byte aligned"),
             Error::ArenaSize { needed } => write!(f, "the arena is too small: the plan needs {needed} bytes"),
+            Error::SlowAlignment => f.write_str("the slow memory is not 64-byte aligned"),
+            Error::SlowSize { needed } => {
+                write!(f, "the slow memory is too small, or not given: the plan needs {needed} bytes")
+            }
             Error::NoSuchTensor => f.write_str("no input or output of that name or index"),
             Error::WrongType => f.write_str("the tensor has another element type"),
             Error::WrongLength => f.write_str("the tensor has another length"),

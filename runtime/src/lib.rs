@@ -55,6 +55,6 @@ pub use half::f16;
 pub use kernels::{Kernels, Reference, StepKind};
 pub use observe::{Clock, Observer, Profile, Quiet};
 pub use port::{Input, Output};
-pub use session::{Arena, Session, runs_on};
+pub use session::{Arena, Ram, Session, runs_on};
 pub use target::Target;
 pub use workers::{Inline, Workers};

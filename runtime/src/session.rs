@@ -1,13 +1,15 @@
 //! A session: one model at work in one arena.
 
 mod pieces;
+mod ram;
 
 use core::ops::{ControlFlow, Range};
 
 use self::pieces::{pieces, rows_of};
+pub use self::ram::Ram;
 use crate::faults::{DataFault, FaultWord};
 use crate::format::verify::{all_bytes, is_ring};
-use crate::format::{ABSENT, ALIGN, TensorRecord};
+use crate::format::{ABSENT, TensorRecord};
 use crate::kernels::{self, Kernels, OpSet};
 use crate::observe::{Observer, Quiet};
 use crate::rows::{Memory, Operands, Tile};
@@ -60,38 +62,34 @@ pub fn runs_on<K: Kernels + ?Sized>(model: &Model<'_>, by: &K) -> Result<(), Err
 /// until the next run.
 pub struct Session<'a, K: Kernels + ?Sized> {
     model: Model<'a>,
-    arena: &'a mut [u8],
+    ram: Ram<'a>,
     kernels: &'a K,
 }
 
 impl<'a, K: Kernels + ?Sized> Session<'a, K> {
-    /// Sets up a session in `arena`, whose state is cleared. It needs [`Model::arena_bytes`] bytes for one worker,
-    /// [`Model::arena_bytes_for`] for several, and an alignment of 64.
+    /// Sets up a session in an arena (`&mut [u8]`), or in an arena and slow memory ([`Ram`]). State is cleared. The arena has [`Model::arena_bytes`] bytes
+    /// for one worker, [`Model::arena_bytes_for`] for several, and an alignment of 64.
     ///
     /// # Errors
-    /// [`Error::ArenaSize`] or [`Error::ArenaAlignment`]; [`Error::Kernels`] if the plan is one for another target, whose order
+    /// [`Error::ArenaSize`], [`Error::ArenaAlignment`], [`Error::SlowSize`] or [`Error::SlowAlignment`]; [`Error::Kernels`] if the plan is one for another target, whose order
     /// of weights these kernels do not take.
-    pub fn new(model: Model<'a>, arena: &'a mut [u8], kernels: &'a K) -> Result<Self, Error> {
+    pub fn new(model: Model<'a>, ram: impl Into<Ram<'a>>, kernels: &'a K) -> Result<Self, Error> {
         runs_on(&model, kernels)?;
-        let mut session = Session::resume(model, arena, kernels)?;
+        let mut session = Session::resume(model, ram, kernels)?;
         session.reset();
         Ok(session)
     }
 
-    /// As [`Session::new`], but goes on from what is in `arena`: the state, inputs and outputs that an earlier session on the
+    /// As [`Session::new`], but goes on from what is in memory: the state, inputs and outputs that an earlier session on the
     /// same model left there. So a session need not live as long as the memory it works in. (Another content is not unsafe:
     /// it is another state.) Whether the kernels take the plan is not asked again ([`runs_on`]).
     ///
     /// # Errors
-    /// [`Error::ArenaSize`] or [`Error::ArenaAlignment`].
-    pub fn resume(model: Model<'a>, arena: &'a mut [u8], kernels: &'a K) -> Result<Self, Error> {
-        if arena.len() < model.arena_bytes() {
-            return Err(Error::ArenaSize { needed: model.arena_bytes() as u32 });
-        }
-        if arena.as_ptr().align_offset(ALIGN) != 0 && !arena.is_empty() {
-            return Err(Error::ArenaAlignment);
-        }
-        Ok(Session { model, arena, kernels })
+    /// As [`Session::new`], but [`Error::Kernels`].
+    pub fn resume(model: Model<'a>, ram: impl Into<Ram<'a>>, kernels: &'a K) -> Result<Self, Error> {
+        let ram = ram.into();
+        ram.check(&model)?;
+        Ok(Session { model, ram, kernels })
     }
 
     /// The model.
@@ -101,8 +99,8 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
 
     /// Forgets all state: the next run is the first of a stream.
     pub fn reset(&mut self) {
-        let n = self.model.state_bytes().min(self.arena.len());
-        self.arena[..n].fill(0);
+        let n = self.model.state_bytes().min(self.ram.arena.len());
+        self.ram.arena[..n].fill(0);
     }
 
     fn io(&self, tensor: Option<usize>) -> Result<Tensor, Error> {
@@ -126,7 +124,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     /// # Errors
     /// [`Error::NoSuchTensor`].
     pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], Error> {
-        self.model.input_bytes(self.arena, i)
+        self.model.input_bytes(self.ram.reborrow(), i)
     }
 
     /// The input of that name, to be written as elements of type `T`.
@@ -166,7 +164,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     /// # Errors
     /// [`Error::NoSuchTensor`].
     pub fn output_bytes(&self, i: usize) -> Result<&[u8], Error> {
-        self.model.output_bytes(self.arena, i)
+        self.model.output_bytes(self.ram.arena, self.ram.slow, i)
     }
 
     /// The output of that name, after a run.
@@ -225,7 +223,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         mut feed: Option<&mut dyn Feed>,
     ) -> Result<(), Error> {
         // (A copy of the model would be a third of this function's stack.)
-        let Session { model, arena, kernels } = self;
+        let Session { model, ram, kernels } = self;
         let model: &Model<'a> = model;
         if feed.is_none() && model.is_fed() {
             return Err(Error::Fed);
@@ -233,7 +231,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         let scratch = model.scratch_bytes();
         let slots = match scratch {
             0 => usize::MAX,
-            n => arena.len().saturating_sub(model.scratch_start()) / n,
+            n => ram.arena.len().saturating_sub(model.scratch_start()) / n,
         };
         let most = workers.count().min(slots).max(1);
         let ops = kernels.ops();
@@ -253,12 +251,12 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                         && let Some(asked) = step.params::<kernels::Feed>()
                     {
                         for rows in pieces(model, &step, slice) {
-                            if give(model, arena, feed, asked.input as usize, step.rows(), rows).is_break() {
+                            if give(model, ram, feed, asked.input as usize, step.rows(), rows).is_break() {
                                 return Err(interrupted);
                             }
                         }
                     }
-                    let memory = Memory::new(arena, model.weights());
+                    let memory = Memory::new(ram.reborrow(), model.weights());
                     let most = if most > 1 && worth_cutting(model, &step, slice) { most } else { 1 };
                     for rows in pieces(model, &step, slice) {
                         let size = [rows.len(), step.record().columns as usize];
@@ -293,12 +291,12 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                             DataFault::Division => Error::DivisionByZero { step },
                         });
                     }
-                    observer.after(index, &ArenaView { model, arena });
+                    observer.after(index, &ArenaView { model, ram: [ram.arena, ram.slow] });
                     if let Some(feed) = feed.as_deref_mut() {
                         let made = (0..model.output_count()).filter(|&o| model.output_writer(o) == Some(index));
                         for (output, rows) in made.flat_map(|o| pieces(model, &step, slice).map(move |rows| (o, rows)))
                         {
-                            if take(model, arena, feed, output, step.rows(), rows).is_break() {
+                            if take(model, ram, feed, output, step.rows(), rows).is_break() {
                                 return Err(interrupted);
                             }
                         }
@@ -309,7 +307,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         if let Some(feed) = feed {
             for output in (0..model.output_count()).filter(|&o| model.output_writer(o).is_none()) {
                 let rows = model.output_tensor(output).map_or(0, |t| model.tensor(t).0.rows as usize);
-                if take(model, arena, feed, output, rows, 0..rows).is_break() {
+                if take(model, ram, feed, output, rows, 0..rows).is_break() {
                     return Err(Error::Interrupted { step: model.step_count() as u32 });
                 }
             }
@@ -322,14 +320,14 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
 /// way round.
 fn give(
     model: &Model<'_>,
-    arena: &mut [u8],
+    ram: &mut Ram<'_>,
     feed: &mut dyn Feed,
     input: usize,
     all: usize,
     rows: Range<usize>,
 ) -> ControlFlow<()> {
     let Some(t) = model.input_tensor(input).and_then(|t| model.tensor_record(t)) else { return ControlFlow::Break(()) };
-    match arena.get_mut(place(&t, all, &rows)) {
+    match ram.of(t.region).get_mut(place(&t, all, &rows)) {
         Some(bytes) => feed.give(input, own_rows(&t, all, &rows), bytes),
         None => ControlFlow::Break(()),
     }
@@ -338,7 +336,7 @@ fn give(
 /// Hands over rows of an output, as [`give`].
 fn take(
     model: &Model<'_>,
-    arena: &[u8],
+    ram: &Ram<'_>,
     feed: &mut dyn Feed,
     output: usize,
     all: usize,
@@ -347,7 +345,7 @@ fn take(
     let Some(t) = model.output_tensor(output).and_then(|t| model.tensor_record(t)) else {
         return ControlFlow::Break(());
     };
-    match memory_of(model, arena, &t).get(place(&t, all, &rows)) {
+    match memory_of(model, [ram.arena, ram.slow], t.region).get(place(&t, all, &rows)) {
         Some(bytes) => feed.take(output, own_rows(&t, all, &rows), bytes),
         None => ControlFlow::Break(()),
     }
@@ -359,7 +357,7 @@ fn own_rows(t: &TensorRecord, all: usize, rows: &Range<usize>) -> Range<usize> {
     own(rows.start)..own(rows.end)
 }
 
-/// Where rows of a tensor, of `all`, lie in the arena if they lie in one piece.
+/// Where rows of a tensor, of `all`, lie in its memory if they lie in one piece.
 fn place(t: &TensorRecord, all: usize, rows: &Range<usize>) -> Range<usize> {
     let each = all_bytes(t) as usize / all.max(1);
     let start = t.offset as usize + (rows.start * each).checked_rem(t.bytes as usize).unwrap_or(0);
@@ -380,7 +378,7 @@ fn parts([rows, columns]: [usize; 2], wanted: usize) -> [usize; 2] {
     [by_rows, (wanted / by_rows).min(columns).max(1)]
 }
 
-/// What a session's arena holds, for who keeps the arena and makes a [`Session`] only to run.
+/// What a session's memory holds, for who keeps the memory and makes a [`Session`] only to run.
 impl<'a> Model<'a> {
     /// Whether an input comes, or an output goes, row by row ([`Session::run_rows`]).
     pub fn is_fed(&self) -> bool {
@@ -404,23 +402,24 @@ impl<'a> Model<'a> {
         self.output_writer(i).is_some()
     }
 
-    /// Input `i` in an arena of this model, as bytes.
+    /// Input `i` in the memory of a session on this model, as bytes.
     ///
     /// # Errors
     /// [`Error::NoSuchTensor`]; [`Error::Fed`] if it comes row by row.
-    pub fn input_bytes<'m>(&self, arena: &'m mut [u8], i: usize) -> Result<&'m mut [u8], Error> {
+    pub fn input_bytes<'m>(&self, ram: impl Into<Ram<'m>>, i: usize) -> Result<&'m mut [u8], Error> {
         let t = self.input_tensor(i).and_then(|t| self.tensor_record(t)).ok_or(Error::NoSuchTensor)?;
         if is_ring(&t) {
             return Err(Error::Fed);
         }
-        arena.get_mut(t.offset as usize..).and_then(|a| a.get_mut(..t.bytes as usize)).ok_or(Error::NoSuchTensor)
+        let memory = ram.into().into_region(t.region);
+        memory.get_mut(t.offset as usize..).and_then(|a| a.get_mut(..t.bytes as usize)).ok_or(Error::NoSuchTensor)
     }
 
-    /// Output `i` in an arena of this model, after a run, as bytes.
+    /// Output `i` in the arena or slow memory of a session on this model, after a run, as bytes.
     ///
     /// # Errors
     /// [`Error::NoSuchTensor`]; [`Error::Fed`] if it goes row by row.
-    pub fn output_bytes<'m>(&self, arena: &'m [u8], i: usize) -> Result<&'m [u8], Error>
+    pub fn output_bytes<'m>(&self, arena: &'m [u8], slow: &'m [u8], i: usize) -> Result<&'m [u8], Error>
     where
         'a: 'm,
     {
@@ -428,33 +427,34 @@ impl<'a> Model<'a> {
         if is_ring(&self.tensor(t).0) {
             return Err(Error::Fed);
         }
-        bytes_of(self, arena, t).ok_or(Error::NoSuchTensor)
+        bytes_of(self, [arena, slow], t).ok_or(Error::NoSuchTensor)
     }
 }
 
-/// The memory that a tensor lies in.
-fn memory_of<'m>(model: &Model<'m>, arena: &'m [u8], t: &TensorRecord) -> &'m [u8] {
-    match t.region {
+/// A region of memory, of a model or of an arena and slow memory.
+fn memory_of<'m>(model: &Model<'m>, [arena, slow]: [&'m [u8]; 2], region: Region) -> &'m [u8] {
+    match region {
         Region::Weights => model.weights(),
         Region::Arena | Region::State => arena,
+        Region::Slow => slow,
     }
 }
 
 /// The bytes of tensor `i` as they are now.
-fn bytes_of<'m>(model: &Model<'m>, arena: &'m [u8], i: usize) -> Option<&'m [u8]> {
+fn bytes_of<'m>(model: &Model<'m>, ram: [&'m [u8]; 2], i: usize) -> Option<&'m [u8]> {
     let t = model.tensor_record(i)?;
-    memory_of(model, arena, &t).get(t.offset as usize..(t.offset as usize).checked_add(t.bytes as usize)?)
+    memory_of(model, ram, t.region).get(t.offset as usize..(t.offset as usize).checked_add(t.bytes as usize)?)
 }
 
 /// Read access to every tensor of a session, between steps.
 pub struct ArenaView<'a> {
     model: &'a Model<'a>,
-    arena: &'a [u8],
+    ram: [&'a [u8]; 2],
 }
 
 impl<'a> ArenaView<'a> {
     /// The bytes of tensor `i` as they are now (another tensor may have taken their place).
     pub fn tensor(&self, i: usize) -> Option<&'a [u8]> {
-        bytes_of(self.model, self.arena, i)
+        bytes_of(self.model, self.ram, i)
     }
 }

@@ -9,6 +9,7 @@ fn main() -> Result<(), Error> {
     let mut small = glyphs();
     small.options.quantized_io = true;
     small.generate("quantized")?;
+    glyphs().region("sram", 16 << 10).region("psram", 1 << 20).generate("split")?;
     // What one build has written is a plan for another.
     let out = std::env::var_os("OUT_DIR").map(std::path::PathBuf::from).ok_or(Error::Environment("OUT_DIR"))?;
     Build::new(out.join("glyphs.kgl")).generate("again")

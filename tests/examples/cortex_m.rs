@@ -8,7 +8,7 @@ use kinglet::kernels::{BinaryOp, OpSet, UnaryOp};
 use kinglet::{DType, Model, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, Post, Quant, Window};
-use kinglet_compiler::{Banding, Options, compile, import, import_file};
+use kinglet_compiler::{Banding, MemoryRegion, Options, compile, import, import_file};
 use kinglet_models::{glyphs, keywords};
 use kinglet_tests::one_node::{Case, Like};
 use kinglet_tests::{Aligned, Random, parse_npz, read_npz, row, run, shared};
@@ -96,14 +96,18 @@ fn write(folder: &Path, name: &str, graph: &Graph, input: &str, vectors: &Array)
     for target in [Target::Generic, Target::CortexM, Target::CortexM55] {
         let folder = folder.join(target.name());
         std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-        let write = |name: &str, max_arena: Option<usize>| {
-            let options =
-                Options { target, bands: Banding::Memory, quantized_io: true, max_arena, ..Options::default() };
+        let write = |name: &str, regions: &[(&str, usize)]| {
+            let region = |&(name, bytes): &(&str, usize)| MemoryRegion { name: name.into(), bytes };
+            let regions = regions.iter().map(region).collect();
+            let options = Options { target, bands: Banding::Memory, quantized_io: true, regions, ..Options::default() };
             write_for(&options, &folder.join(format!("{name}.case")), graph.clone(), input, vectors);
         };
-        write(name, None);
+        write(name, &[]);
+        if name == "products-13" {
+            write(&format!("{name}-psram"), &[("sram", 7 << 10), ("psram", 1 << 16)]);
+        }
         for &(_, _, most) in ROOMS.iter().filter(|(model, of, _)| *model == name && *of == target) {
-            write(&format!("{name}-{most}"), Some(most));
+            write(&format!("{name}-{most}"), &[("sram", most)]);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
-use kinglet::{Feed, Inline, Kernels, Model, Observer, Quiet, Reference, Session, Workers};
+use kinglet::{Feed, Inline, Kernels, Model, Observer, Quiet, Ram, Reference, Session, Workers};
 use kinglet_compiler::array::{Array, Numbers};
 use kinglet_compiler::{Compiled, Options};
 
@@ -201,7 +201,10 @@ pub fn run_on(
     let mut arena = Aligned::zeroed(model.arena_bytes_for(workers.count()));
     // What a previous user left in memory must not matter.
     arena.as_mut().fill(0xA5);
-    let mut session = Session::new(model, arena.as_mut(), kernels).expect("the arena is large enough");
+    let mut slow = Aligned::zeroed(model.slow_bytes());
+    slow.as_mut().fill(0x5A);
+    let ram = Ram { arena: arena.as_mut(), slow: slow.as_mut() };
+    let mut session = Session::new(model, ram, kernels).expect("the memory is large enough");
     let mut feed = Arrays::default();
     for i in 0..model.input_count() {
         let name = model.input_name(i).expect("compiled with names");

@@ -6,7 +6,7 @@ use kinglet::kernels::{BinaryOp, NormKind, PadMode, ReduceOp, UnaryOp};
 use kinglet::{DType, Inline, Model, Quiet, Reference, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, PoolKind, Post, TensorId, Window};
-use kinglet_compiler::{Banding, Compiled, Error, Options, Precision, compile, import};
+use kinglet_compiler::{Banding, Compiled, Error, MemoryRegion, Options, Precision, compile, import};
 use kinglet_native::Pool;
 use kinglet_tests::mobilenet::mobilenet_v2;
 use kinglet_tests::one_node::{Case, Like};
@@ -211,13 +211,27 @@ fn check(graph: &Graph, inputs: &BTreeMap<String, Array>, precision: Precision) 
             let options = Options { target, bands, feed, precision, ..Options::default() };
             compile(graph.clone(), &options).expect("it compiles")
         };
-        for plan in [fed(Banding::Off), fed(Banding::Memory)] {
+        // With a part of the tensors in slow memory, more or less of them.
+        let split = |bands| {
+            let part = graph.tensors.len() % 4;
+            let whole = if bands == Banding::Off { &off.report } else { &on.report };
+            let tensors = whole.arena_bytes - whole.scratch_bytes;
+            let bytes = whole.scratch_bytes + tensors / 4 * part;
+            let region = |name: &str, bytes| MemoryRegion { name: name.into(), bytes };
+            let regions = vec![region("sram", bytes), region("psram", 1 << 30)];
+            let options = Options { target, bands, regions, precision, ..Options::default() };
+            let compiled = compile(graph.clone(), &options).expect("the slow memory has room");
+            let r = &compiled.report;
+            assert!(r.arena_bytes <= bytes && r.slow_bytes > 0, "{} of {bytes}, {}", r.arena_bytes, r.slow_bytes);
+            compiled
+        };
+        for plan in [fed(Banding::Off), fed(Banding::Memory), split(Banding::Off), split(Banding::Memory)] {
             let want = run_on(&Reference, &off.kgl, inputs, &Inline, &mut Quiet);
             let got = run_on(&Reference, &plan.kgl, inputs, &Inline, &mut Quiet);
             let shared = run_on(&Reference, &plan.kgl, inputs, &pool, &mut Quiet);
             for (output, want) in &want {
-                assert_eq!(got[output].to_bytes(), want.to_bytes(), "{output}, fed, {}", target.name());
-                assert_eq!(shared[output].to_bytes(), want.to_bytes(), "{output}, fed, three workers");
+                assert_eq!(got[output].to_bytes(), want.to_bytes(), "{output}, fed or split, {}", target.name());
+                assert_eq!(shared[output].to_bytes(), want.to_bytes(), "{output}, fed or split, three workers");
             }
         }
         let file = Aligned::copy(&on.kgl);
@@ -257,8 +271,9 @@ proptest! {
 #[test]
 fn limits_of_the_arena_are_kept_or_refused() {
     let model = picture();
-    let plan = |bands, max_arena| {
-        let options = Options { bands, max_arena, ..Options::default() };
+    let plan = |bands, max_arena: Option<usize>| {
+        let regions = Vec::from_iter(max_arena.map(|bytes| MemoryRegion { name: "sram".into(), bytes }));
+        let options = Options { bands, regions, ..Options::default() };
         compile(import(&model.to_bytes(), None, &options).expect("it imports"), &options)
     };
     let arena = |bands| plan(bands, None).expect("it compiles").report.arena_bytes;
@@ -278,11 +293,12 @@ fn limits_of_the_arena_are_kept_or_refused() {
     assert!(calls[0] < calls[3] && calls.is_sorted(), "{calls:?}");
     for (bands, most) in [(Banding::Memory, least - 1), (Banding::Off, off - 1), (Banding::Memory, 0)] {
         let error = plan(bands, Some(most)).expect_err("it does not fit");
-        let Error::Arena { needed, step, alive, .. } = &error else { panic!("{error}") };
-        assert_eq!(*needed, if bands == Banding::Off { off } else { least });
+        let Error::Region { needed, ref why, .. } = error else { panic!("{error}") };
+        assert_eq!(needed, if bands == Banding::Off { off } else { least });
+        let text = error.to_string();
         assert!(
-            !step.is_empty() && *alive <= *needed && error.to_string().contains(&(needed - most).to_string()),
-            "{error}"
+            why.contains("are alive at `") && text.contains("`sram`") && text.contains(&(needed - most).to_string()),
+            "{text}"
         );
     }
 }

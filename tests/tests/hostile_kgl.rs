@@ -9,7 +9,7 @@ use kinglet_compiler::{Options, compile, import};
 use kinglet_onnx::{DataType, ModelProto};
 use kinglet_tests::hostile::cases;
 use kinglet_tests::hostile::plan::{
-    mutate_words, planned, planned_fed, planned_in_halves, seal, section, sections, set, word,
+    mutate_words, planned, planned_fed, planned_in_halves, planned_in_regions, seal, section, sections, set, word,
 };
 use kinglet_tests::hostile::run::{run, survives};
 use kinglet_tests::small_onnx::{self, Builder, Value};
@@ -21,7 +21,9 @@ fn compiled() -> Vec<(&'static str, Vec<u8>)> {
     let fed = planned_fed("a fed picture", &small_onnx::picture(), Target::Generic);
     let halves =
         small_onnx::all().into_iter().map(|(name, model)| (name, planned_in_halves(name, &model, Target::Armv8)));
-    small_onnx::all().into_iter().flat_map(plans).chain(halves).chain([("a fed picture", fed)]).collect()
+    let regions =
+        small_onnx::all().into_iter().map(|(name, model)| (name, planned_in_regions(name, &model, Target::Generic)));
+    small_onnx::all().into_iter().flat_map(plans).chain(halves).chain(regions).chain([("a fed picture", fed)]).collect()
 }
 
 #[test]

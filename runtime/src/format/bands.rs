@@ -126,7 +126,7 @@ fn is_written(m: &Model<'_>, i: usize, steps: &Range<usize>, own: &Rules, t: &Te
 fn writes(m: &Model<'_>, writer: usize, t: &TensorRecord) -> Result<Made, Fault> {
     let step = m.step(writer);
     let output = step.output(0).and_then(|t| m.tensor_record(t)).ok_or(Fault::Slices)?;
-    let place = |t: &TensorRecord| (t.offset, t.bytes, all_bytes(t), t.dtype.size());
+    let place = |t: &TensorRecord| (t.region, t.offset, t.bytes, all_bytes(t), t.dtype.size());
     ensure(place(&output) == place(t), Fault::Slices)?;
     let rules = rules(m, writer)?;
     // A fold is read behind the band.

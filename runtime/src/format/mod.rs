@@ -23,7 +23,7 @@ use words::{code, record};
 /// First bytes of every model file.
 pub const MAGIC: [u8; 4] = *b"KGL1";
 /// Version of the format this runtime reads and writes.
-pub const VERSION: u16 = 10;
+pub const VERSION: u16 = 11;
 /// Alignment of sections, weights and the arena.
 pub const ALIGN: usize = 64;
 /// Bytes of the header, before the section table.
@@ -73,6 +73,15 @@ code! {
         Weights = 1,
         /// In the part of the arena that lives on between runs.
         State = 2,
+        /// In the slow memory, for as long as one in the arena.
+        Slow = 3,
+    }
+}
+
+impl Region {
+    /// Whether what lies in the one may lie in the way of what lies in the other: constant data lies in nobody's.
+    pub(crate) fn shares_with(self, other: Region) -> bool {
+        self != Region::Weights && other != Region::Weights && (self == Region::Slow) == (other == Region::Slow)
     }
 }
 

@@ -67,7 +67,8 @@ pub(super) fn model<const OPS: u128>(m: &Model<'_>) -> Result<u64, Error> {
     for i in 0..m.input_count() {
         let t = m.input_tensor(i).unwrap_or(usize::MAX);
         let input = m.tensor(t).0;
-        if input.region != Region::Arena || is_ring(&input) && !bands::is_fed(m, &input, i) {
+        let written = matches!(input.region, Region::Arena | Region::Slow);
+        if !written || is_ring(&input) && !bands::is_fed(m, &input, i) {
             return Err(Error::Tensor { tensor: t as u32 });
         }
         if let Some(default) = m.default_tensor(i) {
@@ -88,6 +89,7 @@ fn tensor(m: &Model<'_>, t: &TensorRecord) -> bool {
         Region::Arena => (m.scratch_start(), 16),
         Region::State => (m.state_bytes().min(m.scratch_start()), 16),
         Region::Weights => (m.weights().len(), ALIGN),
+        Region::Slow => (m.slow_bytes(), 16),
     };
     let end = u64::from(t.offset) + u64::from(t.bytes);
     let rows = u64::from(t.row_bytes) * u64::from(t.capacity);
@@ -109,7 +111,9 @@ fn tensor(m: &Model<'_>, t: &TensorRecord) -> bool {
         && t.capacity <= t.rows
         && all <= u64::from(u32::MAX)
         && (!is_ring(t)
-            || (t.capacity > 0 && t.region == Region::Arena && (t.row_bytes as usize).is_multiple_of(t.dtype.size())))
+            || (t.capacity > 0
+                && matches!(t.region, Region::Arena | Region::Slow)
+                && (t.row_bytes as usize).is_multiple_of(t.dtype.size())))
         && t.rank as usize <= MAX_RANK
         && whole
         && t.scale.is_finite()
@@ -140,6 +144,7 @@ fn stays_inside(m: &Model<'_>, t: &TensorRecord, slices: u32) -> bool {
         Region::Arena => (m.state_bytes(), m.scratch_start()),
         Region::State => (0, m.state_bytes()),
         Region::Weights => (0, m.weights().len()),
+        Region::Slow => (0, m.slow_bytes()),
     };
     let (start, end) = swept(t, slices);
     t.bytes == 0 || (start >= floor as i64 && end <= limit as i64)
@@ -182,7 +187,7 @@ fn step<const OPS: u128>(m: &Model<'_>, i: usize, slices: u32) -> Result<u64, Fa
         let (start, end) = swept(&output, slices);
         let apart = |x: &TensorRecord| {
             let (from, to) = swept(x, slices);
-            x.region == Region::Weights || x.bytes == 0 || output.bytes == 0 || from >= end || start >= to
+            !x.region.shares_with(output.region) || x.bytes == 0 || output.bytes == 0 || from >= end || start >= to
         };
         for k in 0..r.inputs as usize {
             let Some(x) = check.optional(k) else { continue };

@@ -18,6 +18,7 @@ use crate::{DType, Error, Target};
 pub struct Model<'a> {
     target: Target,
     arena_bytes: u32,
+    slow_bytes: u32,
     state_bytes: u32,
     lower_bound_bytes: u32,
     scratch_bytes: u32,
@@ -146,6 +147,7 @@ impl<'a> Model<'a> {
         let mut model = Model {
             target,
             arena_bytes: word(7),
+            slow_bytes: word(11),
             state_bytes: word(8),
             lower_bound_bytes: word(9),
             scratch_bytes: 0,
@@ -191,6 +193,11 @@ impl<'a> Model<'a> {
     /// Bytes of RAM a session with `workers` workers needs: each has its own scratch behind the tensors.
     pub fn arena_bytes_for(&self, workers: usize) -> usize {
         self.scratch_start() + self.scratch_bytes() * workers.max(1)
+    }
+
+    /// Bytes of slow memory that a session needs beside the arena; 0 for most plans (`convert --region` makes others).
+    pub fn slow_bytes(&self) -> usize {
+        self.slow_bytes as usize
     }
 
     /// Scratch bytes of one worker: the most that any step needs, rounded up to the alignment.

@@ -6,6 +6,7 @@ use core::marker::PhantomData;
 use super::{View, ViewMut};
 use crate::faults::{DataFault, FaultWord};
 use crate::format::Placed;
+use crate::session::Ram;
 use crate::{Element, Region, Step};
 
 /// The memory a step works on.
@@ -13,21 +14,31 @@ use crate::{Element, Region, Step};
 pub(crate) struct Memory<'a> {
     arena: *mut u8,
     arena_len: usize,
+    slow: *mut u8,
+    slow_len: usize,
     weights: &'a [u8],
     _arena: PhantomData<&'a [u8]>,
 }
 
-// SAFETY: workers share the arena through this type. `Workers` (an unsafe trait) calls each tile once, the session gives
+// SAFETY: workers share the arena and the slow memory through this type. `Workers` (an unsafe trait) calls each tile once, the session gives
 // each tile rows of its own, and `Kernels` (an unsafe trait) writes only these; what is read is written by no worker of the
 // same step (verified by `Model::load`, see `format::verify`; in-place steps read only the elements that they write, and one that
 // slides over its input writes no row in a slice that the slice reads: `format::bands::slides`).
 unsafe impl Sync for Memory<'_> {}
-// SAFETY: as above; the pointer is valid on every thread for as long as the session's borrow of the arena lives.
+// SAFETY: as above; the pointer is valid on every thread for as long as the session's borrow of the memory lives.
 unsafe impl Send for Memory<'_> {}
 
 impl<'a> Memory<'a> {
-    pub(crate) fn new(arena: &'a mut [u8], weights: &'a [u8]) -> Self {
-        Memory { arena: arena.as_mut_ptr(), arena_len: arena.len(), weights, _arena: PhantomData }
+    pub(crate) fn new(ram: Ram<'a>, weights: &'a [u8]) -> Self {
+        let Ram { arena, slow } = ram;
+        Memory {
+            arena: arena.as_mut_ptr(),
+            arena_len: arena.len(),
+            slow: slow.as_mut_ptr(),
+            slow_len: slow.len(),
+            weights,
+            _arena: PhantomData,
+        }
     }
 
     /// Where a tensor lies in slice `slice` of its band.
@@ -36,6 +47,7 @@ impl<'a> Memory<'a> {
         let (base, len) = match t.region {
             Region::Weights => (self.weights.as_ptr().cast_mut(), self.weights.len()),
             Region::Arena | Region::State => (self.arena, self.arena_len),
+            Region::Slow => (self.slow, self.slow_len),
         };
         let moved = i64::from(t.offset) + i64::from(t.advance) * i64::from(slice);
         let bytes = t.bytes as usize;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kinglet::{Element, Feed, Kernels, Model, Observer, Quiet, Session, Tensor, Workers};
+use kinglet::{Element, Feed, Kernels, Model, Observer, Quiet, Ram, Session, Tensor, Workers};
 
 use crate::aligned::Aligned;
 use crate::whole::Whole;
@@ -18,6 +18,7 @@ pub struct OwnedSession {
     // No `Session` is kept: it would refer to the arena and the file beside it, and moving this struct would claim that the
     // reference is the only way to them. Each call makes one for as long as it takes.
     arena: Aligned,
+    slow: Aligned,
     kernels: &'static dyn Kernels,
     file: Arc<ModelFile>,
     pool: Pool,
@@ -60,7 +61,8 @@ impl OwnedSession {
         kinglet::runs_on(&model, kernels)?;
         let pool = Pool::new(threads)?;
         let arena = Aligned::zeroed(model.arena_bytes_for(pool.count()), "the arena")?;
-        Ok(OwnedSession { arena, kernels, file, pool, whole: Whole::default() })
+        let slow = Aligned::zeroed(model.slow_bytes(), "the slow memory")?;
+        Ok(OwnedSession { arena, slow, kernels, file, pool, whole: Whole::default() })
     }
 
     /// The model as it runs: with its weights in the order of the kernels, if they were not.
@@ -78,7 +80,7 @@ impl OwnedSession {
         self.pool.count()
     }
 
-    /// Bytes of RAM the session works in, the scratch of every thread included.
+    /// Bytes of the arena, the scratch of every thread included. (Slow memory, [`Model::slow_bytes`], is beside it.)
     pub fn arena_bytes(&self) -> usize {
         self.model().arena_bytes_for(self.threads())
     }
@@ -111,7 +113,7 @@ impl OwnedSession {
         let model = suited(&self.file, self.kernels);
         match self.whole.input(&model, i)? {
             Some(input) => Ok(input),
-            None => Ok(model.input_bytes(self.arena.as_mut_slice(), i)?),
+            None => Ok(model.input_bytes(ram(&mut self.arena, &mut self.slow), i)?),
         }
     }
 
@@ -127,7 +129,7 @@ impl OwnedSession {
         // The file was verified: both have the same length.
         match self.whole.input(&model, i)? {
             Some(input) => input.copy_from_slice(default),
-            None => model.input_bytes(self.arena.as_mut_slice(), i)?.copy_from_slice(default),
+            None => model.input_bytes(ram(&mut self.arena, &mut self.slow), i)?.copy_from_slice(default),
         }
         Ok(())
     }
@@ -159,7 +161,7 @@ impl OwnedSession {
         if let Some(whole) = self.whole.output(i) {
             return Ok(whole);
         }
-        Ok(self.model().output_bytes(self.arena.as_slice(), i)?)
+        Ok(self.model().output_bytes(self.arena.as_slice(), self.slow.as_slice(), i)?)
     }
 
     /// Runs the model once. Allocates nothing, unless it fails, or is the first run of a plan that takes or gives rows: these lie whole
@@ -178,7 +180,7 @@ impl OwnedSession {
     /// [`OwnedSession::reset`].
     pub fn run_observed(&mut self, observer: &mut (impl Observer + ?Sized)) -> Result<(), Error> {
         let model = suited(&self.file, self.kernels);
-        let mut session = Session::resume(model, self.arena.as_mut_slice(), self.kernels)?;
+        let mut session = Session::resume(model, ram(&mut self.arena, &mut self.slow), self.kernels)?;
         let result = if model.is_fed() {
             self.whole.prepare(&model)?;
             session.run_rows(&mut self.whole, &self.pool, observer)
@@ -195,16 +197,15 @@ impl OwnedSession {
     /// As [`OwnedSession::run`], and if `feed` stopped the run.
     pub fn run_rows(&mut self, feed: &mut dyn Feed) -> Result<(), Error> {
         let model = suited(&self.file, self.kernels);
-        let mut session = Session::resume(model, self.arena.as_mut_slice(), self.kernels)?;
+        let mut session = Session::resume(model, ram(&mut self.arena, &mut self.slow), self.kernels)?;
         let result = session.run_rows(feed, &self.pool, &mut Quiet);
         result.map_err(|source| Error::of_run(source, &model))
     }
 
     /// Forgets all state: the next run is the first of a stream.
     pub fn reset(&mut self) {
-        if let Ok(mut session) =
-            Session::resume(suited(&self.file, self.kernels), self.arena.as_mut_slice(), self.kernels)
-        {
+        let (model, ram) = (suited(&self.file, self.kernels), ram(&mut self.arena, &mut self.slow));
+        if let Ok(mut session) = Session::resume(model, ram, self.kernels) {
             session.reset();
         }
     }
@@ -235,6 +236,10 @@ impl OwnedSession {
         let names: Vec<String> = (0..count).map(|i| side.name(&model, i)).collect();
         Error::NoSuchTensor { side: side.word(), wanted, available: names.join(", ") }
     }
+}
+
+fn ram<'a>(arena: &'a mut Aligned, slow: &'a mut Aligned) -> Ram<'a> {
+    Ram { arena: arena.as_mut_slice(), slow: slow.as_mut_slice() }
 }
 
 /// The model that a session with these kernels runs; it was made when the session was.

@@ -3,12 +3,13 @@
 include!(concat!(env!("OUT_DIR"), "/glyphs.rs"));
 include!(concat!(env!("OUT_DIR"), "/quantized.rs"));
 include!(concat!(env!("OUT_DIR"), "/again.rs"));
+include!(concat!(env!("OUT_DIR"), "/split.rs"));
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use kinglet::kernels::{Only, OpSet};
-    use kinglet::{Arena, Error, Model, Reference, StepKind, Target};
+    use kinglet::{Arena, Error, Model, Ram, Reference, StepKind, Target};
 
     /// The scores of a picture.
     fn scores(picture: &[f32]) -> Vec<f32> {
@@ -50,6 +51,21 @@ mod tests {
             .map(|&q| (f32::from(q) - y.zero_point as f32) * y.scale)
             .collect();
         assert_eq!(got, scores(&picture()));
+    }
+
+    #[test]
+    fn a_module_may_need_two_memories() {
+        const { assert!(split::ARENA <= 16 << 10 && split::SLOW > 0 && glyphs::SLOW == 0) };
+        let kernels = Only::<_, { split::OPS }>(Reference);
+        let mut arena = Box::new(Arena::<{ split::ARENA }>::new());
+        let refused = split::session(&mut arena.0, &kernels).err();
+        assert!(matches!(refused, Some(Error::SlowSize { .. })), "{refused:?}");
+        let mut slow = Box::new(Arena::<{ split::SLOW }>::new());
+        let ram = Ram { arena: &mut arena.0, slow: &mut slow.0 };
+        let mut session = split::session(ram, &kernels).expect("it is made for it");
+        split::inputs::IMAGE.of(&mut session).expect("there is one").copy_from_slice(&picture());
+        session.run().expect("it runs");
+        assert_eq!(split::outputs::LOGITS.of(&session).expect("there is one").to_vec(), scores(&picture()));
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub const ARENA_BYTES: usize = 7;
 /// Word of the header: bytes of the state.
 pub const STATE_BYTES: usize = 8;
 
+/// Word of the header: bytes of slow memory.
+pub const SLOW_BYTES: usize = 11;
+
 /// A file whose records can be changed one by one.
 #[derive(Clone)]
 pub struct Lie {

@@ -1,12 +1,12 @@
 //! Words of a `.kgl` file, its sections and checksums, and changes to them.
 
-use kinglet::Target;
 use kinglet::format::words::Record;
 use kinglet::format::{CHECKED_FROM, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, StepRecord, VERSION, checksum};
-use kinglet_compiler::{Banding, Options, Precision, compile, import};
+use kinglet::{Model, Target};
+use kinglet_compiler::{Banding, MemoryRegion, Options, Precision, compile, import};
 use kinglet_onnx::ModelProto;
 
-use crate::Random;
+use crate::{Aligned, Random};
 
 /// The plan of a model, its loops kept: bands are to be lied about.
 pub fn planned(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
@@ -37,6 +37,21 @@ pub fn planned_fed(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
     let graph = model.graph.as_ref().expect("a model has a graph");
     let feed = graph.input.iter().chain(&graph.output).map(|v| v.name.clone()).collect();
     planned_with(name, model, &Options { target, bands: Banding::Memory, feed, ..Options::default() })
+}
+
+/// As [`planned_in_bands`], with a part of the tensors in slow memory.
+///
+/// # Panics
+/// If it does not compile.
+pub fn planned_in_regions(name: &str, model: &ModelProto, target: Target) -> Vec<u8> {
+    let of =
+        |regions| planned_with(name, model, &Options { target, bands: Banding::Memory, regions, ..Options::default() });
+    let all = Aligned::copy(&of(Vec::new()));
+    let all = Model::load(all.as_ref()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let region = |name: &str, bytes| MemoryRegion { name: name.into(), bytes };
+    // Half of what the tensors take.
+    let most = (all.arena_bytes() - all.scratch_bytes()) / 2 + all.scratch_bytes();
+    of(vec![region("sram", most), region("psram", 1 << 24)])
 }
 
 fn planned_with(name: &str, model: &ModelProto, options: &Options) -> Vec<u8> {

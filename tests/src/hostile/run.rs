@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use kinglet::format::TensorRecord;
-use kinglet::{DType, Error, Feed, Inline, Kernels, Model, Quiet, Reference, Session, StepKind, Workers};
+use kinglet::{DType, Error, Feed, Inline, Kernels, Model, Quiet, Ram, Reference, Session, StepKind, Workers};
 
 use super::{caught, plan};
 use crate::one_node::SUMMING;
@@ -66,7 +66,8 @@ impl Answer {
 
 /// Whether the session of a plan is small enough to be tried with so many tiles, and its run is not too much work.
 fn fits(model: &Model<'_>, tiles: usize, most_work: u64) -> bool {
-    model.arena_bytes_for(tiles).max(model.arena_bytes()) <= MOST_ARENA && model.work() <= most_work
+    let ram = model.arena_bytes_for(tiles).max(model.arena_bytes()).max(model.slow_bytes());
+    ram <= MOST_ARENA && model.work() <= most_work
 }
 
 /// Runs a loaded plan between guards, from an arena of bits that `seed` decides.
@@ -76,8 +77,13 @@ fn once(model: Model<'_>, kernels: &dyn Kernels, tiles: usize, seed: u64) -> Ans
     let bytes = memory.as_mut();
     bytes.fill(0xC3);
     fill(&mut bytes[GUARD..GUARD + model.arena_bytes()], &mut Random::new(seed));
+    let mut slow_memory = Aligned::zeroed(GUARD + model.slow_bytes() + GUARD);
+    let slow = slow_memory.as_mut();
+    slow.fill(0xC3);
+    fill(&mut slow[GUARD..GUARD + model.slow_bytes()], &mut Random::new(seed + 1));
     let start = Instant::now();
-    let mut session = Session::new(model, &mut bytes[GUARD..GUARD + arena], kernels).expect("the arena is as asked");
+    let ram = Ram { arena: &mut bytes[GUARD..GUARD + arena], slow: &mut slow[GUARD..GUARD + model.slow_bytes()] };
+    let mut session = Session::new(model, ram, kernels).expect("the memory is as asked");
     for i in 0..model.input_count() {
         let fed = session.input_bytes_mut(i).err();
         assert_eq!(fed, model.input_comes_by_rows(i).then_some(Error::Fed), "an input");
@@ -107,7 +113,8 @@ fn once(model: Model<'_>, kernels: &dyn Kernels, tiles: usize, seed: u64) -> Ans
     };
     let outputs = (0..model.output_count()).map(output).collect();
     let guards = bytes[..GUARD].iter().chain(&bytes[GUARD + arena..]);
-    assert!(guards.copied().all(|b| b == 0xC3), "memory around the arena was written");
+    let guards = guards.chain(&slow[..GUARD]).chain(&slow[GUARD + model.slow_bytes()..]);
+    assert!(guards.copied().all(|b| b == 0xC3), "memory around the arena or the slow memory was written");
     Answer { result, outputs }
 }
 

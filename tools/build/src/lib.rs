@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fmt, fs, io};
 
 pub use kinglet::Target;
-use kinglet_compiler::{Banding, Options, compile, import_file};
+use kinglet_compiler::{Banding, MemoryRegion, Options, compile, import_file};
 use kinglet_native::ModelFile;
 
 /// Why there is no module.
@@ -117,6 +117,13 @@ impl Build {
     /// A symbolic dimension has this value.
     pub fn dim(mut self, name: &str, value: usize) -> Build {
         self.options.dims.insert(name.to_string(), value);
+        self
+    }
+
+    /// A memory of the board, the fast one first, as `convert --region` names them: the plan takes no more of it, and what the first one has no room for lies in
+    /// a second one.
+    pub fn region(mut self, name: &str, bytes: usize) -> Build {
+        self.options.regions.push(MemoryRegion { name: name.to_string(), bytes });
         self
     }
 

@@ -18,7 +18,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 pub(crate) fn text(name: &str, file: &Path, model: &Model<'_>, bytes: usize) -> String {
     let file = file.file_name().map(|f| f.to_string_lossy().escape_default().to_string()).unwrap_or_default();
     let target = model.target();
-    let (ops, arena) = (OpSet::of_model(model).bits(), model.arena_bytes());
+    let (ops, arena, slow) = (OpSet::of_model(model).bits(), model.arena_bytes(), model.slow_bytes());
     let inputs =
         (0..model.input_count()).map(|i| (model.input_name(i), model.tensor(model.input_tensor(i).unwrap_or(0))));
     let outputs =
@@ -31,6 +31,8 @@ pub mod r#{name} {{
     pub const OPS: u128 = {ops:#x};
     /// Bytes of arena.
     pub const ARENA: usize = {arena};
+    /// Bytes of slow memory beside it.
+    pub const SLOW: usize = {slow};
     /// What it is compiled for.
     pub const TARGET: kinglet::Target = kinglet::Target::{target:?};
 
@@ -50,19 +52,20 @@ pub mod r#{name} {{
         }}
     }}
 
-    /// A session in `arena`, which has to have [`ARENA`] bytes at a multiple of 64.
+    /// A session in an arena of [`ARENA`] bytes at a multiple of 64; where there are any, with [`SLOW`] bytes of slow memory
+    /// beside it ([`kinglet::Ram`]).
     ///
     /// # Errors
     /// As [`kinglet::Session::new`]: kernels of another target, or without some kind of step, are refused.
     pub fn session<'a, K: kinglet::Kernels>(
-        arena: &'a mut [u8],
+        ram: impl Into<kinglet::Ram<'a>>,
         kernels: &'a K,
     ) -> Result<kinglet::Session<'a, K>, kinglet::Error> {{
         let needed = kinglet::kernels::OpSet::from_bits(OPS);
         if kernels.target() != TARGET || !kernels.ops().holds(needed) {{
             return Err(kinglet::Error::Kernels {{ target: TARGET }});
         }}
-        let mut session = kinglet::Session::resume(model()?, arena, kernels)?;
+        let mut session = kinglet::Session::resume(model()?, ram, kernels)?;
         session.reset();
         Ok(session)
     }}

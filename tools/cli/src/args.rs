@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use kinglet::Target;
-use kinglet_compiler::{Banding, Options, Precision};
+use kinglet_compiler::{Banding, MemoryRegion, Options, Precision};
 use kinglet_native::Open;
 
 use crate::error::Error;
@@ -36,9 +36,10 @@ pub struct Dims {
     /// pictures are channels last then; may be given several times
     #[arg(long, value_name = "NAME")]
     feed: Vec<String>,
-    /// Refuse a plan whose arena takes more; bands for memory go no further than that, in as large slices as fit
-    #[arg(long, value_name = "BYTES")]
-    max_arena: Option<usize>,
+    /// Memory that there is, as in sram=64k: bands for memory go no further than it asks, in as large slices as fit. A second one, as in
+    /// psram=4M, is slower, and takes the tensors that the first one has no room for. What does not fit is refused
+    #[arg(long = "region", value_name = "NAME=BYTES", value_parser = region)]
+    regions: Vec<MemoryRegion>,
 }
 
 /// How floats are stored.
@@ -81,7 +82,7 @@ impl Dims {
             keep_loops: self.keep_loops,
             target,
             keep_channels: self.keep_channels,
-            max_arena: self.max_arena,
+            regions: self.regions.clone(),
             feed: self.feed.clone(),
             precision: match self.precision {
                 Floats::F32 => Precision::F32,
@@ -184,6 +185,19 @@ fn dimension(text: &str) -> Result<(String, usize), String> {
     }
 }
 
+fn region(text: &str) -> Result<MemoryRegion, String> {
+    let wanted = "expected NAME=BYTES, as in sram=65536, sram=64k or psram=4M";
+    let (name, size) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(wanted)?;
+    let (digits, shift) = match size.as_bytes().last() {
+        Some(b'k' | b'K') => (&size[..size.len() - 1], 10),
+        Some(b'M') => (&size[..size.len() - 1], 20),
+        Some(b'G') => (&size[..size.len() - 1], 30),
+        _ => (size, 0),
+    };
+    let bytes = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or(wanted)?;
+    Ok(MemoryRegion { name: name.to_string(), bytes })
+}
+
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_string(), file.into())),
@@ -215,6 +229,22 @@ mod tests {
         assert_eq!(named_file("x=a=b.npy"), Ok(("x".into(), "a=b.npy".into())));
         for bad in ["batch", "batch=", "batch=0", "=3", "batch=-1", "batch=2.5"] {
             assert!(dimension(bad).is_err(), "{bad}");
+        }
+        let bytes = |text| region(text).map(|r| (r.name, r.bytes));
+        assert_eq!(bytes("sram=64k"), Ok(("sram".into(), 65536)));
+        assert_eq!(bytes("psram=4M"), Ok(("psram".into(), 4 << 20)));
+        assert_eq!(bytes("a=0"), Ok(("a".into(), 0)));
+        for bad in [
+            "64k",
+            "=64k",
+            "sram=",
+            "sram=k",
+            "sram=-1",
+            "sram=6.4k",
+            "sram=99999999999999999999",
+            "sram=18446744073709551615k",
+        ] {
+            assert!(region(bad).is_err(), "{bad}");
         }
         for bad in ["x", "x=", "=y"] {
             assert!(named_file(bad).is_err(), "{bad}");

@@ -239,10 +239,11 @@ fn region(region: Region) -> &'static str {
         Region::Arena => "arena",
         Region::Weights => "weights",
         Region::State => "state",
+        Region::Slow => "slow",
     }
 }
 
-/// Every tensor in the arena, by offset.
+/// Every tensor in the arena and in slow memory, by offset.
 pub fn arena_map(model: &Model<'_>) -> Vec<Resident> {
     let mut all: Vec<Resident> = (0..model.tensor_count())
         .map(|tensor| Resident {
@@ -274,7 +275,7 @@ pub fn arena_map(model: &Model<'_>) -> Vec<Resident> {
     }
     resolve_views(&mut all);
     all.retain(|r| r.record.0.region != Region::Weights);
-    all.sort_by_key(|r| (r.record.0.offset, r.tensor));
+    all.sort_by_key(|r| (r.record.0.region == Region::Slow, r.record.0.offset, r.tensor));
     all
 }
 

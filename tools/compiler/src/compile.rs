@@ -7,7 +7,7 @@ use kinglet::Target;
 use crate::array::Array;
 use crate::graph::{Graph, TensorId};
 use crate::lower::{Lowered, Place, PlanStep, PlanTensorId};
-use crate::plan::Banding;
+use crate::plan::{Banding, MemoryRegion};
 use crate::report::Report;
 use crate::{Error, lower, passes, plan};
 
@@ -49,8 +49,9 @@ pub struct Options {
     /// Inputs and outputs by name whose rows the caller gives or takes while the plan runs (`--feed`). Pictures among them are
     /// channels last.
     pub feed: Vec<String>,
-    /// Bytes of arena that the plan may take (`--max-arena`): with bands for memory, these go no further than that.
-    pub max_arena: Option<usize>,
+    /// The memories that there are, fast ones first (`--region`): one for the arena, which with bands for memory goes no further than that, and perhaps
+    /// a slow one, for the tensors that the first one has no room for. Without any the plan takes what it needs.
+    pub regions: Vec<MemoryRegion>,
 }
 
 /// A compiled model.
@@ -113,7 +114,7 @@ pub fn compile_with(
     progress("lower");
     let lowered = lower::lower(&graph, options, false)?;
     progress("plan");
-    let planned = plan::plan(&lowered, options.bands, options.max_arena);
+    let planned = plan::plan(&lowered, options.bands, &options.regions);
     let (lowered, (layout, unordered)) = match options.bands {
         Banding::Memory if lower::could_fold(&graph) => with_folds(&graph, options, lowered, planned)?,
         _ => (lowered, planned?),
@@ -135,8 +136,8 @@ pub fn compile_with(
 /// What a plan is, with the steps it is one of.
 type Planned = (Lowered, (plan::Layout, plan::Unordered));
 
-/// The plan in which means over pictures are summed within bands, if it takes less memory than the one that is there, or under a limit of the arena fewer
-/// calls of kernels.
+/// The plan in which means over pictures are summed within bands, if it takes less memory than the one that is there, or within given regions touches less slow memory
+/// or has fewer calls of kernels.
 fn with_folds(
     graph: &Graph,
     options: &Options,
@@ -145,9 +146,9 @@ fn with_folds(
 ) -> Result<Planned, Error> {
     let folded = lower::lower(graph, options, true)?;
     let cost = |layout: &plan::Layout| {
-        if options.max_arena.is_some() { layout.calls() } else { layout.arena_bytes }
+        (layout.slow_traffic, if options.regions.is_empty() { layout.arena_bytes } else { layout.calls() })
     };
-    match (planned, plan::plan(&folded, options.bands, options.max_arena)) {
+    match (planned, plan::plan(&folded, options.bands, &options.regions)) {
         (Ok(whole), Ok(sums)) if cost(&sums.0) < cost(&whole.0) => Ok((folded, sums)),
         (Err(_), Ok(sums)) => Ok((folded, sums)),
         (whole, _) => Ok((lowered, whole?)),

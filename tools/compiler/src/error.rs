@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::plan::MemoryRegion;
+
 /// A node that cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
@@ -42,19 +44,27 @@ pub enum Error {
         /// The names that there are.
         known: String,
     },
-    /// The arena takes more than it may.
-    #[error("the arena takes {needed} bytes, {} more than the {most} that it may: {alive} bytes of tensors are alive at `{step}`{remedy}", needed - most)]
-    Arena {
-        /// Bytes that it takes.
+    /// A plan takes more of a memory than there is.
+    #[error("the plan takes {needed} bytes of `{}`, {} more than the {} that it has: {why}", region.name, needed - region.bytes, region.bytes)]
+    Region {
+        /// The memory.
+        region: MemoryRegion,
+        /// Bytes that the plan takes.
         needed: usize,
-        /// Bytes that it may take.
-        most: usize,
-        /// The step at which the most tensors are alive.
-        step: String,
-        /// Bytes of these.
-        alive: usize,
-        /// What would make it smaller.
-        remedy: &'static str,
+        /// What takes them.
+        why: String,
+    },
+    /// More memories than a plan can use.
+    #[error("{count} memory regions: there can be one for the arena and a slow one")]
+    Regions {
+        /// How many.
+        count: usize,
+    },
+    /// Two memories have one name.
+    #[error("two memory regions are called `{name}`")]
+    RegionTwice {
+        /// The name.
+        name: String,
     },
     /// The bytes are no ONNX model.
     #[error("not an ONNX model: {0}")]

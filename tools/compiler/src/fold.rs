@@ -65,7 +65,7 @@ pub(crate) fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> 
 pub(crate) fn as_run(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<Vec<Array>> {
     let compiled = |graph: Graph| {
         let lowered = lower::lower(&graph, &Options::default(), false).ok()?;
-        let (layout, _) = plan::plan(&lowered, plan::Banding::Off, None).ok()?;
+        let (layout, _) = plan::plan(&lowered, plan::Banding::Off, &[]).ok()?;
         Some(plan::write(&graph, lowered, &layout, Target::default()).ok()?.0)
     };
     run(graph, node, inputs, compiled)?.ok()

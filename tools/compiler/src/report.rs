@@ -48,6 +48,10 @@ pub struct Report {
     pub weights_bytes: usize,
     /// Bytes of RAM: those of tensors, and the scratch of one worker.
     pub arena_bytes: usize,
+    /// Bytes of slow memory beside it.
+    pub slow_bytes: usize,
+    /// Bytes of slow memory that a run reads and writes, each operand of a step counted once.
+    pub slow_traffic_bytes: u64,
     /// Bytes of scratch of one worker.
     pub scratch_bytes: usize,
     /// The most bytes of tensors alive during one step.

@@ -5,7 +5,7 @@ use kinglet_cortex_m::BestOf;
 
 use crate::OPS;
 use crate::machine::{exit, instructions, say, since, stack_pointer, start_timer, ticks};
-use crate::memory::{arena, case};
+use crate::memory::{case, ram};
 
 /// Bytes below the stack of `main` that are painted before a run.
 const PAINTED: usize = 64 * 1024;
@@ -53,7 +53,7 @@ fn run() -> Result<(), &'static str> {
     let model = Model::load_only::<OPS>(case.model).map_err(|_| "the model does not load")?;
     let load = since(before);
     let kernels = BestOf::<OPS>::default();
-    let mut session = Session::new(model, arena(), &kernels).map_err(|_| "there is no session")?;
+    let mut session = Session::new(model, ram(), &kernels).map_err(|_| "there is no session")?;
     let (mut inputs, mut outputs) = (case.inputs, case.outputs);
     let (mut least, mut most, mut stack) = (u32::MAX, 0, 0);
     for _ in 0..case.vectors {

@@ -22,7 +22,7 @@ fn main() -> ! {
         // SAFETY: the host that wrote the case has loaded the model.
         && let Ok(model) = unsafe { kinglet::Model::trusted(case.model) }
         && let Ok(mut session) =
-            kinglet::Session::resume(model, memory::arena(), &kinglet_cortex_m::BestOf::<OPS>::default())
+            kinglet::Session::resume(model, memory::ram(), &kinglet_cortex_m::BestOf::<OPS>::default())
     {
         session.reset();
         loop {

@@ -1,22 +1,20 @@
-//! The memory of the program: its arena, and the case.
+//! The memory of the program: its arena and slow memory, and the case.
 
 use core::ptr::addr_of_mut;
+
+use kinglet::{Arena, Ram};
 
 use crate::CASE;
 use crate::case::Case;
 
-/// Bytes of arena that there are.
-const ROOM: usize = 1 << 20;
+static mut ARENA: Arena<{ 1 << 20 }> = Arena::new();
+/// What is a PSRAM on other boards.
+static mut SLOW: Arena<{ 1 << 16 }> = Arena::new();
 
-#[repr(C, align(64))]
-struct Arena([u8; ROOM]);
-
-static mut ARENA: Arena = Arena([0; ROOM]);
-
-/// The arena, which is taken once.
-pub fn arena() -> &'static mut [u8] {
+/// The memory for a session, which is taken once.
+pub fn ram() -> Ram<'static> {
     // SAFETY: `main` runs once, on one core, without interrupts, and calls this once.
-    unsafe { &mut (*addr_of_mut!(ARENA)).0 }
+    unsafe { Ram { arena: &mut (*addr_of_mut!(ARENA)).0, slow: &mut (*addr_of_mut!(SLOW)).0 } }
 }
 
 /// The case that the emulator has loaded.

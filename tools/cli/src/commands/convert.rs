@@ -133,6 +133,8 @@ impl Summary<'_> {
             "roundings_left_out": roundings,
             "weights_bytes": r.weights_bytes,
             "arena_bytes": r.arena_bytes,
+            "slow_bytes": r.slow_bytes,
+            "slow_traffic_bytes": r.slow_traffic_bytes,
             "scratch_bytes": r.scratch_bytes,
             "lower_bound_bytes": r.lower_bound_bytes,
             "arena_ratio": self.ratio(),
@@ -212,6 +214,10 @@ impl Summary<'_> {
             [r.arena_bytes, r.arena_bytes - r.scratch_bytes, r.scratch_bytes].map(|n| bytes(n as u64));
         let ratio = self.ratio();
         row("arena", format!("{arena}: tensors {tensors}, {ratio:.3} x the lower bound of {bound}; scratch {scratch}"));
+        if r.slow_bytes > 0 {
+            let [slow, traffic] = [r.slow_bytes as u64, r.slow_traffic_bytes].map(bytes);
+            row("slow memory", format!("{slow}; a run reads and writes {traffic} of it"));
+        }
         row("MACs", grouped(r.macs));
         row("file size", bytes(self.file_bytes as u64));
         writeln!(out, "{}", line(&self.args.output.display().to_string(), LONGEST))?;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use kinglet::{Model, Target};
+use kinglet::{Model, Region, Target};
 use serde_json::{Map, Value, json};
 
 use crate::Status;
@@ -53,6 +53,7 @@ fn to_json(model: &Model<'_>, file_bytes: usize) -> Value {
     json!({
         "target": model.target().name(),
         "arena_bytes": model.arena_bytes(),
+        "slow_bytes": model.slow_bytes(),
         "scratch_bytes": model.scratch_bytes(),
         "state_bytes": model.state_bytes(),
         "lower_bound_bytes": model.lower_bound_bytes(),
@@ -86,6 +87,9 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
     let [arena, tensors, scratch, bound] =
         [model.arena_bytes(), tensors, model.scratch_bytes(), bound].map(|n| bytes(n as u64));
     fact("arena", format!("{arena}: tensors {tensors}, {ratio:.3} x the lower bound of {bound}; scratch {scratch}"));
+    if model.slow_bytes() > 0 {
+        fact("slow memory", bytes(model.slow_bytes() as u64));
+    }
     fact("state", bytes(model.state_bytes() as u64));
     fact("MACs", grouped(describe::macs(model)));
     fact("work", format!("{} elements and products, at most", grouped(model.work())));
@@ -131,23 +135,14 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
         table.print(out)?;
     }
 
+    let (slow, arena): (Vec<_>, Vec<_>) =
+        describe::arena_map(model).into_iter().partition(|r| r.record.0.region == Region::Slow);
     writeln!(out, "\narena map (a tensor holds its bytes from the first to the last step of its life)")?;
-    let mut table = Table::new(&[">offset", ">bytes", "life", "dtype", "shape", "<what"]);
-    for r in describe::arena_map(model) {
-        let t = r.record.0;
-        let what = match (&r.input, &r.output, r.written_by.last()) {
-            (Some(name), ..) => format!("input `{name}`"),
-            (_, Some(name), _) => format!("output `{name}`"),
-            (.., Some(&step)) => {
-                let name = describe::step_name(model, step);
-                if r.view_of.is_some() { format!("view of {name}") } else { name }
-            }
-            _ => "-".to_string(),
-        };
-        let (offset, size) = (t.offset.to_string(), t.bytes.to_string());
-        table.row([offset, size, r.life(), t.dtype.name().into(), shape(r.record.shape()), what]);
+    print_map(model, &arena, out)?;
+    if !slow.is_empty() {
+        writeln!(out, "\nmap of the slow memory")?;
+        print_map(model, &slow, out)?;
     }
-    table.print(out)?;
 
     if model.metadata().next().is_some() {
         writeln!(out, "\nmetadata")?;
@@ -161,4 +156,24 @@ fn print(model: &Model<'_>, file_bytes: usize, out: &mut dyn Write) -> std::io::
         writeln!(out, "  {} = {}", line(key, SHOWN), line(&text, LONGEST))?;
     }
     Ok(())
+}
+
+/// Where tensors lie in a memory, and when.
+fn print_map(model: &Model<'_>, residents: &[describe::Resident], out: &mut dyn Write) -> std::io::Result<()> {
+    let mut table = Table::new(&[">offset", ">bytes", "life", "dtype", "shape", "<what"]);
+    for r in residents {
+        let t = r.record.0;
+        let what = match (&r.input, &r.output, r.written_by.last()) {
+            (Some(name), ..) => format!("input `{name}`"),
+            (_, Some(name), _) => format!("output `{name}`"),
+            (.., Some(&step)) => {
+                let name = describe::step_name(model, step);
+                if r.view_of.is_some() { format!("view of {name}") } else { name }
+            }
+            _ => "-".to_string(),
+        };
+        let (offset, size) = (t.offset.to_string(), t.bytes.to_string());
+        table.row([offset, size, r.life(), t.dtype.name().into(), shape(r.record.shape()), what]);
+    }
+    table.print(out)
 }

@@ -2,15 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::Banding;
 use super::bands::{self, Bands};
 use super::order::{buffer, sizes};
+use super::regions::Split;
+use super::{Banding, LINE};
 use crate::lower::Lowered;
 
 /// Alignment of tensors in the arena.
 pub(super) const ALIGN: usize = 16;
-/// Alignment of scratch.
-const LINE: usize = kinglet::format::ALIGN;
 /// Rearrangements tried when the first layouts are above the lower bound: at most so many, and fewer for more items.
 const MOST_TRIES: usize = 2000;
 const TRIES_TIMES_ITEMS: usize = 200_000_000;
@@ -49,6 +48,12 @@ pub struct Layout {
     pub bands: Bands,
     /// The position at which the most bytes of tensors are alive, and these.
     pub peak: (usize, usize),
+    /// By buffer whether it lies in slow memory, where its offset is.
+    pub slow: Vec<bool>,
+    /// Bytes of slow memory.
+    pub slow_bytes: usize,
+    /// Bytes of it that a run reads and writes.
+    pub slow_traffic: u64,
 }
 
 impl Layout {
@@ -73,7 +78,7 @@ impl Layout {
 }
 
 /// The most that a step keeps while it runs, in whole lines.
-fn scratch(l: &Lowered) -> usize {
+pub(super) fn scratch(l: &Lowered) -> usize {
     let most = l.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
     usize::try_from(most).unwrap_or(usize::MAX).saturating_add(LINE - 1) / LINE * LINE
 }
@@ -91,8 +96,9 @@ pub(super) fn choose_bands(l: &Lowered, order: &[usize], banding: Banding, most:
     bands::smallest(l, order, &own, &alive(&items, order.len()), (most, largest))
 }
 
-/// Lays out the buffers for one order of steps, some of which are in bands of rows.
-pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands) -> Layout {
+/// Lays out the buffers for one order of steps, some of which are in bands of rows. What does not fit `room` bytes of the arena lies in slow
+/// memory; without a room all lies in the arena.
+pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands, room: Option<usize>) -> Layout {
     let (mut lives, whole) = lifetimes(l, &order);
     bands.shape(&mut lives);
     // What nobody takes row by row is there at the end.
@@ -104,21 +110,39 @@ pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands) -> Layout {
     let root = share(l, &order, &mut lives, &whole, &bands);
     let roots: Vec<usize> = (0..l.buffers).filter(|&b| root[b] == b).collect();
     let items: Vec<Lifetime> = roots.iter().map(|&b| lives[b]).collect();
-    let mut alive = alive(&items, order.len());
-    for slide in &bands.slides {
-        alive[slide.band.0..=slide.band.1].iter_mut().for_each(|n| *n -= slide.saved);
+    let item = |b: usize| roots.binary_search(&root[b]).expect("the root of a buffer is one");
+    let groups = groups(roots.len(), item, &bands);
+    let mut split = Split::new(l, &order, (&items, &groups), &bands, item);
+    let room = room.unwrap_or(usize::MAX);
+    split.relieve(room);
+    let (mut offsets, arena_bytes, peak) = loop {
+        let peak = split.alive().into_iter().enumerate().rev().max_by_key(|(_, n)| *n).unwrap_or((0, 0));
+        let (offsets, total) = place(&items, &split.groups_in(false), peak.1);
+        // As many as are alive may not be arranged in the room.
+        if total <= room || !split.relieve_top(&offsets, room) {
+            break (offsets, total, peak);
+        }
+    };
+    let (slow, slow_groups) = (split.slow_items(), split.groups_in(true));
+    let slow_items: Vec<Lifetime> = (0..items.len()).filter(|&i| slow[i]).map(|i| items[i]).collect();
+    let bound = alive(&slow_items, order.len()).into_iter().max().unwrap_or(0);
+    let (places, slow_bytes) = place(&items, &slow_groups, bound);
+    (0..items.len()).filter(|&i| slow[i]).for_each(|i| offsets[i] = places[i]);
+    let of_items = |b: usize| (offsets[item(b)], slow[item(b)]);
+    let (offsets, slow) = (0..l.buffers).map(of_items).unzip();
+    let slow_traffic = split.slow_traffic();
+    Layout {
+        order,
+        offsets,
+        arena_bytes,
+        scratch_bytes: 0,
+        lower_bound_bytes: peak.1,
+        bands,
+        peak,
+        slow,
+        slow_bytes,
+        slow_traffic,
     }
-    let peak = alive.iter().copied().enumerate().rev().max_by_key(|(_, n)| *n).unwrap_or((0, 0));
-    let bound = peak.1;
-    let (places, total) = place(&items, &groups(&roots, &root, &bands), bound);
-    let mut offsets = vec![0; l.buffers];
-    for (&b, &at) in roots.iter().zip(&places) {
-        offsets[b] = at;
-    }
-    for b in 0..l.buffers {
-        offsets[b] = offsets[root[b]];
-    }
-    Layout { order, offsets, arena_bytes: total, scratch_bytes: 0, lower_bound_bytes: bound, bands, peak }
 }
 
 /// Lifetimes, and which buffers live through the whole body of a loop.
@@ -240,12 +264,11 @@ fn find(root: &mut [usize], b: usize) -> usize {
 }
 
 /// Items that are placed together: each with the bytes by which it lies behind the first of them.
-type Group = Vec<(usize, usize)>;
+pub(super) type Group = Vec<(usize, usize)>;
 
-/// The items of these buffers, those together of which one slides into the place of another.
-fn groups(roots: &[usize], root: &[usize], bands: &Bands) -> Vec<Group> {
-    let item = |b: usize| roots.binary_search(&root[b]).expect("the root of a buffer is one");
-    let mut groups: Vec<Group> = (0..roots.len()).map(|i| vec![(i, 0)]).collect();
+/// So many items, those together of which one slides into the place of another; `item` is that of a buffer.
+fn groups(items: usize, item: impl Fn(usize) -> usize, bands: &Bands) -> Vec<Group> {
+    let mut groups: Vec<Group> = (0..items).map(|i| vec![(i, 0)]).collect();
     for slide in &bands.slides {
         let (from, to) = (item(slide.from), item(slide.to));
         let of = |groups: &[Group], i: usize| groups.iter().position(|g| g.iter().any(|m| m.0 == i)).expect("in one");
@@ -264,7 +287,7 @@ fn groups(roots: &[usize], root: &[usize], bands: &Bands) -> Vec<Group> {
 }
 
 /// Bytes alive at each position, and after the last.
-fn alive(items: &[Lifetime], steps: usize) -> Vec<usize> {
+pub(super) fn alive(items: &[Lifetime], steps: usize) -> Vec<usize> {
     let mut change = vec![0i64; steps + 2];
     for life in items {
         change[life.first] += life.bytes as i64;

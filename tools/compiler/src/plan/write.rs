@@ -117,7 +117,7 @@ impl Plan {
 fn record(l: &Lowered, number: usize, layout: &Layout) -> Result<TensorRecord, Error> {
     let t = &l.tensors[number];
     let (region, offset) = match t.place {
-        Place::Buffer(b) => (Region::Arena, layout.offsets[b]),
+        Place::Buffer(b) => (if layout.slow[b] { Region::Slow } else { Region::Arena }, layout.offsets[b]),
         Place::Weights(at) => (Region::Weights, at),
     };
     // Only inputs and outputs need their dimensions, and those have few; an intermediate of high rank is a list of elements.
@@ -208,6 +208,7 @@ fn assemble(sections: Vec<(Section, Vec<u8>)>, layout: &Layout, target: Target) 
         0,
         layout.lower_bound_bytes as u32,
         sections.len() as u32,
+        layout.slow_bytes as u32,
     ];
     out[..4].copy_from_slice(&MAGIC);
     out[4..6].copy_from_slice(&VERSION.to_le_bytes());
@@ -244,6 +245,8 @@ fn report(l: &Lowered, layout: &Layout) -> Report {
     let mut r = Report {
         weights_bytes: l.weights.len(),
         arena_bytes: layout.arena_bytes,
+        slow_bytes: layout.slow_bytes,
+        slow_traffic_bytes: layout.slow_traffic,
         scratch_bytes: layout.scratch_bytes,
         lower_bound_bytes: layout.lower_bound_bytes,
         ..Report::default()
