@@ -11,7 +11,7 @@ use crate::set::of_depthwise;
 
 /// The dense kernel, or the depthwise one where weights lie as it reads them.
 #[derive(Clone, Copy, Default)]
-pub struct Both<const OPS: u128>(DenseI8<OPS>, DepthwiseI8);
+pub struct Both<const OPS: u128>(DenseI8<OPS>, DepthwiseI8<OPS>);
 
 impl<const OPS: u128> Microkernel for Both<OPS> {
     type X = u8;

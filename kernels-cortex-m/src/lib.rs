@@ -12,7 +12,7 @@ macro_rules! core_directives {
 #[cfg(helium)]
 macro_rules! core_directives {
     () => {
-        ".arch armv8.1-m.main\n.arch_extension mve.fp\n.arch_extension lob\n"
+        ".arch armv8.1-m.main\n.arch_extension mve.fp\n.arch_extension lob\n.set KINGLET_FPU, 1\n"
     };
 }
 #[cfg(all(simd, armv8m, target_abi = "eabihf", not(helium)))]
@@ -38,6 +38,10 @@ macro_rules! core_directives {
 mod add;
 #[cfg(simd)]
 mod both;
+#[cfg(simd)]
+mod elements;
+#[cfg(all(simd, target_abi = "eabihf"))]
+mod floats;
 #[cfg(all(simd, not(helium)))]
 #[path = "dsp/mod.rs"]
 mod products;
@@ -54,12 +58,8 @@ mod shared;
 #[cfg(simd)]
 pub use set::CortexM;
 
-/// The best kernels of the core that this is compiled for.
-#[cfg(simd)]
-pub type Best = CortexM;
-/// The best kernels of the core that this is compiled for: those of the runtime.
-#[cfg(not(simd))]
-pub type Best = kinglet::Reference;
+/// The best kernels of the core that this is compiled for; without kernels of its own those of the runtime.
+pub type Best = BestOf<{ kinglet::kernels::OpSet::ALL.bits() }>;
 
 /// Those of [`Best`] for the kinds of steps and the functions of a set alone ([`OpSet::bits`](kinglet::kernels::OpSet::bits)).
 #[cfg(simd)]

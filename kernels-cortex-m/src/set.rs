@@ -1,12 +1,16 @@
 //! Which kernel runs what.
 
-use kinglet::elementwise::Chosen;
 use kinglet::kernels::{Conv, ConvI8, DepthwiseI8, OpSet, Own};
+#[cfg(target_abi = "eabihf")]
+use kinglet::kernels::{ConvF32, DepthwiseF32};
 use kinglet::product::{self, Packing};
 use kinglet::rows::{Operands, Tile};
 use kinglet::{Kernels, Reference, StepKind, Target};
 
 use crate::both::Both;
+use crate::elements::Elements;
+#[cfg(target_abi = "eabihf")]
+use crate::floats::{DenseF32, DepthwiseF32 as DepthwiseFloats};
 use crate::products::{DenseI8, DepthwiseI8 as DepthwiseKernel, NAME, TARGET};
 
 /// The kernels of a Cortex-M with the DSP extension, for plans of the target `cortex-m`, or with Helium, for plans of `cortex-m55`. That a program has
@@ -22,7 +26,7 @@ pub(crate) fn of_depthwise(p: &Packing) -> bool {
 // SAFETY: the methods run the runtime's driver over microkernels that write only the sums they are given; the others are the reference's.
 unsafe impl<const OPS: u128> Kernels for CortexM<OPS> {
     fn kernel_name(&self, kind: StepKind) -> &'static str {
-        if matches!(kind, StepKind::ConvI8 | StepKind::DepthwiseI8) { NAME } else { Reference.kernel_name(kind) }
+        if Self::OWN.has(kind) { NAME } else { Reference.kernel_name(kind) }
     }
 
     fn target(&self) -> Target {
@@ -42,7 +46,7 @@ unsafe impl<const OPS: u128> Kernels for CortexM<OPS> {
         if CortexM::<OPS>::BOTH {
             CortexM::<OPS>::product(&params.0, false, operands, &tile);
         } else {
-            product::run(DenseI8::<OPS>::default(), Chosen::<OPS>, &params.0, false, operands, &tile);
+            product::run(DenseI8::<OPS>::default(), Elements::<OPS>, &params.0, false, operands, &tile);
         }
     }
 
@@ -50,13 +54,31 @@ unsafe impl<const OPS: u128> Kernels for CortexM<OPS> {
         if CortexM::<OPS>::BOTH {
             CortexM::<OPS>::product(&params.0, true, operands, &tile);
         } else {
-            product::run(DepthwiseKernel::default(), Chosen::<OPS>, &params.0, true, operands, &tile);
+            product::run(DepthwiseKernel::<OPS>::default(), Elements::<OPS>, &params.0, true, operands, &tile);
         }
+    }
+
+    #[cfg(target_abi = "eabihf")]
+    fn conv_f32(&self, params: &ConvF32, operands: &Operands<'_>, tile: Tile) {
+        product::run(DenseF32::default(), Elements::<OPS>, &params.0, false, operands, &tile);
+    }
+
+    #[cfg(target_abi = "eabihf")]
+    fn depthwise_f32(&self, params: &DepthwiseF32, operands: &Operands<'_>, tile: Tile) {
+        product::run(DepthwiseFloats::default(), Elements::<OPS>, &params.0, true, operands, &tile);
     }
 }
 
+/// The kinds of products that there are kernels for.
+const PRODUCTS: &[StepKind] = if cfg!(target_abi = "eabihf") {
+    &[StepKind::ConvI8, StepKind::DepthwiseI8, StepKind::ConvF32, StepKind::DepthwiseF32]
+} else {
+    &[StepKind::ConvI8, StepKind::DepthwiseI8]
+};
+
 impl<const OPS: u128> Own for CortexM<OPS> {
-    const OWN: OpSet = OpSet::of(&[StepKind::ConvI8, StepKind::DepthwiseI8]);
+    const OWN: OpSet = OpSet::of(PRODUCTS);
+    type Elements<const OF: u128> = Elements<OF>;
 }
 
 impl<const OPS: u128> CortexM<OPS> {
@@ -65,6 +87,6 @@ impl<const OPS: u128> CortexM<OPS> {
     /// Either kind: where a program has both there is one driver of them, which is more code than its kernels.
     #[inline(never)]
     fn product(p: &Conv, depthwise: bool, operands: &Operands<'_>, tile: &Tile) {
-        product::run(Both::<OPS>::default(), Chosen::<OPS>, p, depthwise, operands, tile);
+        product::run(Both::<OPS>::default(), Elements::<OPS>, p, depthwise, operands, tile);
     }
 }

@@ -1,5 +1,6 @@
 //! Which kernel runs what.
 
+use kinglet::elementwise::Chosen;
 use kinglet::kernels::{
     Binary, ConvF16, ConvF32, ConvI8, ConvW8, Convert, DepthwiseF16, DepthwiseF32, DepthwiseI8, DepthwiseW8, Fold,
     LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary, Unit,
@@ -18,6 +19,8 @@ macro_rules! kernels {
      portable { $($method:ident($params:ident);)* }) => {
         impl Own for Neon {
             const OWN: OpSet = OpSet::ALL;
+            // No kind is another's.
+            type Elements<const OPS: u128> = Chosen<OPS>;
         }
 
         // SAFETY: the methods run the runtime's own kernels, or its driver over microkernels that write only what they are given,

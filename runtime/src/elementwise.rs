@@ -62,6 +62,13 @@ pub trait Elementwise: Copy {
         (0..pixels.count()).for_each(|i| self.lookup(table, pixels.run(i)));
     }
 
+    /// Each byte of the one becomes the larger of both, as signed or unsigned numbers.
+    #[inline(always)]
+    fn larger(self, signed: bool, one: &mut [u8], other: &[u8]) {
+        let turn = if signed { 0x80 } else { 0 };
+        one.iter_mut().zip(other).for_each(|(a, &b)| *a = (*a ^ turn).max(b ^ turn) ^ turn);
+    }
+
     /// Advances a selective scan by a frame: [`Frame::advance`].
     fn scan(self, frame: Frame<'_>);
 

@@ -6,17 +6,24 @@ use core::ffi::c_void;
 use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights};
+use kinglet::kernels::OpSet;
+use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights, pairs};
 use kinglet::rows::{PixelsMut, View};
 
 use super::TARGET;
 use crate::rounding::Bytes;
 use crate::shared::shared;
 
-global_asm!(core_directives!(), include_str!("depthwise.s"), include_str!("few.s"), options(raw));
+global_asm!(
+    core_directives!(),
+    include_str!("depthwise.s"),
+    include_str!("few.s"),
+    include_str!("wide.s"),
+    options(raw)
+);
 
 /// Channels of a panel.
-const CHANNELS: usize = 4;
+pub(super) const CHANNELS: usize = 4;
 
 /// What a function of `depthwise.s` works on, word by word as it reads them.
 #[repr(C)]
@@ -99,9 +106,9 @@ unsafe extern "C" {
 }
 
 #[derive(Clone, Copy, Default)]
-pub struct DepthwiseI8(Depthwise<Integers>);
+pub struct DepthwiseI8<const OPS: u128>(Depthwise<Integers>);
 
-impl Microkernel for DepthwiseI8 {
+impl<const OPS: u128> Microkernel for DepthwiseI8<OPS> {
     shared!();
 
     const TAPS_OF_FRAMES: bool = true;
@@ -142,7 +149,7 @@ impl Microkernel for DepthwiseI8 {
         let Some(bytes) = Bytes::of(rounding, x, w, out) else { return false };
         let Some(mut line) = Line::new(x, w, scratch) else { return false };
         for channel in (line.few(&bytes, out)..width).step_by(CHANNELS) {
-            line.each_run(channel, |line, from, n| line.round(&bytes, channel, (from, n), out));
+            line.each_run(channel, |line, from, n| line.round::<OPS>(&bytes, channel, (from, n), out));
         }
         bytes.finish(out);
         true
@@ -150,18 +157,18 @@ impl Microkernel for DepthwiseI8 {
 }
 
 /// A line of pixels, of which some at a time lie widened.
-struct Line<'a> {
-    x: &'a Inputs<'a, u8>,
-    w: &'a Weights<'a, i8>,
+pub(super) struct Line<'a> {
+    pub(super) x: &'a Inputs<'a, u8>,
+    pub(super) w: &'a Weights<'a, i8>,
     /// Pairs of weights of a channel, `[kernel row][taps / 2]`.
-    pairs: &'a mut [u32],
+    pub(super) pairs: &'a mut [u32],
     /// Widened inputs, `[channel][kernel row][column]`.
-    planes: &'a mut [i16],
+    pub(super) planes: &'a mut [i16],
     /// Columns of a row of them.
-    row: usize,
+    pub(super) row: usize,
     /// Columns from pixel to pixel, and from tap to tap.
-    stride: usize,
-    dilation: usize,
+    pub(super) stride: usize,
+    pub(super) dilation: usize,
 }
 
 impl<'a> Line<'a> {
@@ -179,7 +186,7 @@ impl<'a> Line<'a> {
             && e.channels.next_multiple_of(CHANNELS) * w.packing.depth(e) <= w.data.len()
             && (along_time(x, w) || w.first_row + rows <= e.length && x.taps <= e.lines);
         let (_, words, _) = bytemuck::pod_align_to_mut::<u8, u32>(scratch);
-        let pairs = rows * x.taps.div_ceil(2);
+        let pairs = pairs(rows as u64, x.taps as u64) as usize;
         debug_assert!(fits && words.len() >= pairs, "a tile of {} pixels and {} channels", x.pixels, w.width());
         if !fits || rows == 0 || x.taps == 0 || x.pixels == 0 {
             return None;
@@ -267,7 +274,9 @@ impl<'a> Line<'a> {
         let dilation = self.dilation;
         for pixel in 0..n {
             let mut sum = 0;
-            for (pairs, row) in self.pairs.chunks_exact(half.max(1)).zip(plane.chunks_exact(self.row.max(1))) {
+            for r in 0..rows {
+                let row = plane.get(r * self.row..(r + 1) * self.row).unwrap_or(&[]);
+                let pairs = self.pairs.get(r * half..(r + 1) * half).unwrap_or(&[]);
                 let Some(window) = row.get(pixel * self.stride..) else { continue };
                 debug_assert!(window.len() > (x.taps - 1) * dilation + 1);
                 let mut at = window.as_ptr();
@@ -339,14 +348,26 @@ impl<'a> Line<'a> {
     }
 
     /// Computes and rounds four channels of some pixels.
-    fn round(&mut self, bytes: &Bytes<'_>, channel: usize, (from, n): (usize, usize), out: &mut PixelsMut<'_, u8>) {
+    fn round<const OPS: u128>(
+        &mut self,
+        bytes: &Bytes<'_>,
+        channel: usize,
+        (from, n): (usize, usize),
+        out: &mut PixelsMut<'_, u8>,
+    ) {
         let there = CHANNELS.min(self.w.width() - channel);
         let windows = self.x.rows.len() == 3 && self.x.taps == 3 && self.stride <= 2;
         let windows = (windows || along_time(self.x, self.w)) && self.dilation == 1;
         if let Some(integers) = bytes.integers(channel).filter(|m| windows && m.len() >= there) {
             return self.windows(bytes, channel, (from, n), (integers, there), out);
         }
+        if const { !OpSet::from_bits(OPS).holds(OpSet::WIDE) } {
+            return;
+        }
         for c in channel..channel + there {
+            if self.wide(bytes, c, (from, n), out) {
+                continue;
+            }
             let bias = bytes.bias_of(c);
             self.sums(c, n, |pixel, sum| {
                 if let Some(byte) = out.run(from + pixel).get_mut(c) {
@@ -421,7 +442,7 @@ impl<'a> Line<'a> {
 }
 
 /// Whether the taps of a row are the frames under a window along time, which weights know as rows.
-fn along_time(x: &Inputs<'_, u8>, w: &Weights<'_, i8>) -> bool {
+pub(super) fn along_time(x: &Inputs<'_, u8>, w: &Weights<'_, i8>) -> bool {
     x.rows.len() == 1 && w.extents.lines == 1 && x.taps == w.extents.length
 }
 

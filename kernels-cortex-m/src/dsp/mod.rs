@@ -3,6 +3,7 @@
 mod dense;
 mod depthwise;
 mod one;
+mod wide;
 
 pub use dense::DenseI8;
 pub(crate) use dense::takes;

@@ -49,9 +49,9 @@ unsafe extern "C" {
 }
 
 #[derive(Clone, Copy, Default)]
-pub struct DepthwiseI8(Depthwise<Integers>);
+pub struct DepthwiseI8<const OPS: u128>(Depthwise<Integers>);
 
-impl Microkernel for DepthwiseI8 {
+impl<const OPS: u128> Microkernel for DepthwiseI8<OPS> {
     shared!();
 
     const TAPS_OF_FRAMES: bool = true;

@@ -201,7 +201,14 @@ impl Conv {
             WordOrder::Plain if step.kind() == Some(StepKind::ConvI8) => OpSet::PLAIN,
             _ => OpSet::NONE,
         };
-        end.functions().union(habit).union(form).union(order)
+        let (g, integers) = (&self.geometry, step.input(product::epilogue::INTEGERS));
+        let small = g.kernel == [3, 3] && (1..=2).contains(&g.stride[1]) && g.dilation[1] == 1;
+        let common = integers.is_some() && (small || product::lines::along_time(g));
+        let windows = match step.kind() {
+            Some(StepKind::DepthwiseI8) if !common => OpSet::WIDE,
+            _ => OpSet::NONE,
+        };
+        end.functions().union(habit).union(form).union(order).union(windows)
     }
 }
 

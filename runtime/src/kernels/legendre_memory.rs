@@ -117,20 +117,28 @@ const BLOCKS: usize = 2;
 /// The elements `next` of `A·m + B·u`, with their rows of A and B. Each element is summed over the columns in order, with two
 /// partial sums.
 #[inline(always)]
-pub fn memory_rows(next: &mut [f32], memory: &[f32], a: &[f32], b: &[f32], u: f32) {
+pub fn memory_rows(mut next: &mut [f32], memory: &[f32], mut a: &[f32], mut b: &[f32], u: f32) {
     if !(1..=MAX_ORDER).contains(&memory.len()) {
         return;
     }
     let block = memory.len() * LANES;
-    let ends = next.chunks_mut(LANES * BLOCKS).zip(b.chunks(LANES * BLOCKS));
-    for ((next, b), a) in ends.zip(a.chunks(block * BLOCKS)) {
-        if a.len() == block * BLOCKS {
-            blocks::<BLOCKS>(next, memory, a, b, u);
-            continue;
+    while !next.is_empty() {
+        let both = next.len() > LANES && a.len() >= block * BLOCKS;
+        let blocks = if both { BLOCKS } else { 1 };
+        let n = next.len().min(LANES * blocks);
+        let (Some((to, others)), Some((rows, more)), Some((own, rest))) = (
+            core::mem::take(&mut next).split_at_mut_checked(n),
+            a.split_at_checked(block * blocks),
+            b.split_at_checked(n),
+        ) else {
+            return;
+        };
+        if both {
+            self::blocks::<BLOCKS>(to, memory, rows, own, u);
+        } else {
+            self::blocks::<1>(to, memory, rows, own, u);
         }
-        for ((next, b), a) in next.chunks_mut(LANES).zip(b.chunks(LANES)).zip(a.chunks(block)) {
-            blocks::<1>(next, memory, a, b, u);
-        }
+        (next, a, b) = (others, more, rest);
     }
 }
 

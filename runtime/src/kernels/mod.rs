@@ -273,7 +273,7 @@ macro_rules! kinds {
                     } else if const { K::OWN.has(StepKind::$kind) } {
                         self.0.$method(params, operands, tile)
                     } else {
-                        Params::run(params, Chosen::<OPS>, operands, tile)
+                        Params::run(params, K::Elements::<OPS>::default(), operands, tile)
                     }
                 }
             )*
@@ -429,4 +429,5 @@ unsafe impl Kernels for Reference {}
 
 impl Own for Reference {
     const OWN: OpSet = OpSet::NONE;
+    type Elements<const OPS: u128> = Chosen<OPS>;
 }

@@ -2,6 +2,7 @@
 
 use super::{BinaryOp, StepKind, UnaryOp};
 use crate::Model;
+use crate::elementwise::Elementwise;
 
 /// Bits of an [`OpSet`] from which on there are functions of one real, and of two.
 const UNARY: u32 = 64;
@@ -29,8 +30,10 @@ impl OpSet {
     pub const FRAMES: OpSet = OpSet(1 << 59);
     /// Dense products of bytes whose weights do not lie [by twos](crate::product::WordOrder::Twos).
     pub const PLAIN: OpSet = OpSet(1 << 58);
+    /// Depthwise products of bytes under windows other than those of 3 by 3 with strides of 1 and 2 and those along time, or without integers to round by.
+    pub const WIDE: OpSet = OpSet(1 << 57);
     /// What is neither a kind nor a function.
-    const HABITS: u128 = 0x3f << 58;
+    const HABITS: u128 = 0x7f << 57;
 
     /// These kinds, with every function.
     pub const fn of(kinds: &[StepKind]) -> OpSet {
@@ -76,7 +79,7 @@ impl OpSet {
         OpSet(bits)
     }
 
-    /// Its number: bit `n` stands for the kind of number `n` in the format, bits 58 to 63 for the other constants here, bit `64 + n` for function `n` of one
+    /// Its number: bit `n` stands for the kind of number `n` in the format, bits 57 to 63 for the other constants here, bit `64 + n` for function `n` of one
     /// real, bit `96 + n` for function `n` of two.
     pub const fn bits(self) -> u128 {
         self.0
@@ -112,6 +115,8 @@ impl OpSet {
 pub trait Own: super::Kernels {
     /// Those kinds.
     const OWN: OpSet;
+    /// What they do with elements, in steps of kinds of their own and others: of the functions in a set alone.
+    type Elements<const OPS: u128>: Elementwise + Default;
 }
 
 /// Kernels for some kinds of steps alone, `OPS` as a number ([`OpSet::bits`]): those for other kinds are not linked, nor are other functions where
@@ -128,7 +133,7 @@ mod tests {
         let set = OpSet::of(&[StepKind::ConvI8, StepKind::Pool]);
         for &kind in StepKind::ALL {
             assert_eq!(set.has(kind), matches!(kind, StepKind::ConvI8 | StepKind::Pool));
-            assert!(OpSet::ALL.has(kind) && (kind as u32) < 58);
+            assert!(OpSet::ALL.has(kind) && (kind as u32) < 57);
         }
         assert!(OpSet::ALL.holds(set) && set.holds(set) && !set.holds(OpSet::of(&[StepKind::Pool, StepKind::Lut])));
         assert_eq!(OpSet::from_bits(set.bits()), set);

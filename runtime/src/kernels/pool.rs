@@ -5,6 +5,7 @@ use core::ops::Range;
 use super::Params;
 use super::bytes::{self, are_bytes};
 use super::walk::elements;
+use crate::DType;
 use crate::bands::Rule;
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
@@ -13,7 +14,6 @@ use crate::format::words::{code, record};
 use crate::product::Geometry;
 use crate::product::geometry::source;
 use crate::rows::{BUFFER, CHUNK, Operands, Tile, View, ViewMut, buffers};
-use crate::{DType, Element};
 
 /// Sums of columns that are kept from one window to the next.
 const COLUMNS: usize = if BUFFER < CHUNK { 4 } else { 8 };
@@ -89,10 +89,7 @@ impl Params for Pool {
         }
         // The largest byte stands for the largest real.
         if self.kind == PoolKind::Max && are_bytes(x.dtype) && are_bytes(out.dtype()) {
-            return match x.dtype {
-                DType::U8 => self.largest::<E, u8>(e, &x, &mut out, rows, u8::MIN),
-                _ => self.largest::<E, i8>(e, &x, &mut out, rows, i8::MIN),
-            };
+            return self.largest(e, &x, &mut out, rows);
         }
         let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
         for row in rows {
@@ -232,14 +229,9 @@ impl Pool {
 
     /// The largest of bytes, which need not become reals for it.
     #[inline(always)]
-    fn largest<E: Elementwise, T: Element + Ord>(
-        &self,
-        e: E,
-        x: &View<'_>,
-        out: &mut ViewMut<'_>,
-        rows: Range<usize>,
-        least: T,
-    ) {
+    fn largest<E: Elementwise>(&self, e: E, x: &View<'_>, out: &mut ViewMut<'_>, rows: Range<usize>) {
+        let signed = x.dtype != DType::U8;
+        let least = if signed { 0x80 } else { 0 };
         let g = &self.geometry;
         let (c, out_w) = (g.output[2] as usize, g.output[1] as usize);
         let same = (x.dtype, x.scale, x.zero_point) == (out.dtype(), out.scale(), out.zero_point());
@@ -248,19 +240,18 @@ impl Pool {
             let (picture, place) = (row / g.output[0].max(1) as usize, row % g.output[0].max(1) as usize);
             for column in 0..out_w {
                 let to = (row * out_w + column) * c;
-                let acc = out.slice::<T>(to, c);
+                let acc = out.slice::<u8>(to, c);
                 acc.fill(least);
                 let mut inside = false;
                 for (ky, kx) in (0..g.kernel[0]).flat_map(|ky| (0..g.kernel[1]).map(move |kx| (ky, kx))) {
                     let (y, w) = (self.coordinate(0, place, ky), self.coordinate(1, column, kx));
                     let Some(at) = self.element(picture, y, w) else { continue };
                     inside = true;
-                    acc.iter_mut().zip(x.slice::<T>(at, c)).for_each(|(a, &v)| *a = v.max(*a));
+                    e.larger(signed, acc, x.slice::<u8>(at, c));
                 }
                 if !inside {
                     // Such a window gives the real 0.
-                    let zero = [x.zero_point as u8];
-                    acc.fill(*bytemuck::from_bytes(&zero));
+                    acc.fill(x.zero_point as u8);
                 }
                 if let Some(table) = &table {
                     e.lookup(table, out.slice::<u8>(to, c));

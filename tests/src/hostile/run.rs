@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
-use kinglet::format::TensorRecord;
+use kinglet::format::{Region, TensorRecord};
 use kinglet::{DType, Error, Feed, Inline, Kernels, Model, Quiet, Ram, Reference, Session, StepKind, Workers};
 
 use super::{caught, plan};
@@ -103,9 +103,17 @@ fn once(model: Model<'_>, kernels: &dyn Kernels, tiles: usize, seed: u64) -> Ans
     assert!(answered, "{result:?}");
     let most = REST + UNIT * u32::try_from(model.work()).expect("MOST_WORK");
     assert!(start.elapsed() < most, "a run took {:?} for {} units of work", start.elapsed(), model.work());
-    // What a file says is an output may be written by no step: what others have left there is no answer. (Of a NaN, say, which another one is as good as.)
-    let of_step = |step: kinglet::Step<'_>, t: usize| (0..2).any(|k| step.output(k) == Some(t));
-    let written = |t: usize| (0..model.step_count()).any(|i| of_step(model.step(i), t));
+    // What a file says is an output may be written by no step, or others may have written there later: what they have left is no answer. (Of a NaN in
+    // 16 bits, say, which another one is as good as.)
+    let writes = |i: usize, t: usize| (0..2).any(|k| model.step(i).output(k) == Some(t));
+    let touches = |i: usize, t: usize| {
+        let (own, slow) = (model.tensor(t).0, |t: &TensorRecord| t.region == Region::Slow);
+        (0..2).filter_map(|k| model.step(i).output(k)).map(|other| model.tensor(other).0).any(|other| {
+            let apart = other.offset >= own.offset + own.bytes || own.offset >= other.offset + other.bytes;
+            slow(&other) == slow(&own) && !apart
+        })
+    };
+    let written = |t: usize| (0..model.step_count()).rev().find(|&i| touches(i, t)).is_some_and(|i| writes(i, t));
     let output = |i: usize| {
         let tensor = model.output_tensor(i).expect("an output");
         let bytes = session.output_bytes(i).map(|b| if written(tensor) { b.to_vec() } else { Vec::new() });
