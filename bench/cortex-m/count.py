@@ -15,7 +15,7 @@ HEAD = """# Performance on Cortex-M
 
 What Kinglet executes and takes on microcontrollers, under emulation. M4 and M33 (without floats), M4F, M7 and M33F run plans for `cortex-m`, whose products of bytes
 are multiplied and rounded by DSP instructions; M55 runs plans for `cortex-m55`, whose products Helium multiplies (a vector instruction counts one,
-however many beats it takes). Everything else is portable, and so are M0+ and M3, which run plans for `generic`. On the M4F each
+however many beats it takes). Everything else is portable, and so are M0+ and M3, which run plans for `mcu`. On the M4F each
 program is cut to its model. Written by `bench/cortex-m/count.sh`; what is counted is in [bench/cortex-m](../bench/cortex-m/README.md). Every output of every run is
 the host's, to the byte (`tests/cortex-m/run`).
 

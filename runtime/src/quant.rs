@@ -37,7 +37,8 @@ pub const INTEGER_SHIFT: u32 = 3;
 #[inline(always)]
 pub fn requantize_by_integer(acc: i32, m: i32, zero_point: i32, lo: i32, hi: i32) -> i32 {
     let upper = ((i64::from(acc) * i64::from(m)) >> 32) as i32;
-    (((upper + (1 << (INTEGER_SHIFT - 1))) >> INTEGER_SHIFT) + zero_point).clamp(lo, hi)
+    // (`clamp` panics where the one is above the other.)
+    (((upper + (1 << (INTEGER_SHIFT - 1))) >> INTEGER_SHIFT) + zero_point).max(lo).min(hi)
 }
 
 /// Quantises a real: `clamp(round_half_even(v / scale) + zero_point, lo, hi)` (ONNX `QuantizeLinear`).

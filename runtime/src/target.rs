@@ -20,6 +20,8 @@ pub enum Target {
     CortexM = 4,
     /// Cortex-M with Helium (M55, M85): products of bytes, sixteen at once.
     CortexM55 = 5,
+    /// Microcontrollers without instructions for bytes or floats (M0+, M3, RV32IMC): the portable kernels, sums rounded by integers.
+    Mcu = 6,
 }
 
 /// What there is to know of a target.
@@ -82,6 +84,9 @@ const GENERIC: TargetInfo = TargetInfo {
     depthwise_floats: Packing::by_channels(0),
     depthwise_bytes: Packing::by_channels(0),
 };
+
+const MCU: TargetInfo =
+    TargetInfo { name: "mcu", kernels: "portable, without floats", small: true, integers: true, ..GENERIC };
 
 /// `vpdpbusd` adds four products of unsigned with signed bytes to each of 16 sums.
 const BY_FOURS: Packing = Packing { panel: 16, run: 4, order: WordOrder::Plain, sign: Sign::Unsigned };
@@ -186,8 +191,15 @@ const ARMV8_I8MM: TargetInfo = TargetInfo {
 
 impl Target {
     /// Every target this version knows.
-    pub const ALL: [Target; 6] =
-        [Target::Generic, Target::X86_64, Target::Armv8, Target::Armv8I8mm, Target::CortexM, Target::CortexM55];
+    pub const ALL: [Target; 7] = [
+        Target::Generic,
+        Target::X86_64,
+        Target::Armv8,
+        Target::Armv8I8mm,
+        Target::CortexM,
+        Target::CortexM55,
+        Target::Mcu,
+    ];
 
     /// Its row of the table.
     pub const fn info(self) -> &'static TargetInfo {
@@ -198,6 +210,7 @@ impl Target {
             Target::Armv8I8mm => &ARMV8_I8MM,
             Target::CortexM => &CORTEX_M,
             Target::CortexM55 => &CORTEX_M55,
+            Target::Mcu => &MCU,
         }
     }
 

@@ -425,7 +425,11 @@ pub struct Reference;
 // SAFETY: every kernel of this module computes the rows it is given through one `ViewMut`; those that work in place copy a
 // chunk of their inputs before they store it.
 #[allow(unsafe_code)]
-unsafe impl Kernels for Reference {}
+unsafe impl Kernels for Reference {
+    fn target(&self) -> Target {
+        if cfg!(target_os = "none") { Target::Mcu } else { Target::Generic }
+    }
+}
 
 impl Own for Reference {
     const OWN: OpSet = OpSet::NONE;

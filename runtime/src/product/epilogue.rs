@@ -21,6 +21,9 @@ pub(crate) const ZEROS: usize = 7;
 
 /// Operand of the multipliers of sums as integers.
 pub(crate) const INTEGERS: usize = 8;
+/// The core computes floats by functions.
+const FLOATS_ARE_FUNCTIONS: bool =
+    cfg!(any(all(target_arch = "arm", not(target_abi = "eabihf")), target_arch = "riscv32"));
 
 /// Most stages of an epilogue.
 pub const STAGES: usize = 4;
@@ -318,16 +321,25 @@ impl<'a, E: Elementwise> Finish<'a, E> {
     pub fn integers(&mut self, to: Place, sums: &mut [i32], other: &mut [f32]) {
         let p = self.params;
         let channels = to.channel..to.channel + to.width;
-        let (Some(bias), Some(m)) = (self.bias_i32.get(channels.clone()), self.multipliers.get(channels)) else {
+        let (Some(bias), Some(m)) = (self.bias_i32.get(channels.clone()), self.multipliers.get(channels.clone()))
+        else {
             return;
+        };
+        let integers = self.integers.get(channels).unwrap_or(&[]);
+        // Where floats are functions, an integer for a channel is a tenth of the work.
+        let round = |channel: usize, sum: i32, m: f32| match integers.get(channel) {
+            Some(&integer) if FLOATS_ARE_FUNCTIONS && integer != 0 => {
+                quant::requantize_by_integer(sum, integer, p.mid_zero, p.q_lo, p.q_hi)
+            }
+            _ => quant::requantize(sum, m, p.mid_zero, p.q_lo, p.q_hi),
         };
         if p.rounds && self.stages.is_empty() {
             for (pixel, sums) in sums.chunks_exact(to.width.max(1)).enumerate() {
                 let at = to.at + pixel * to.step;
                 let out = self.out.slice::<u8>(at, to.width).iter_mut();
-                for (o, ((s, &b), &m)) in out.zip(sums.iter().zip(bias).zip(m)) {
+                for (c, (o, ((s, &b), &m))) in out.zip(sums.iter().zip(bias).zip(m)).enumerate() {
                     // i8 and u8 are both the low byte.
-                    *o = quant::requantize(s.wrapping_add(b), m, p.mid_zero, p.q_lo, p.q_hi) as u8;
+                    *o = round(c, s.wrapping_add(b), m) as u8;
                 }
                 self.look_up(at, to.width);
             }
@@ -335,10 +347,10 @@ impl<'a, E: Elementwise> Finish<'a, E> {
         }
         // In their own place the sums become reals.
         for sums in sums.chunks_exact_mut(to.width.max(1)) {
-            for ((s, &b), &m) in sums.iter_mut().zip(bias).zip(m) {
+            for (c, ((s, &b), &m)) in sums.iter_mut().zip(bias).zip(m).enumerate() {
                 let sum = s.wrapping_add(b);
                 let v = if p.rounds {
-                    quant::dequantize(quant::requantize(sum, m, p.mid_zero, p.q_lo, p.q_hi), p.mid_scale, p.mid_zero)
+                    quant::dequantize(round(c, sum, m), p.mid_scale, p.mid_zero)
                 } else {
                     sum as f32 * m
                 };

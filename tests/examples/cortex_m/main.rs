@@ -34,8 +34,8 @@ const FLOATS: &str = "_f32";
 
 /// Writes the cases of a model with one input, whose values are `vectors`: for each target one.
 fn write(folder: &Path, name: &str, graph: &Graph, input: &str, vectors: &Array) {
-    let targets = [Target::Generic, Target::CortexM, Target::CortexM55];
-    for target in targets.into_iter().filter(|&t| t != Target::Generic || !name.ends_with(FLOATS)) {
+    let targets = [Target::Mcu, Target::CortexM, Target::CortexM55];
+    for target in targets.into_iter().filter(|&t| t != Target::Mcu || !name.ends_with(FLOATS)) {
         let folder = folder.join(target.name());
         std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let write = |name: &str, regions: &[(&str, usize)]| {

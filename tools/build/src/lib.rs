@@ -169,6 +169,7 @@ fn target_of(triple: &str) -> Target {
         t if t.starts_with("thumbv7em-") => Target::CortexM,
         t if t.starts_with("aarch64-") => Target::Armv8,
         t if t.starts_with("x86_64-") => Target::X86_64,
+        t if t.contains("-none") => Target::Mcu,
         _ => Target::Generic,
     }
 }
@@ -202,6 +203,6 @@ mod tests {
     #[test]
     fn a_triple_says_the_target() {
         let all = ["thumbv7em-none-eabihf", "thumbv6m-none-eabi", "aarch64-linux-android", "x86_64-unknown-linux-gnu"];
-        assert_eq!(all.map(target_of), [Target::CortexM, Target::Generic, Target::Armv8, Target::X86_64]);
+        assert_eq!(all.map(target_of), [Target::CortexM, Target::Mcu, Target::Armv8, Target::X86_64]);
     }
 }
