@@ -74,7 +74,7 @@ def main():
     print("| model | core | `--region` | million instructions | arena and stack |\n| --- | --- | ---: | ---: | ---: |")
     for (model, core), (_, most, _, stack, arena, _) in sorted(runs.items()):
         name, _, room = model.partition("-")
-        if room.isdigit() and name not in ("products", "windows", "floats", "elements") and core in ("M4F", "M55"):
+        if room.isdigit() and name not in ("products", "windows", "frames", "floats", "elements", "memories") and core in ("M4F", "M55"):
             peer = peers[name][core]
             print(f"| {name} | {core} | {int(room):,} | {millions(most)} ({most / peer[0]:.2f}) | {arena + stack:,} ({(arena + stack) / peer[2]:.2f}) |")
 

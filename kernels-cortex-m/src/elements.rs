@@ -77,7 +77,9 @@ impl<const OPS: u128> Elementwise for Elements<OPS> {
     #[inline(never)]
     fn store(self, out: &mut ViewMut<'_>, start: usize, v: &[f32]) {
         let mut done = 0;
-        if let Some(grid) = Grid::of(out.dtype(), out.scale(), out.zero_point()) {
+        let grid = Grid::of(out.dtype(), out.scale(), out.zero_point());
+        // All of them, or none.
+        if let Some(grid) = grid.filter(|_| out.slice::<u8>(start, v.len()).len() == v.len()) {
             while let [_, _, _, _, ..] = v.get(done..).unwrap_or(&[]) {
                 let rest = v.get(done..).unwrap_or(&[]);
                 let n = rest.len() & !3;
@@ -103,11 +105,15 @@ impl<const OPS: u128> Elementwise for Elements<OPS> {
     fn memory(self, frame: MemoryFrame<'_>) {
         let MemoryFrame { mut next, memory, mut a, mut b, u } = frame;
         let block = memory.len() * MEMORY_LANES;
-        while let (Some((to, others)), Some((rows, more)), Some((own, rest))) = (
-            core::mem::take(&mut next).split_at_mut_checked(MEMORY_LANES),
-            a.split_at_checked(block),
-            b.split_at_checked(MEMORY_LANES),
-        ) {
+        // What is less than eight elements, and what is none, is left to the portable loop.
+        while block > 0 && next.len() >= MEMORY_LANES {
+            let (Some((to, others)), Some((rows, more)), Some((own, rest))) = (
+                core::mem::take(&mut next).split_at_mut_checked(MEMORY_LANES),
+                a.split_at_checked(block),
+                b.split_at_checked(MEMORY_LANES),
+            ) else {
+                return;
+            };
             // SAFETY: there are eight elements, and as many rows of A as each has columns.
             unsafe {
                 kinglet_memory(rows.as_ptr(), memory.as_ptr(), memory.len(), to.as_mut_ptr(), own.as_ptr(), u.to_bits())

@@ -214,6 +214,13 @@ impl Target {
         }
     }
 
+    /// Whether kernels for a target run its plans as they are.
+    pub const fn runs_on(self, kernels: Target) -> bool {
+        // Weights of both lie alike.
+        let alike = matches!((self, kernels), (Target::Generic, Target::Mcu) | (Target::Mcu, Target::Generic));
+        self as u16 == kernels as u16 || alike
+    }
+
     /// The name used on the command line.
     pub const fn name(self) -> &'static str {
         self.info().name

@@ -222,7 +222,9 @@ fn check(graph: &Graph, inputs: &BTreeMap<String, Array>, precision: Precision) 
             let options = Options { target, bands, regions, precision, ..Options::default() };
             let compiled = compile(graph.clone(), &options).expect("the slow memory has room");
             let r = &compiled.report;
-            assert!(r.arena_bytes <= bytes && r.slow_bytes > 0, "{} of {bytes}, {}", r.arena_bytes, r.slow_bytes);
+            // (Under a limit there may be bands that take less than those that are looked for without one.)
+            let some = r.slow_bytes > 0 || part > 0;
+            assert!(r.arena_bytes <= bytes && some, "{} of {bytes}, {}", r.arena_bytes, r.slow_bytes);
             compiled
         };
         for plan in [fed(Banding::Off), fed(Banding::Memory), split(Banding::Off), split(Banding::Memory)] {

@@ -69,12 +69,13 @@ impl Line<'_> {
         if self.pairs.len() < paired * 2 * steps || plane.len() < rows * self.row {
             return false;
         }
+        let pairs = self.pairs.as_mut_ptr();
         let y = out.as_mut_ptr().wrapping_add(from * out.step() + c);
         let frame = Wide {
             x: plane.as_ptr(),
             row: 2 * self.row,
-            pairs: self.pairs.as_ptr(),
-            pairs_end: self.pairs.as_ptr().wrapping_add(rows * 2 * steps),
+            pairs,
+            pairs_end: pairs.wrapping_add(rows * 2 * steps),
             steps,
             bias: bytes.bias_of(c),
             scale,
@@ -88,14 +89,7 @@ impl Line<'_> {
         // as long as the columns under all pixels and at least four more, of which those are read that a whole four of pixels and its taps reach. The caller has
         // checked that the results are there.
         unsafe {
-            kinglet_wide_pairs(
-                packed.as_ptr(),
-                w.packing.line(e) * CHANNELS,
-                x.taps,
-                self.pairs.as_mut_ptr(),
-                rows,
-                8 * steps,
-            );
+            kinglet_wide_pairs(packed.as_ptr(), w.packing.line(e) * CHANNELS, x.taps, pairs, rows, 8 * steps);
             if self.stride == 1 { kinglet_wide_1(&frame) } else { kinglet_wide_2(&frame) }
         }
         true

@@ -203,7 +203,8 @@ impl Conv {
         };
         let (g, integers) = (&self.geometry, step.input(product::epilogue::INTEGERS));
         let small = g.kernel == [3, 3] && (1..=2).contains(&g.stride[1]) && g.dilation[1] == 1;
-        let common = integers.is_some() && (small || product::lines::along_time(g));
+        let frames = product::lines::along_time(g) && g.dilation == [1, 1];
+        let common = integers.is_some() && (small || frames);
         let windows = match step.kind() {
             Some(StepKind::DepthwiseI8) if !common => OpSet::WIDE,
             _ => OpSet::NONE,

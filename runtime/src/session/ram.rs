@@ -9,7 +9,7 @@ pub struct Ram<'a> {
     /// The arena, of [`Model::arena_bytes`] bytes at a multiple of 64: state, what is used most, and the scratch of kernels.
     pub arena: &'a mut [u8],
     /// Slow memory, of [`Model::slow_bytes`] bytes at a multiple of 64: a PSRAM for what there is no room for in the arena
-    /// (`convert --region`).
+    /// (`convert --region`). Kernels read bytes of it four at once wherever they begin: a Cortex-M has it mapped as normal memory, not as a device.
     pub slow: &'a mut [u8],
 }
 
@@ -57,7 +57,7 @@ impl<'a> Ram<'a> {
         if self.slow.len() < model.slow_bytes() {
             return Err(Error::SlowSize { needed: model.slow_bytes() as u32 });
         }
-        if !aligned(self.slow) {
+        if model.slow_bytes() > 0 && !aligned(self.slow) {
             return Err(Error::SlowAlignment);
         }
         Ok(())

@@ -14,6 +14,8 @@ struct Board {
     ram: u32,
     /// A timer, and its ticks a second.
     timer: (Timer, u32),
+    /// Binary logarithm of the nanoseconds that the emulator takes an instruction for (`-icount shift`): a tick is none too long for them, and the timer not too short.
+    shift: u32,
 }
 
 /// Where a timer is that counts down.
@@ -34,6 +36,7 @@ const MPS2: Board = Board {
     case: 0x20_0000,
     ram: 0x2000_0000,
     timer: (Timer::Cmsdk(0x4000_0000), 25_000_000),
+    shift: 6,
 };
 
 /// Arm's MPS2 and MPS3 boards as QEMU has them.
@@ -47,6 +50,7 @@ const BOARDS: [Board; 5] = [
         case: 0x1020_0000,
         ram: 0x3800_0000,
         timer: (Timer::Cmsdk(0x5000_0000), 20_000_000),
+        shift: 6,
     },
     Board {
         name: "mps3-an547",
@@ -54,6 +58,7 @@ const BOARDS: [Board; 5] = [
         case: 0x0100_0000,
         ram: 0x2100_0000,
         timer: (Timer::SysTick, 32_000_000),
+        shift: 5,
     },
 ];
 
@@ -77,7 +82,8 @@ fn main() {
         text += &format!(
             "/// The timer.\nconst TIMER: usize = {timer:#x};\n/// The words of its value, and of what it begins from.\nconst VALUE: usize = \
              {value};\nconst RELOAD: usize = {reload};\n/// What starts it.\nconst START: u32 = {start};\n/// Its largest value.\nconst MOST: u32 = \
-             {most};\n/// Its ticks.\nconst TICKS_PER_SECOND: u64 = {ticks};\n"
+             {most};\n/// Its ticks.\nconst TICKS_PER_SECOND: u64 = {ticks};\n/// Nanoseconds of an instruction.\nconst NANOSECONDS: u64 = {};\n",
+            1 << board.shift
         );
     }
     write("board.rs", text);

@@ -52,6 +52,33 @@ pub fn windows(channels: usize, dtype: DType) -> Case {
     of_forms(channels, [9, 21], dtype, &forms)
 }
 
+/// Products of bytes under windows along time, with frames between their taps and without.
+pub fn frames(channels: usize, dtype: DType) -> Case {
+    // (Others, and those rounded by floats, would have programs link what the first of these needs.)
+    let forms: [Form; 4] = [([3, 1], 1, 2, 0, 0), ([9, 1], 1, 1, 0, 0), ([3, 1], 1, 2, 2, 7), ([5, 1], 1, 1, 2, 9)];
+    of_forms(channels, [40, 1], dtype, &forms)
+}
+
+/// Legendre memories of several orders, from bytes to bytes.
+pub fn memories() -> Case {
+    let (mut r, mut c) = (Random::new(5), Case::new());
+    let x = c.named_input("x", r.array(DType::F32, &[1, 12, 3]), None);
+    let grid = Quant::per_tensor(0.02, -5);
+    let x = c.quantize(x, DType::I8, grid.clone());
+    let x = c.dequantize(x);
+    for order in [1, 5, 8, 12, 19] {
+        let small = |a: Array, by: f64| Array::f32(&a.shape.clone(), a.reals().iter().map(|v| v * by).collect());
+        let a = c.constant(small(r.array(DType::F32, &[order, order]), 0.3 / order as f64), None);
+        let b = c.constant(small(r.array(DType::F32, &[order]), 0.5), None);
+        let like = Like::f32(&[1, 12, 3, order]);
+        let all = c.node_with(Op::LegendreMemory, vec![Some(x), Some(a), Some(b)], like);
+        let y = c.quantize(all, DType::I8, grid.clone());
+        let y = c.dequantize(y);
+        c.output(y);
+    }
+    c
+}
+
 fn of_forms(channels: usize, [height, width]: [usize; 2], dtype: DType, forms: &[Form]) -> Case {
     let (mut r, mut c) = (Random::new(channels as u64), Case::new());
     let floats = dtype == DType::F32;

@@ -62,7 +62,7 @@ pub mod r#{name} {{
         kernels: &'a K,
     ) -> Result<kinglet::Session<'a, K>, kinglet::Error> {{
         let needed = kinglet::kernels::OpSet::from_bits(OPS);
-        if kernels.target() != TARGET || !kernels.ops().holds(needed) {{
+        if !TARGET.runs_on(kernels.target()) || !kernels.ops().holds(needed) {{
             return Err(kinglet::Error::Kernels {{ target: TARGET }});
         }}
         let mut session = kinglet::Session::resume(model()?, ram, kernels)?;

@@ -5,7 +5,7 @@ use core::fmt;
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprint};
 
-use crate::{MOST, RELOAD, START, TICKS_PER_SECOND, TIMER, VALUE, checks};
+use crate::{MOST, NANOSECONDS, RELOAD, START, TICKS_PER_SECOND, TIMER, VALUE, checks};
 
 #[entry]
 fn main() -> ! {
@@ -52,9 +52,9 @@ pub fn since(before: u32) -> u32 {
     ticks().wrapping_sub(before) & MOST
 }
 
-/// Instructions in so many ticks: with `-icount shift=6` one takes 64 nanoseconds.
+/// Instructions in so many ticks.
 pub fn instructions(ticks: u32) -> u64 {
-    u64::from(ticks) * 1_000_000_000 / (64 * TICKS_PER_SECOND)
+    u64::from(ticks) * 1_000_000_000 / (NANOSECONDS * TICKS_PER_SECOND)
 }
 
 pub fn stack_pointer() -> usize {

@@ -13,6 +13,8 @@ pub(super) const ALIGN: usize = 16;
 /// Rearrangements tried when the first layouts are above the lower bound: at most so many, and fewer for more items.
 const MOST_TRIES: usize = 2000;
 const TRIES_TIMES_ITEMS: usize = 200_000_000;
+/// Tensors that were moved to slow memory for want of an arrangement, and of which at most so many are tried in the arena again.
+const MOST_BACK: usize = 16;
 
 /// When a buffer holds something: from the first to the last step, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub struct Layout {
     pub slow_bytes: usize,
     /// Bytes of it that a run reads and writes.
     pub slow_traffic: u64,
+    /// The position at which the most of them are alive.
+    pub slow_peak: usize,
 }
 
 impl Layout {
@@ -115,7 +119,7 @@ pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands, room: Option
     let mut split = Split::new(l, &order, (&items, &groups), &bands, item);
     let room = room.unwrap_or(usize::MAX);
     split.relieve(room);
-    let (mut offsets, arena_bytes, peak) = loop {
+    let (mut offsets, mut arena_bytes, mut peak) = loop {
         let peak = split.alive().into_iter().enumerate().rev().max_by_key(|(_, n)| *n).unwrap_or((0, 0));
         let (offsets, total) = place(&items, &split.groups_in(false), peak.1);
         // As many as are alive may not be arranged in the room.
@@ -123,9 +127,21 @@ pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands, room: Option
             break (offsets, total, peak);
         }
     };
+    // (A limit of tries: each arranges anew.)
+    for g in split.moved_last().take(MOST_BACK).collect::<Vec<_>>() {
+        split.slow[g] = false;
+        let bound = split.alive().into_iter().max().unwrap_or(0);
+        let (back, total) = place(&items, &split.groups_in(false), bound);
+        split.slow[g] = total > room;
+        if total <= room {
+            (offsets, arena_bytes) = (back, total);
+            peak = split.alive().into_iter().enumerate().rev().max_by_key(|(_, n)| *n).unwrap_or((0, 0));
+        }
+    }
     let (slow, slow_groups) = (split.slow_items(), split.groups_in(true));
     let slow_items: Vec<Lifetime> = (0..items.len()).filter(|&i| slow[i]).map(|i| items[i]).collect();
-    let bound = alive(&slow_items, order.len()).into_iter().max().unwrap_or(0);
+    let (slow_peak, bound) =
+        alive(&slow_items, order.len()).into_iter().enumerate().rev().max_by_key(|(_, n)| *n).unwrap_or((0, 0));
     let (places, slow_bytes) = place(&items, &slow_groups, bound);
     (0..items.len()).filter(|&i| slow[i]).for_each(|i| offsets[i] = places[i]);
     let of_items = |b: usize| (offsets[item(b)], slow[item(b)]);
@@ -142,6 +158,7 @@ pub(super) fn lay_out(l: &Lowered, order: Vec<usize>, bands: Bands, room: Option
         slow,
         slow_bytes,
         slow_traffic,
+        slow_peak,
     }
 }
 

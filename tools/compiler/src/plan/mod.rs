@@ -92,10 +92,10 @@ pub fn plan(lowered: &Lowered, banding: Banding, regions: &[MemoryRegion]) -> Re
             }
         }
     }
-    if let (Some(fast), Some(_)) = (fast, slow)
+    if let (Some(fast), Some(slow)) = (fast, slow)
         && !fits(&best)
     {
-        best = with_slow(lowered, best, banding, whole, fast)?;
+        best = with_slow(lowered, best, banding, whole, (fast, slow))?;
     }
     best.add_scratch(lowered);
     let step = |at: usize| best.order.get(at).map_or("", |&i| &lowered.steps[i].name);
@@ -106,8 +106,7 @@ pub fn plan(lowered: &Lowered, banding: Banding, regions: &[MemoryRegion]) -> Re
         return Err(Error::Region { region: region.clone(), needed: best.arena_bytes, why });
     }
     if let Some(region) = slow.filter(|r| best.slow_bytes > r.bytes) {
-        let why =
-            format!("with what does not fit the first region, where the most is alive at `{}`", step(best.peak.0));
+        let why = format!("the most of what the first region has no room for is alive at `{}`", step(best.slow_peak));
         return Err(Error::Region { region: region.clone(), needed: best.slow_bytes, why });
     }
     if best.arena_bytes.max(best.slow_bytes) > u32::MAX as usize || lowered.weights.len() > u32::MAX as usize {
@@ -120,13 +119,13 @@ pub fn plan(lowered: &Lowered, banding: Banding, regions: &[MemoryRegion]) -> Re
     Ok((best, unordered.expect("there is always the order of the graph")))
 }
 
-/// A plan with what does not fit the fast memory in the slow one, in these bands or none: whichever touches less of it.
+/// A plan with what does not fit the fast memory in the slow one, in these bands, others or none: of those that fit it whichever touches less of it.
 fn with_slow(
     lowered: &Lowered,
     smallest: Layout,
     banding: Banding,
     whole: usize,
-    fast: &MemoryRegion,
+    (fast, slow): (&MemoryRegion, &MemoryRegion),
 ) -> Result<Layout, Error> {
     let scratch = arena::scratch(lowered);
     let Some(room) = fast.bytes.checked_sub(scratch) else {
@@ -142,9 +141,16 @@ fn with_slow(
         // What is alive at most matters less now: bands whose rings take more and that share fewer bytes may leave less to the slow memory.
         let (least, peak) = (smallest.lower_bound_bytes, whole);
         for part in 1..4 {
-            tries.push(arena::choose_bands(lowered, &order, banding, least + (peak - least) / 4 * part, SLICES[0]));
+            tries.push(arena::choose_bands(
+                lowered,
+                &order,
+                banding,
+                least + peak.saturating_sub(least) / 4 * part,
+                SLICES[0],
+            ));
         }
     }
     let layouts = tries.into_iter().map(|bands| arena::lay_out(lowered, order.clone(), bands, Some(room)));
-    Ok(layouts.min_by_key(|l| (l.slow_traffic, l.calls())).expect("there are some"))
+    let cost = |l: &Layout| (l.slow_bytes.saturating_sub(slow.bytes), l.slow_traffic, l.calls());
+    Ok(layouts.min_by_key(cost).expect("there are some"))
 }

@@ -25,7 +25,12 @@ pub(super) struct Split<'a> {
     steps: usize,
     /// Whether a group lies in slow memory.
     pub(super) slow: Vec<bool>,
+    /// Groups that were moved there because they could not be arranged.
+    last: Vec<usize>,
 }
+
+/// Groups that are moved one by one because they cannot be arranged.
+const ONE_BY_ONE: usize = 16;
 
 impl<'a> Split<'a> {
     /// With all in fast memory. `item` is the item of each buffer.
@@ -52,7 +57,7 @@ impl<'a> Split<'a> {
             }
         }
         let shared = bands.slides.iter().map(|s| (s.band, group(s.from), s.saved)).collect();
-        Split { items, groups, shared, traffic, steps: order.len(), slow: vec![false; groups.len()] }
+        Split { items, groups, shared, traffic, steps: order.len(), slow: vec![false; groups.len()], last: Vec::new() }
     }
 
     /// Bytes alive in fast memory at each position, and after the last.
@@ -98,14 +103,26 @@ impl<'a> Split<'a> {
         }
     }
 
-    /// Moves one more group to slow memory, of those that reach beyond `room` at these offsets the one that a run touches least; `false` if none does.
+    /// Moves more to slow memory of what reaches beyond `room` at these offsets: the group that is touched least for its bytes or, after some times, all; `false`
+    /// if nothing does.
     pub(super) fn relieve_top(&mut self, offsets: &[usize], room: usize) -> bool {
-        let beyond =
-            |g: &Group| g.iter().any(|&(i, _)| offsets[i] + self.items[i].bytes > room && self.items[i].bytes > 0);
-        let found = (0..self.groups.len())
-            .filter(|&g| !self.slow[g] && beyond(&self.groups[g]))
-            .min_by_key(|&g| self.traffic[g]);
-        found.map(|g| self.slow[g] = true).is_some()
+        let reaches = |&(i, _): &(usize, usize)| offsets[i] + self.items[i].bytes > room && self.items[i].bytes > 0;
+        let beyond: Vec<usize> =
+            (0..self.groups.len()).filter(|&g| !self.slow[g] && self.groups[g].iter().any(reaches)).collect();
+        let bytes = |g: usize| self.groups[g].iter().map(|&(i, _)| self.items[i].bytes).max().unwrap_or(0);
+        let worth = |g: usize| bytes(g) as f64 / self.traffic[g].max(1) as f64;
+        let best = beyond.iter().copied().max_by(|&a, &b| worth(a).total_cmp(&worth(b)));
+        let moved = if self.last.len() < ONE_BY_ONE { best.into_iter().collect() } else { beyond };
+        moved.iter().for_each(|&g| self.slow[g] = true);
+        self.last.extend(&moved);
+        !moved.is_empty()
+    }
+
+    /// What [`Split::relieve_top`] has moved, what is touched most first.
+    pub(super) fn moved_last(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut moved = self.last.clone();
+        moved.sort_by_key(|&g| std::cmp::Reverse(self.traffic[g]));
+        moved.into_iter()
     }
 
     /// The groups in slow memory, or those in the fast one.
@@ -124,5 +141,43 @@ impl<'a> Split<'a> {
     /// Bytes of slow memory that a run reads and writes.
     pub(super) fn slow_traffic(&self) -> u64 {
         self.traffic.iter().zip(&self.slow).filter(|(_, slow)| **slow).map(|(n, _)| n).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_touched_least_for_its_room_moves_and_no_more() {
+        let life = |first, last, bytes| Lifetime { first, last, bytes };
+        let items = [life(0, 3, 64), life(1, 2, 64), life(2, 2, 128), life(0, 0, 32)];
+        let groups: Vec<Group> = (0..4).map(|i| vec![(i, 0)]).collect();
+        let split = |traffic: [u64; 4]| Split {
+            items: &items,
+            groups: &groups,
+            shared: Vec::new(),
+            traffic: traffic.to_vec(),
+            steps: 4,
+            slow: vec![false; 4],
+            last: Vec::new(),
+        };
+        let moved = |traffic, room| {
+            let mut split = split(traffic);
+            split.relieve(room);
+            assert!(split.alive().into_iter().all(|n| n <= room));
+            split.slow
+        };
+        assert_eq!(moved([1, 1, 1, 1], 256), [false; 4]);
+        // At step 2 there are 256 bytes: one of 64 is enough, and the first is touched less than the second.
+        assert_eq!(moved([100, 900, 5000, 1], 192), [true, false, false, false]);
+        assert_eq!(moved([900, 100, 5000, 1], 192), [false, true, false, false]);
+        // The large one alone makes as much room as both others.
+        assert_eq!(moved([900, 900, 1000, 1], 128), [false, false, true, false]);
+        assert_eq!(moved([1, 1, 1, 1], 0), [true; 4]);
+        // What cannot be arranged goes one by one, too.
+        let mut one = split([1, 2, 3, 4]);
+        assert!(one.relieve_top(&[0, 64, 128, 64], 128) && one.slow == [false, false, true, false]);
+        assert!(!one.relieve_top(&[0, 64, 128, 64], 128));
     }
 }
