@@ -7,9 +7,9 @@ use kinglet::DType;
 #[cfg(target_abi = "eabihf")]
 use kinglet::elementwise::Portable;
 use kinglet::elementwise::{Chosen, Elementwise};
-use kinglet::kernels::{BinaryOp, Frame, MemoryFrame, OpSet, UnaryOp};
 #[cfg(target_abi = "eabihf")]
-use kinglet::kernels::{MEMORY_LANES, memory_rows};
+use kinglet::kernels::MEMORY_LANES;
+use kinglet::kernels::{BinaryOp, Frame, MemoryFrame, OpSet, UnaryOp};
 use kinglet::rows::{View, ViewMut};
 
 global_asm!(core_directives!(), include_str!("elements.s"), options(raw));
@@ -120,7 +120,9 @@ impl<const OPS: u128> Elementwise for Elements<OPS> {
             };
             (next, a, b) = (others, more, rest);
         }
-        memory_rows(next, memory, a, b, u);
+        if !next.is_empty() {
+            Portable.memory(MemoryFrame { next, memory, a, b, u });
+        }
     }
 
     #[cfg(not(target_abi = "eabihf"))]

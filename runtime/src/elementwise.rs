@@ -112,6 +112,8 @@ impl Elementwise for Portable {
         frame.advance();
     }
 
+    // (Whoever falls back to it for what is left need not have its stack.)
+    #[inline(never)]
     fn memory(self, frame: MemoryFrame<'_>) {
         frame.advance();
     }

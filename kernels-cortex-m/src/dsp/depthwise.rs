@@ -303,10 +303,13 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Computes and rounds fours of channels of few pixels under a window of 3 by 3, and says how many channels these were.
+    /// Computes and rounds fours of channels of few pixels under a window of 3 by 3, or of any along time, and says how many channels these were.
     fn few(&mut self, bytes: &Bytes<'_>, out: &mut PixelsMut<'_, u8>) -> usize {
         let (x, w) = (self.x, self.w);
-        let few = x.pixels <= FEW * self.stride && x.taps == 3 && w.first_row == 0 && !along_time(x, w);
+        if along_time(x, w) {
+            return self.frames(bytes, out);
+        }
+        let few = x.pixels <= FEW * self.stride && x.taps == 3 && w.first_row == 0;
         let groups = w.width() / CHANNELS;
         let packed = w.data.get(w.channels.0 * w.packing.depth(&w.extents)..);
         let (true, Ok(rows), Some(room), Some(packed), Some(integers)) = (

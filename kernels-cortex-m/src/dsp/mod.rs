@@ -2,6 +2,7 @@
 
 mod dense;
 mod depthwise;
+mod frames;
 mod one;
 mod wide;
 

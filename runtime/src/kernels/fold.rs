@@ -11,7 +11,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product};
 use crate::format::words::{code, record};
-use crate::rows::{BUFFER, CHUNK, Operands, Tile, View, ViewMut, buffers, chunks};
+use crate::rows::{BUFFER, CHUNK, Operands, Tile, View, ViewMut, buffers};
 use crate::{DType, quant};
 
 code! {
@@ -172,7 +172,7 @@ impl Fold {
             join(0, Differences::of_row(e, kind, x, start, n).spread(kind, n));
             return;
         }
-        chunks(columns, |column, width| {
+        buffers(columns, |column, width| {
             let from = (start + column, inner);
             Differences::of_columns(e, kind, x, from, (n, width), |k, d| join(column + k, d.spread(kind, n)));
         });

@@ -4,7 +4,7 @@ use super::NormKind;
 use super::bytes::Sums;
 use super::sum::sum;
 use crate::elementwise::Elementwise;
-use crate::rows::{CHUNK, View, chunks};
+use crate::rows::{BUFFER, CHUNK, View, chunks};
 
 /// Positions whose sums are taken before they join the total (columns form).
 const RUN: usize = 64;
@@ -32,15 +32,15 @@ impl Moments {
 
 /// The moments of neighbouring columns.
 pub(super) struct Columns {
-    pub(super) mean: [f32; CHUNK],
-    pub(super) rest: [f32; CHUNK],
-    pub(super) factor: [f32; CHUNK],
+    pub(super) mean: [f32; BUFFER],
+    pub(super) rest: [f32; BUFFER],
+    pub(super) factor: [f32; BUFFER],
 }
 
 impl Default for Columns {
     #[inline(always)]
     fn default() -> Self {
-        Columns { mean: [0.0; CHUNK], rest: [0.0; CHUNK], factor: [0.0; CHUNK] }
+        Columns { mean: [0.0; BUFFER], rest: [0.0; BUFFER], factor: [0.0; BUFFER] }
     }
 }
 
@@ -84,7 +84,7 @@ impl Differences {
         Differences { mean, total, squares }
     }
 
-    /// Gives `take` those of each of `width` neighbouring columns, numbered from the one at `start` on, over `n` positions that lie
+    /// Gives `take` those of each of `width` neighbouring columns, [`BUFFER`] at most, numbered from the one at `start` on, over `n` positions that lie
     /// `step` elements apart.
     #[inline(always)]
     pub(super) fn of_columns<E: Elementwise>(
@@ -95,9 +95,9 @@ impl Differences {
         (n, width): (usize, usize),
         mut take: impl FnMut(usize, Differences),
     ) {
-        let mut mean = [0f32; CHUNK];
-        let mut v = [0f32; CHUNK];
-        let v = &mut v[..width];
+        let mut mean = [0f32; BUFFER];
+        let mut v = [0f32; BUFFER];
+        let Some(v) = v.get_mut(..width) else { return };
         if kind == NormKind::Layer {
             let [total] = totals(n, |i, [part]| {
                 part.iter_mut().zip(e.reals(x, start + i * step, v)).for_each(|(p, &v)| *p += v);
@@ -185,10 +185,10 @@ fn factor(unit: f32, variance: f64, epsilon: f32) -> f32 {
 
 /// `K` sums over `n` positions for each column: `add` adds position `i` to those of a run, which join the totals in f64.
 #[inline(always)]
-fn totals<const K: usize>(n: usize, mut add: impl FnMut(usize, &mut [[f32; CHUNK]; K])) -> [[f64; CHUNK]; K] {
-    let mut totals = [[0f64; CHUNK]; K];
+fn totals<const K: usize>(n: usize, mut add: impl FnMut(usize, &mut [[f32; BUFFER]; K])) -> [[f64; BUFFER]; K] {
+    let mut totals = [[0f64; BUFFER]; K];
     for run in (0..n).step_by(RUN) {
-        let mut part = [[0f32; CHUNK]; K];
+        let mut part = [[0f32; BUFFER]; K];
         for i in run..(run + RUN).min(n) {
             add(i, &mut part);
         }

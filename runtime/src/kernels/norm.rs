@@ -12,7 +12,7 @@ use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, ensure, product};
 use crate::format::words::{code, record};
-use crate::rows::{CHUNK, Operands, Tile, View, chunks};
+use crate::rows::{BUFFER, CHUNK, Operands, Tile, View, buffers, chunks};
 
 /// Where the sums of a fold are among the inputs.
 const SUMS: usize = 3;
@@ -124,7 +124,7 @@ impl Params for Norm {
                 });
                 continue;
             }
-            chunks(0..inner, |column, width| {
+            buffers(0..inner, |column, width| {
                 let at = |i: usize| start + i * inner + column;
                 let mut columns = Columns::default();
                 match &sums {
@@ -138,8 +138,8 @@ impl Params for Norm {
                         columns.set(k, d.moments(self.kind, self.n, self.epsilon))
                     }),
                 }
-                let mut v = [0f32; CHUNK];
-                let v = &mut v[..width];
+                let mut v = [0f32; BUFFER];
+                let Some(v) = v.get_mut(..width) else { return };
                 for i in 0..n {
                     e.load(&x, at(i), v);
                     let Columns { mean, rest, factor } = &columns;

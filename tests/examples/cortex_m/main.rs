@@ -112,7 +112,7 @@ fn main() {
     let windows = [(6, DType::I8), (5, DType::U8)];
     let windows = windows.map(|(channels, dtype)| (format!("windows-{channels}"), nets::windows(channels, dtype)));
     let floats = [5, 19].map(|channels| (format!("floats-{channels}"), nets::floats(channels)));
-    let frames = [(6, DType::I8), (5, DType::U8)];
+    let frames = [(14, DType::I8), (5, DType::U8)];
     let frames = frames.map(|(channels, dtype)| (format!("frames-{channels}"), nets::frames(channels, dtype)));
     let others = [("elements-9".to_string(), nets::elements()), ("memories-5".to_string(), nets::memories())];
     for (name, net) in products.into_iter().chain(windows).chain(frames).chain(floats).chain(others) {

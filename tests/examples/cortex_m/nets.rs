@@ -55,7 +55,7 @@ pub fn windows(channels: usize, dtype: DType) -> Case {
 /// Products of bytes under windows along time, with frames between their taps and without.
 pub fn frames(channels: usize, dtype: DType) -> Case {
     // (Others, and those rounded by floats, would have programs link what the first of these needs.)
-    let forms: [Form; 4] = [([3, 1], 1, 2, 0, 0), ([9, 1], 1, 1, 0, 0), ([3, 1], 1, 2, 2, 7), ([5, 1], 1, 1, 2, 9)];
+    let forms: [Form; 4] = [([3, 1], 1, 2, 0, 0), ([10, 1], 1, 1, 0, 0), ([3, 1], 1, 2, 2, 7), ([5, 1], 1, 1, 2, 9)];
     of_forms(channels, [40, 1], dtype, &forms)
 }
 
