@@ -148,7 +148,7 @@ impl<const OPS: u128> Microkernel for DepthwiseI8<OPS> {
         let width = w.width();
         let Some(bytes) = Bytes::of(rounding, x, w, out) else { return false };
         let Some(mut line) = Line::new(x, w, scratch) else { return false };
-        for channel in (line.few(&bytes, out)..width).step_by(CHANNELS) {
+        for channel in (line.few::<OPS>(&bytes, out)..width).step_by(CHANNELS) {
             line.each_run(channel, |line, from, n| line.round::<OPS>(&bytes, channel, (from, n), out));
         }
         bytes.finish(out);
@@ -304,10 +304,12 @@ impl<'a> Line<'a> {
     }
 
     /// Computes and rounds fours of channels of few pixels under a window of 3 by 3, or of any along time, and says how many channels these were.
-    fn few(&mut self, bytes: &Bytes<'_>, out: &mut PixelsMut<'_, u8>) -> usize {
+    fn few<const OPS: u128>(&mut self, bytes: &Bytes<'_>, out: &mut PixelsMut<'_, u8>) -> usize {
         let (x, w) = (self.x, self.w);
         if along_time(x, w) {
-            return self.frames(bytes, out);
+            // (A window of one pixel is one along time, too.)
+            let linked = const { OpSet::from_bits(OPS).holds(OpSet::FRAMES) };
+            return if linked { self.frames(bytes, out) } else { 0 };
         }
         let few = x.pixels <= FEW * self.stride && x.taps == 3 && w.first_row == 0;
         let groups = w.width() / CHANNELS;
