@@ -23,7 +23,7 @@ if [ "${1:-}" = --where ]; then
     ops=$(cd "$root" && cargo run -q --profile test -p kinglet-tests --example cortex_m "$cases")
     case=$cases/cortex-m/$model.case
     bits=$(awk -v case="$case" '$1 == case { print $2 }' <<<"$ops")
-    [ -n "$bits" ] || { echo "there is no model $model: see tests/examples/cortex_m.rs" >&2; exit 1; }
+    [ -n "$bits" ] || { echo "there is no model $model: see tests/examples/cortex_m/main.rs" >&2; exit 1; }
     (cd "$root/targets/cortex-m/images" &&
         KINGLET_OPS=$bits KINGLET_BOARD=mps2-an386 "$root/tests/cortex-m/cargo" thumbv7em-none-eabihf build -q --release)
     program=${CARGO_TARGET_DIR:-$root/target}/cortex-m/thumbv7em-none-eabihf/release/kinglet-images

@@ -274,3 +274,27 @@ impl TargetInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_run_on_kernels_of_their_target_or_with_the_same_order_of_weights() {
+        for plan in Target::ALL {
+            for kernels in Target::ALL {
+                let portable = [plan, kernels].iter().all(|t| matches!(t, Target::Generic | Target::Mcu));
+                assert_eq!(plan.runs_on(kernels), plan == kernels || portable, "{plan:?} on {kernels:?}");
+            }
+        }
+        let (a, b) = (Target::Generic.info(), Target::Mcu.info());
+        for bytes in [false, true] {
+            for depthwise in [false, true] {
+                for terms in [1, a.long] {
+                    let of = |t: &TargetInfo| t.packing(bytes, depthwise, terms, terms);
+                    assert_eq!(of(a), of(b));
+                }
+            }
+        }
+    }
+}

@@ -103,6 +103,12 @@ fn sessions_ask_for_the_memory_that_a_plan_needs() {
         let ram = Ram { arena: arena.as_mut(), slow: &mut slow.as_mut()[range] };
         assert_eq!(Session::new(model, ram, &Reference).err(), want);
     }
+    // Of memory that the plan does not use nothing is asked.
+    let whole = Aligned::copy(&plan(Banding::Off, &[]).expect("it compiles").kgl);
+    let model = Model::load(whole.as_ref()).expect("it is whole");
+    let mut arena = Aligned::zeroed(model.arena_bytes());
+    let ram = Ram { arena: arena.as_mut(), slow: &mut slow.as_mut()[8..16] };
+    assert_eq!(Session::new(model, ram, &Reference).err(), None);
 }
 
 /// A file that lies about its slow memory.

@@ -7,7 +7,9 @@ use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
 use kinglet::kernels::OpSet;
-use kinglet::product::{Depthwise, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights, pairs};
+use kinglet::product::{
+    Depthwise, Finish, Inputs, Integers, Microkernel, Place, Rounding, Sign, Sums, Weights, pairs_of_weights,
+};
 use kinglet::rows::{PixelsMut, View};
 
 use super::TARGET;
@@ -160,7 +162,7 @@ impl<const OPS: u128> Microkernel for DepthwiseI8<OPS> {
 pub(super) struct Line<'a> {
     pub(super) x: &'a Inputs<'a, u8>,
     pub(super) w: &'a Weights<'a, i8>,
-    /// Pairs of weights of a channel, `[kernel row][taps / 2]`.
+    /// Pairs of weights of a channel, `[kernel row][taps / 2]`, or as `wide.s` has them.
     pub(super) pairs: &'a mut [u32],
     /// Widened inputs, `[channel][kernel row][column]`.
     pub(super) planes: &'a mut [i16],
@@ -186,7 +188,7 @@ impl<'a> Line<'a> {
             && e.channels.next_multiple_of(CHANNELS) * w.packing.depth(e) <= w.data.len()
             && (along_time(x, w) || w.first_row + rows <= e.length && x.taps <= e.lines);
         let (_, words, _) = bytemuck::pod_align_to_mut::<u8, u32>(scratch);
-        let pairs = pairs(rows as u64, x.taps as u64) as usize;
+        let pairs = pairs_of_weights(rows as u64, x.taps as u64) as usize;
         debug_assert!(fits && words.len() >= pairs, "a tile of {} pixels and {} channels", x.pixels, w.width());
         if !fits || rows == 0 || x.taps == 0 || x.pixels == 0 {
             return None;

@@ -1,4 +1,4 @@
-// Depthwise products of bytes under windows of 3 by 3, of few pixels: see depthwise.rs.
+// Depthwise products of bytes under windows of 3 by 3, of few pixels (depthwise.rs), and under windows along time (frames.rs).
 
 // Four channels at a time, whose inputs are multiplied where they lie: to take them apart by channels would cost more.
 //
@@ -21,16 +21,21 @@
 .equ F_ADDEND, 64
 .equ F_GROUPS, 68
 
+// Four channels of a tap, whose inputs are in r9.
+.macro KINGLET_CHANNELS a, b
+    sxtb16 r10, r9, ror #8
+    sxtb16 r9, r9
+    smlabb r5, r9, \a, r5
+    smlatt r7, r9, \a, r7
+    smlabb r6, r10, \b, r6
+    smlatt r8, r10, \b, r8
+.endm
+
 // A tap: weights of the channels (0, 2) and (1, 3) from r4 on.
 .macro KINGLET_TAP at:vararg
     ldr r9, \at
     ldrd r11, r12, [r4], #8
-    sxtb16 r10, r9, ror #8
-    sxtb16 r9, r9
-    smlabb r5, r9, r11, r5
-    smlatt r7, r9, r11, r7
-    smlabb r6, r10, r12, r6
-    smlatt r8, r10, r12, r8
+    KINGLET_CHANNELS r11, r12
 .endm
 
 .macro KINGLET_TAPS_OF row
@@ -71,6 +76,33 @@
     vmov \sum, s0
     qadd \sum, \sum, r4
     ssat \sum, #8, \sum
+.endm
+
+// The sums of four channels to signed bytes: by integers, or by floats; the addend or the zero point is in r4.
+.macro KINGLET_BY_INTEGERS
+    smmla r5, r5, r9, r4
+    smmla r6, r6, r10, r4
+    smmla r7, r7, r11, r4
+    smmla r8, r8, r12, r4
+    ssat r5, #8, r5, asr #3
+    ssat r6, #8, r6, asr #3
+    ssat r7, #8, r7, asr #3
+    ssat r8, #8, r8, asr #3
+.endm
+.macro KINGLET_BY_FLOATS
+    KINGLET_BY_FLOAT r5, r9
+    KINGLET_BY_FLOAT r6, r10
+    KINGLET_BY_FLOAT r7, r11
+    KINGLET_BY_FLOAT r8, r12
+.endm
+
+// Four bytes in r5.
+.macro KINGLET_PACK
+    pkhbt r5, r5, r7, lsl #16
+    pkhbt r6, r6, r8, lsl #16
+    uxtb16 r5, r5
+    uxtb16 r6, r6
+    orr r5, r5, r6, lsl #8
 .endm
 
 .section .text.kinglet_depthwise_few, "ax", %progbits
@@ -136,20 +168,9 @@ kinglet_depthwise_few:
 .else
     ldr r4, [sp, #F_ZERO]
 .endif
-    smmla r5, r5, r9, r4
-    smmla r6, r6, r10, r4
-    smmla r7, r7, r11, r4
-    smmla r8, r8, r12, r4
-    ssat r5, #8, r5, asr #3
-    ssat r6, #8, r6, asr #3
-    ssat r7, #8, r7, asr #3
-    ssat r8, #8, r8, asr #3
+    KINGLET_BY_INTEGERS
 4:
-    pkhbt r5, r5, r7, lsl #16
-    pkhbt r6, r6, r8, lsl #16
-    uxtb16 r5, r5
-    uxtb16 r6, r6
-    orr r5, r5, r6, lsl #8
+    KINGLET_PACK
     ldrd r9, r10, [sp, #F_Y_STEP]
     str r5, [lr]
     add lr, lr, r9
@@ -178,10 +199,7 @@ kinglet_depthwise_few:
     b 1b
 .if KINGLET_FPU
 5:
-    KINGLET_BY_FLOAT r5, r9
-    KINGLET_BY_FLOAT r6, r10
-    KINGLET_BY_FLOAT r7, r11
-    KINGLET_BY_FLOAT r8, r12
+    KINGLET_BY_FLOATS
     b 4b
 .endif
 6:
@@ -210,16 +228,6 @@ kinglet_depthwise_few:
 .equ T_X_NOW, 68
 .equ T_Y_NOW, 72                // beside the next
 .equ T_LEFT, 76
-
-// Four channels of a tap, whose inputs are in r9.
-.macro KINGLET_FRAME a, b
-    sxtb16 r10, r9, ror #8
-    sxtb16 r9, r9
-    smlabb r5, r9, \a, r5
-    smlatt r7, r9, \a, r7
-    smlabb r6, r10, \b, r6
-    smlatt r8, r10, \b, r8
-.endm
 
 .section .text.kinglet_depthwise_frames, "ax", %progbits
 .balign 4
@@ -298,16 +306,16 @@ kinglet_depthwise_frames:
     ldr r9, [r0]
     ldrd r11, r12, [r4], #8
     add r0, r0, r3
-    KINGLET_FRAME r11, r12
+    KINGLET_CHANNELS r11, r12
     cmp lr, #0
     beq 10f
 5:
     ldm r4!, {r1, r2, r11, r12}
     ldr r9, [r0]
-    KINGLET_FRAME r1, r2
+    KINGLET_CHANNELS r1, r2
     ldr r9, [r0, r3]
     add r0, r0, r3, lsl #1
-    KINGLET_FRAME r11, r12
+    KINGLET_CHANNELS r11, r12
     subs lr, lr, #1
     bne 5b
 10:
@@ -321,20 +329,9 @@ kinglet_depthwise_frames:
 .else
     ldr r4, [sp, #T_ZERO]
 .endif
-    smmla r5, r5, r9, r4
-    smmla r6, r6, r10, r4
-    smmla r7, r7, r11, r4
-    smmla r8, r8, r12, r4
-    ssat r5, #8, r5, asr #3
-    ssat r6, #8, r6, asr #3
-    ssat r7, #8, r7, asr #3
-    ssat r8, #8, r8, asr #3
+    KINGLET_BY_INTEGERS
 6:
-    pkhbt r5, r5, r7, lsl #16
-    pkhbt r6, r6, r8, lsl #16
-    uxtb16 r5, r5
-    uxtb16 r6, r6
-    orr r5, r5, r6, lsl #8
+    KINGLET_PACK
     ldrd r0, r2, [sp, #T_Y_NOW]
     str r5, [r0]
     subs r2, r2, #1
@@ -367,10 +364,7 @@ kinglet_depthwise_frames:
     b 1b
 .if KINGLET_FPU
 8:
-    KINGLET_BY_FLOAT r5, r9
-    KINGLET_BY_FLOAT r6, r10
-    KINGLET_BY_FLOAT r7, r11
-    KINGLET_BY_FLOAT r8, r12
+    KINGLET_BY_FLOATS
     b 6b
 .endif
 9:

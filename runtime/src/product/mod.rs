@@ -33,7 +33,7 @@ pub use matrices::{Matrix, Pack, pack_panels, run_matrices};
 pub use packing::{Extents, Packing, Sign, WordOrder};
 pub use portable::{Arithmetic, Bytes, Dense, Depthwise, Floats, Halves, Integers};
 pub(crate) use scratch::block;
-pub use scratch::{PANEL, Scratch, WIDENED, pairs};
+pub use scratch::{PANEL, Scratch, WIDENED, pairs_of_weights};
 
 use crate::Element;
 use crate::elementwise::Elementwise;

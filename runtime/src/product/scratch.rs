@@ -58,12 +58,12 @@ fn widened(p: &Conv, depthwise: bool) -> u64 {
     let (rows, d, pixels) =
         if lines::along_time(g) { (1, 0, g.output[0]) } else { (u64::from(g.kernel[0]), 1, g.output[1]) };
     let columns = (u64::from(pixels.min(MOST_PLANE)) - 1) * u64::from(g.stride[d]) + g.span(d);
-    4 * pairs(rows, g.kernel[d].into()) + 8 * rows * (columns.next_multiple_of(4) + 4)
+    4 * pairs_of_weights(rows, g.kernel[d].into()) + 8 * rows * (columns.next_multiple_of(4) + 4)
 }
 
 /// Pairs of weights of a channel that kernels keep which widen inputs, of a depthwise product under windows of so many rows and taps: two of each row from
 /// tap to tap or, but for windows of 3 by 3, all that are side by side, of fours of rows.
-pub const fn pairs(rows: u64, taps: u64) -> u64 {
+pub const fn pairs_of_weights(rows: u64, taps: u64) -> u64 {
     match (rows, taps) {
         (3, 3) => 6,
         (1, taps) => 2 * (taps / 2 + 1),
