@@ -35,6 +35,7 @@ pub mod faults;
 mod feed;
 pub mod format;
 pub mod kernels;
+pub mod log;
 pub mod math;
 pub mod observe;
 pub mod port;

@@ -2,11 +2,13 @@
 
 mod pieces;
 mod ram;
+mod view;
 
 use core::ops::{ControlFlow, Range};
 
 use self::pieces::{pieces, rows_of};
 pub use self::ram::Ram;
+pub use self::view::ArenaView;
 use crate::faults::{DataFault, FaultWord};
 use crate::format::verify::{all_bytes, is_ring};
 use crate::format::{ABSENT, TensorRecord};
@@ -256,7 +258,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                             }
                         }
                     }
-                    let memory = Memory::new(ram.reborrow(), model.weights());
+                    let memory = Memory::new(ram.reborrow(), model);
                     let most = if most > 1 && worth_cutting(model, &step, slice) { most } else { 1 };
                     for rows in pieces(model, &step, slice) {
                         let size = [rows.len(), step.record().columns as usize];
@@ -291,7 +293,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                             DataFault::Division => Error::DivisionByZero { step },
                         });
                     }
-                    observer.after(index, &ArenaView { model, ram: [ram.arena, ram.slow] });
+                    observer.after(index, &ArenaView::new(model, [ram.arena, ram.slow], index, slice));
                     if let Some(feed) = feed.as_deref_mut() {
                         let made = (0..model.output_count()).filter(|&o| model.output_writer(o) == Some(index));
                         for (output, rows) in made.flat_map(|o| pieces(model, &step, slice).map(move |rows| (o, rows)))
@@ -444,17 +446,4 @@ fn memory_of<'m>(model: &Model<'m>, [arena, slow]: [&'m [u8]; 2], region: Region
 fn bytes_of<'m>(model: &Model<'m>, ram: [&'m [u8]; 2], i: usize) -> Option<&'m [u8]> {
     let t = model.tensor_record(i)?;
     memory_of(model, ram, t.region).get(t.offset as usize..(t.offset as usize).checked_add(t.bytes as usize)?)
-}
-
-/// Read access to every tensor of a session, between steps.
-pub struct ArenaView<'a> {
-    model: &'a Model<'a>,
-    ram: [&'a [u8]; 2],
-}
-
-impl<'a> ArenaView<'a> {
-    /// The bytes of tensor `i` as they are now (another tensor may have taken their place).
-    pub fn tensor(&self, i: usize) -> Option<&'a [u8]> {
-        bytes_of(self.model, self.ram, i)
-    }
 }

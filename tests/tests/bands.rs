@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use kinglet::kernels::{BinaryOp, NormKind, PadMode, ReduceOp, UnaryOp};
-use kinglet::{DType, Inline, Model, Quiet, Reference, Target};
+use kinglet::session::ArenaView;
+use kinglet::{DType, Inline, Model, Observer, Quiet, Reference, Target};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, PoolKind, Post, TensorId, Window};
 use kinglet_compiler::{Banding, Compiled, Error, MemoryRegion, Options, Precision, compile, import};
@@ -195,6 +196,36 @@ fn with_batch([h, w, c]: [usize; 3]) -> [usize; 4] {
     [1, h, w, c]
 }
 
+/// What each step makes, in pieces.
+struct Made(Vec<Vec<Vec<u8>>>);
+
+impl Observer for Made {
+    fn after(&mut self, step: usize, arena: &ArenaView<'_>) {
+        arena.made(|piece| self.0[step].push(piece.to_vec()));
+    }
+}
+
+/// What the steps of a plan make, by their names, which some share.
+fn made(kgl: &[u8], inputs: &BTreeMap<String, Array>) -> Vec<(String, Vec<Vec<u8>>)> {
+    let file = Aligned::copy(kgl);
+    let model = Model::load(file.as_ref()).expect("the compiler writes valid files");
+    let mut made = Made(vec![Vec::new(); model.step_count()]);
+    run_on(&Reference, kgl, inputs, &Inline, &mut made);
+    let name = |i| format!("{} {:?}", model.step(i).name().unwrap_or(""), model.step(i).kind());
+    made.0.into_iter().enumerate().map(|(i, pieces)| (name(i), pieces)).collect()
+}
+
+/// Whether rows are those of a tensor, in their order; those that nobody reads may be lost.
+fn within(rows: &[Vec<u8>], whole: &[u8]) -> bool {
+    let mut rest = whole;
+    let found = rows.iter().all(|row| {
+        let at = rest.windows(row.len().max(1)).position(|made| made == row);
+        rest = at.map_or(rest, |at| &rest[at + row.len()..]);
+        at.is_some() || row.is_empty()
+    });
+    found && (whole.is_empty() || !rows.concat().is_empty())
+}
+
 /// Compiles with and without bands and compares what both give, on everything that runs the plan. The number of bands.
 fn check(graph: &Graph, inputs: &BTreeMap<String, Array>, precision: Precision) -> usize {
     let pool = Pool::new(3).expect("there are threads");
@@ -236,6 +267,16 @@ fn check(graph: &Graph, inputs: &BTreeMap<String, Array>, precision: Precision) 
                 assert_eq!(shared[output].to_bytes(), want.to_bytes(), "{output}, fed or split, three workers");
             }
         }
+        // A step makes the same, whether at once or slice by slice, and whatever lay in memory before. (With bands the mean of a picture is two steps.)
+        let (at_once, by_rows) = (made(&off.kgl, inputs), made(&on.kgl, inputs));
+        let mut compared = 0;
+        for (step, rows) in &by_rows {
+            let mut same = at_once.iter().filter(|(name, _)| name == step).map(|(_, whole)| whole.concat()).peekable();
+            compared += usize::from(same.peek().is_some());
+            let fits = same.peek().is_none() || same.any(|whole| within(rows, &whole));
+            assert!(fits, "step {step} makes something else, {}", target.name());
+        }
+        assert!(compared > 0, "no step is in both plans");
         let file = Aligned::copy(&on.kgl);
         bands += Model::load(file.as_ref()).expect("the compiler writes valid files").band_count();
         for (name, kernels) in kinglet_native::kernel_sets() {

@@ -23,6 +23,7 @@ pub struct Model<'a> {
     lower_bound_bytes: u32,
     scratch_bytes: u32,
     work: u64,
+    plan_sum: u64,
     weights_sum: u64,
     tensors: Words<'a>,
     operands: Words<'a>,
@@ -33,6 +34,7 @@ pub struct Model<'a> {
     pub(super) inputs: usize,
     pub(super) outputs: usize,
     weights: &'a [u8],
+    hot: &'a [u8],
     pub(super) names: Strings<'a>,
     metadata: Strings<'a>,
 }
@@ -152,6 +154,7 @@ impl<'a> Model<'a> {
             lower_bound_bytes: word(9),
             scratch_bytes: 0,
             work: 0,
+            plan_sum,
             weights_sum,
             tensors: words(Section::Tensors)?,
             operands: words(Section::Operands)?,
@@ -162,6 +165,7 @@ impl<'a> Model<'a> {
             inputs,
             outputs,
             weights,
+            hot: &[],
             names: optional(Section::Names)?,
             metadata: optional(Section::Metadata)?,
         };
@@ -178,6 +182,11 @@ impl<'a> Model<'a> {
     /// [`Error::WeightsChecksum`] if they differ.
     pub fn check_weights(&self) -> Result<(), Error> {
         if checksum(self.weights, 0) == self.weights_sum { Ok(()) } else { Err(Error::WeightsChecksum) }
+    }
+
+    /// A number that tells a plan, with its weights, from others: its checksum, which that of the weights goes into.
+    pub fn identity(&self) -> u64 {
+        self.plan_sum
     }
 
     /// What the plan was compiled for.
@@ -230,6 +239,26 @@ impl<'a> Model<'a> {
     /// Constant data, read in place.
     pub fn weights(&self) -> &'a [u8] {
         self.weights
+    }
+
+    /// The model with what its weights begin with in another place: in RAM, where reading flash is slow. `hot` is a copy of the first bytes of [`Model::weights`], at a multiple
+    /// of 64; tensors that lie within it are read there, others where they were. (Another content is not unsafe: it is other weights.)
+    ///
+    /// # Errors
+    /// [`Error::ModelAlignment`]; [`Error::WrongLength`] if there are not so many weights.
+    pub fn with_hot_weights(self, hot: &'a [u8]) -> Result<Model<'a>, Error> {
+        if hot.as_ptr().align_offset(ALIGN) != 0 && !hot.is_empty() {
+            return Err(Error::ModelAlignment);
+        }
+        if hot.len() > self.weights.len() {
+            return Err(Error::WrongLength);
+        }
+        Ok(Model { hot, ..self })
+    }
+
+    /// What [`Model::with_hot_weights`] was given; empty without.
+    pub fn hot_weights(&self) -> &'a [u8] {
+        self.hot
     }
 
     /// Number of tensors.

@@ -17,6 +17,7 @@ pub(crate) struct Memory<'a> {
     slow: *mut u8,
     slow_len: usize,
     weights: &'a [u8],
+    hot: &'a [u8],
     _arena: PhantomData<&'a [u8]>,
 }
 
@@ -29,14 +30,15 @@ unsafe impl Sync for Memory<'_> {}
 unsafe impl Send for Memory<'_> {}
 
 impl<'a> Memory<'a> {
-    pub(crate) fn new(ram: Ram<'a>, weights: &'a [u8]) -> Self {
+    pub(crate) fn new(ram: Ram<'a>, model: &crate::Model<'a>) -> Self {
         let Ram { arena, slow } = ram;
         Memory {
             arena: arena.as_mut_ptr(),
             arena_len: arena.len(),
             slow: slow.as_mut_ptr(),
             slow_len: slow.len(),
-            weights,
+            weights: model.weights(),
+            hot: model.hot_weights(),
             _arena: PhantomData,
         }
     }
@@ -45,7 +47,11 @@ impl<'a> Memory<'a> {
     #[inline(always)]
     fn locate(&self, t: &Placed, slice: u32) -> (*mut u8, usize) {
         let (base, len) = match t.region {
-            Region::Weights => (self.weights.as_ptr().cast_mut(), self.weights.len()),
+            Region::Weights => {
+                let end = (t.offset as usize).saturating_add(t.bytes as usize);
+                let weights = if t.advance == 0 && end <= self.hot.len() { self.hot } else { self.weights };
+                (weights.as_ptr().cast_mut(), weights.len())
+            }
             Region::Arena | Region::State => (self.arena, self.arena_len),
             Region::Slow => (self.slow, self.slow_len),
         };

@@ -12,6 +12,8 @@ struct Board {
     case: u32,
     /// Where data lies.
     ram: u32,
+    /// Where there is a second memory, which is slower on the board.
+    slow: u32,
     /// A timer, and its ticks a second.
     timer: (Timer, u32),
     /// Binary logarithm of the nanoseconds that the emulator takes an instruction for (`-icount shift`): a tick is none too long for them, and the timer not too short.
@@ -26,8 +28,9 @@ enum Timer {
     SysTick,
 }
 
-/// KiB of RAM.
+/// KiB of RAM, and of the slow memory.
 const RAM: u32 = 4096;
+const SLOW: u32 = 1024;
 
 /// What boards with ARMv7-M have in common.
 const MPS2: Board = Board {
@@ -35,6 +38,7 @@ const MPS2: Board = Board {
     flash: (0, 2048),
     case: 0x20_0000,
     ram: 0x2000_0000,
+    slow: 0x2100_0000,
     timer: (Timer::Cmsdk(0x4000_0000), 25_000_000),
     shift: 6,
 };
@@ -43,12 +47,13 @@ const MPS2: Board = Board {
 const BOARDS: [Board; 5] = [
     MPS2,
     Board { name: "mps2-an386", ..MPS2 },
-    Board { name: "mps2-an500", ..MPS2 },
+    Board { name: "mps2-an500", slow: 0x6000_0000, ..MPS2 },
     Board {
         name: "mps2-an505",
         flash: (0x1000_0000, 2048),
         case: 0x1020_0000,
         ram: 0x3800_0000,
+        slow: 0x8000_0000,
         timer: (Timer::Cmsdk(0x5000_0000), 20_000_000),
         shift: 6,
     },
@@ -57,6 +62,7 @@ const BOARDS: [Board; 5] = [
         flash: (0, 512),
         case: 0x0100_0000,
         ram: 0x2100_0000,
+        slow: 0x6000_0000,
         timer: (Timer::SysTick, 32_000_000),
         shift: 5,
     },
@@ -88,7 +94,9 @@ fn main() {
     }
     write("board.rs", text);
     let region = |name: &str, at: u32, kib: u32| format!("  {name} : ORIGIN = {at:#x}, LENGTH = {kib}K\n");
-    write("memory.x", format!("MEMORY {{\n{}{}}}\n", region("FLASH", flash, code), region("RAM", ram, RAM)));
+    let slow = ".psram (NOLOAD) : { *(.psram) } > PSRAM";
+    let regions = [region("FLASH", flash, code), region("RAM", ram, RAM), region("PSRAM", board.slow, SLOW)].concat();
+    write("memory.x", format!("MEMORY {{\n{regions}}}\nSECTIONS {{ {slow} }} INSERT AFTER .got;\n"));
     println!("cargo:rustc-link-search={}", out.display());
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
     println!("cargo:rustc-link-arg-bins=--nmagic");

@@ -29,6 +29,9 @@ const ROOMS: [(&str, Target, usize); 7] = [
     ("vww", Target::CortexM55, 46_000),
 ];
 
+/// Bytes of weights of a model that are copied to RAM.
+const HOT: usize = 1 << 10;
+
 /// How the names of models of floats end.
 const FLOATS: &str = "_f32";
 
@@ -47,6 +50,9 @@ fn write(folder: &Path, name: &str, graph: &Graph, input: &str, vectors: &Array)
         write(name, &[]);
         if name == "products-13" {
             write(&format!("{name}-psram"), &[("sram", 7 << 10), ("psram", 1 << 16)]);
+            let options =
+                Options { target, bands: Banding::Memory, quantized_io: true, hot_weights: HOT, ..Options::default() };
+            write_for(&options, &folder.join(format!("{name}-hot.case")), graph.clone(), input, vectors);
         }
         for &(_, _, most) in ROOMS.iter().filter(|(model, of, _)| *model == name && *of == target) {
             write(&format!("{name}-{most}"), &[("sram", most)]);
@@ -75,7 +81,9 @@ fn write_for(options: &Options, path: &Path, graph: Graph, input: &str, vectors:
         graph.output_names.iter().for_each(|name| outputs.extend_from_slice(&results[name].to_bytes()));
     }
     let mut case = b"KCAS".to_vec();
-    for n in [compiled.kgl.len(), inputs.len(), outputs.len(), vectors.shape[0].min(MOST)] {
+    let hot = compiled.report.hot.bytes;
+    assert!(hot > 0 || options.hot_weights == 0, "{}: nothing is hot", path.display());
+    for n in [compiled.kgl.len(), inputs.len(), outputs.len(), vectors.shape[0].min(MOST), hot] {
         case.extend((n as u32).to_le_bytes());
     }
     for part in [&compiled.kgl, &inputs, &outputs] {

@@ -27,7 +27,11 @@ use std::path::{Path, PathBuf};
 use std::{env, fmt, fs, io};
 
 pub use kinglet::Target;
-use kinglet_compiler::{Banding, MemoryRegion, Options, compile, import_file};
+use kinglet::format::ALIGN;
+pub use module::outputs;
+
+pub use kinglet_compiler::Options;
+use kinglet_compiler::{Banding, MemoryRegion, compile, import_file};
 use kinglet_native::ModelFile;
 
 /// Why there is no module.
@@ -100,9 +104,9 @@ impl Build {
     /// Of an ONNX file, or of a `.kgl` file, which is taken as it is. The path is relative to the package.
     pub fn new(file: impl Into<PathBuf>) -> Build {
         let triple = env::var("TARGET").unwrap_or_default();
-        let small = triple.contains("-none");
-        let bands = if small { Banding::Memory } else { Banding::Off };
-        let options = Options { target: target_of(&triple), quantized_io: small, bands, ..Options::default() };
+        let target = target_of(&triple);
+        let options =
+            if triple.contains("-none") { bare_metal(target) } else { Options { target, ..Options::default() } };
         Build { file: file.into(), target: None, options }
     }
 
@@ -127,6 +131,13 @@ impl Build {
         self
     }
 
+    /// Weights for so many bytes of RAM, those that a run reads the most often, lie in front of the others, for the program to copy them (`hot` in the module): where reading
+    /// flash is slow.
+    pub fn hot_weights(mut self, bytes: usize) -> Build {
+        self.options.hot_weights = bytes;
+        self
+    }
+
     /// Writes `OUT_DIR/NAME.kgl` and `OUT_DIR/NAME.rs`, which has the module `NAME`. Cargo runs the build script again when the model changes.
     ///
     /// # Errors
@@ -144,23 +155,31 @@ impl Build {
             return Err(Error::Name(name.to_string()));
         }
         let file = package.join(&self.file);
-        let bytes = if file.extension().is_some_and(|e| e == "kgl") {
-            fs::read(&file).map_err(|source| Error::File { file: file.clone(), source })?
+        let (bytes, hot) = if file.extension().is_some_and(|e| e == "kgl") {
+            // Whoever compiled it has put those in front.
+            (fs::read(&file).map_err(|source| Error::File { file: file.clone(), source })?, self.options.hot_weights)
         } else {
             let compiled = import_file(&file, &self.options).and_then(|graph| compile(graph, &self.options));
-            compiled.map_err(|source| Error::Compile { file: file.clone(), source })?.kgl
+            let compiled = compiled.map_err(|source| Error::Compile { file: file.clone(), source })?;
+            (compiled.kgl, compiled.report.hot.bytes)
         };
         // What firmware does not do again: this is where the plan is verified.
         let plan = ModelFile::from_bytes(&bytes).map_err(|source| Error::Plan { file: file.clone(), source })?;
         let model = plan.model();
+        let hot = hot.min(model.weights().len()) / ALIGN * ALIGN;
         if let Some(build) = self.target.filter(|&t| t != model.target()) {
             return Err(Error::Target { file: file.clone(), plan: model.target(), build });
         }
         let write =
             |file: PathBuf, bytes: &[u8]| fs::write(&file, bytes).map_err(|source| Error::File { file, source });
         write(out.join(format!("{name}.kgl")), &bytes)?;
-        write(out.join(format!("{name}.rs")), module::text(name, &file, &model, bytes.len()).as_bytes())
+        write(out.join(format!("{name}.rs")), module::text(name, &file, &model, [bytes.len(), hot]).as_bytes())
     }
+}
+
+/// What the compiler is told for bare metal: bands for the smallest arena, integers as inputs and outputs.
+pub fn bare_metal(target: Target) -> Options {
+    Options { target, quantized_io: true, bands: Banding::Memory, ..Options::default() }
 }
 
 /// The target for a triple of Rust's.

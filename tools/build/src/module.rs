@@ -14,8 +14,8 @@ pub(crate) fn is_name(name: &str) -> bool {
     first && letters.all(|c| c.is_ascii_alphanumeric() || c == '_') && !matches!(name, "_" | "self" | "super" | "crate")
 }
 
-/// The text of module `name` for a plan of so many bytes.
-pub(crate) fn text(name: &str, file: &Path, model: &Model<'_>, bytes: usize) -> String {
+/// The text of module `name` for a plan of so many bytes, of whose weights so many are for RAM.
+pub(crate) fn text(name: &str, file: &Path, model: &Model<'_>, [bytes, hot]: [usize; 2]) -> String {
     let file = file.file_name().map(|f| f.to_string_lossy().escape_default().to_string()).unwrap_or_default();
     let target = model.target();
     let (ops, arena, slow) = (OpSet::of_model(model).bits(), model.arena_bytes(), model.slow_bytes());
@@ -33,6 +33,10 @@ pub mod r#{name} {{
     pub const ARENA: usize = {arena};
     /// Bytes of slow memory beside it.
     pub const SLOW: usize = {slow};
+    /// Bytes of weights that may be copied to RAM ([`hot`]).
+    pub const HOT: usize = {hot};
+    /// How many steps it has.
+    pub const STEPS: usize = {steps};
     /// What it is compiled for.
     pub const TARGET: kinglet::Target = kinglet::Target::{target:?};
 
@@ -61,11 +65,34 @@ pub mod r#{name} {{
         ram: impl Into<kinglet::Ram<'a>>,
         kernels: &'a K,
     ) -> Result<kinglet::Session<'a, K>, kinglet::Error> {{
+        session_of(model()?, ram, kernels)
+    }}
+
+    /// The model with the weights that a run reads the most often in RAM: they are copied into `ram`, [`HOT`] bytes at a multiple of 64.
+    ///
+    /// # Errors
+    /// As [`model`]; [`kinglet::Error::WrongLength`] or [`kinglet::Error::ModelAlignment`] for another `ram`.
+    pub fn hot(ram: &mut [u8]) -> Result<kinglet::Model<'_>, kinglet::Error> {{
+        let model = model()?;
+        let ram = ram.get_mut(..HOT).ok_or(kinglet::Error::WrongLength)?;
+        ram.copy_from_slice(model.weights().get(..HOT).ok_or(kinglet::Error::WrongLength)?);
+        model.with_hot_weights(ram)
+    }}
+
+    /// As [`session`], on what [`hot`] or [`model`] gave.
+    ///
+    /// # Errors
+    /// As [`session`].
+    pub fn session_of<'a, K: kinglet::Kernels>(
+        model: kinglet::Model<'a>,
+        ram: impl Into<kinglet::Ram<'a>>,
+        kernels: &'a K,
+    ) -> Result<kinglet::Session<'a, K>, kinglet::Error> {{
         let needed = kinglet::kernels::OpSet::from_bits(OPS);
         if !TARGET.runs_on(kernels.target()) || !kernels.ops().holds(needed) {{
             return Err(kinglet::Error::Kernels {{ target: TARGET }});
         }}
-        let mut session = kinglet::Session::resume(model()?, ram, kernels)?;
+        let mut session = kinglet::Session::resume(model, ram, kernels)?;
         session.reset();
         Ok(session)
     }}
@@ -80,6 +107,7 @@ pub mod r#{name} {{
 }}
 ",
         target_name = target.info().name,
+        steps = model.step_count(),
         inputs = ports("Input", inputs),
         outputs = ports("Output", outputs),
     )
@@ -91,16 +119,7 @@ fn ports<'m>(kind: &str, all: impl Iterator<Item = (Option<&'m str>, Tensor)>) -
     for (i, (name, tensor)) in all.enumerate() {
         let name = constant(kind, i, name.unwrap_or(""), &mut taken);
         let (scale, zero_point) = (tensor.0.scale, tensor.0.zero_point);
-        let ty = match tensor.dtype() {
-            DType::F32 => "f32",
-            DType::I8 => "i8",
-            DType::U8 | DType::Bool => "u8",
-            DType::I16 => "i16",
-            DType::U16 => "u16",
-            DType::I32 => "i32",
-            DType::I64 => "i64",
-            DType::F16 => "kinglet::f16",
-        };
+        let ty = type_of(tensor.dtype());
         let shape = tensor.shape();
         writeln!(
             text,
@@ -115,6 +134,30 @@ fn ports<'m>(kind: &str, all: impl Iterator<Item = (Option<&'m str>, Tensor)>) -
         .expect("a string takes all");
     }
     text
+}
+
+/// Rust's type of an element.
+fn type_of(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::I8 => "i8",
+        DType::U8 | DType::Bool => "u8",
+        DType::I16 => "i16",
+        DType::U16 => "u16",
+        DType::I32 => "i32",
+        DType::I64 => "i64",
+        DType::F16 => "kinglet::f16",
+    }
+}
+
+/// The names of the constants for a model's outputs, and the types of their elements, as the module has them.
+pub fn outputs(model: &Model<'_>) -> Vec<(String, &'static str)> {
+    let mut taken = BTreeSet::new();
+    let port = |i| {
+        let name = constant("Output", i, model.output_name(i).unwrap_or(""), &mut taken);
+        Some((name, type_of(model.tensor(model.output_tensor(i)?).dtype())))
+    };
+    (0..model.output_count()).filter_map(port).collect()
 }
 
 /// A name for a constant that is not taken.

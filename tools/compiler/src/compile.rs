@@ -52,6 +52,8 @@ pub struct Options {
     /// The memories that there are, fast ones first (`--region`): one for the arena, which with bands for memory goes no further than that, and perhaps
     /// a slow one, for the tensors that the first one has no room for. Without any the plan takes what it needs.
     pub regions: Vec<MemoryRegion>,
+    /// Bytes of RAM that weights are to be copied to before a run (`--hot-weights`): those that are read the most often lie in front of the others.
+    pub hot_weights: usize,
 }
 
 /// A compiled model.
@@ -121,7 +123,7 @@ pub fn compile_with(
     };
     let origins = layout.order.iter().map(|&i| Origin::of(&lowered, &lowered.steps[i])).collect();
     progress("write");
-    let (kgl, report, numbers) = plan::write(&graph, lowered, &layout, options.target)?;
+    let (kgl, report, numbers) = plan::write(&graph, lowered, &layout, options)?;
     let report = Report {
         unordered,
         bound_inputs: graph.bound.clone(),

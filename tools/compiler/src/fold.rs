@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use kinglet::{DType, Model, Reference, Session, Target};
+use kinglet::{DType, Model, Reference, Session};
 
 use crate::array::{Array, Numbers};
 use crate::graph::{Graph, Node, Op, Quant, Tensor};
@@ -66,7 +66,7 @@ pub(crate) fn as_run(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> O
     let compiled = |graph: Graph| {
         let lowered = lower::lower(&graph, &Options::default(), false).ok()?;
         let (layout, _) = plan::plan(&lowered, plan::Banding::Off, &[]).ok()?;
-        Some(plan::write(&graph, lowered, &layout, Target::default()).ok()?.0)
+        Some(plan::write(&graph, lowered, &layout, &Options::default()).ok()?.0)
     };
     run(graph, node, inputs, compiled)?.ok()
 }

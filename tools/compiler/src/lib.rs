@@ -33,5 +33,5 @@ pub use budget::Budget;
 pub use compile::{Compiled, Options, Origin, Precision, compile, compile_with};
 pub use error::{Error, Unsupported};
 pub use import::{DimInfo, InputInfo, array_from_proto, import, import_file, import_shared, shape_of_inputs};
-pub use plan::{Banding, MemoryRegion};
+pub use plan::{Banding, Hot, MemoryRegion};
 pub use report::{FloatStep, Report, StepReport};

@@ -1,7 +1,7 @@
 //! What the compiler tells about a plan.
 
 use crate::graph::Dropped;
-use crate::plan::Unordered;
+use crate::plan::{Hot, Unordered};
 
 /// A step that computes in float, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Report {
     pub float_steps: Vec<FloatStep>,
     /// Bytes of the weights section.
     pub weights_bytes: usize,
+    /// Those of them that are to be copied to RAM.
+    pub hot: Hot,
     /// Bytes of RAM: those of tensors, and the scratch of one worker.
     pub arena_bytes: usize,
     /// Bytes of slow memory beside it.

@@ -5,7 +5,7 @@ use kinglet_cortex_m::BestOf;
 
 use crate::OPS;
 use crate::machine::{exit, instructions, say, since, stack_pointer, start_timer, ticks};
-use crate::memory::{case, ram};
+use crate::memory::{case, hot, ram};
 
 /// Bytes below the stack of `main` that are painted before a run.
 const PAINTED: usize = 64 * 1024;
@@ -50,7 +50,12 @@ fn run() -> Result<(), &'static str> {
     start_timer();
     let case = case().ok_or("no case is loaded")?;
     let before = ticks();
-    let model = Model::load_only::<OPS>(case.model).map_err(|_| "the model does not load")?;
+    let mut model = Model::load_only::<OPS>(case.model).map_err(|_| "the model does not load")?;
+    if let Some(weights) = model.weights().get(..case.hot).filter(|_| case.hot > 0) {
+        let ram = hot().get_mut(..case.hot).ok_or("there is no room for the weights")?;
+        ram.copy_from_slice(weights);
+        model = model.with_hot_weights(ram).map_err(|_| "the weights are not where they may be")?;
+    }
     let load = since(before);
     let kernels = BestOf::<OPS>::default();
     let mut session = Session::new(model, ram(), &kernels).map_err(|_| "there is no session")?;

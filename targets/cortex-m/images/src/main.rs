@@ -9,6 +9,7 @@ mod case;
 mod checks;
 #[cfg(not(feature = "bare"))]
 mod machine;
+#[cfg_attr(feature = "bare", allow(dead_code))]
 mod memory;
 
 include!(concat!(env!("OUT_DIR"), "/board.rs"));

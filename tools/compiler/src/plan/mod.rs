@@ -2,12 +2,14 @@
 
 mod arena;
 mod bands;
+mod hot;
 mod order;
 mod regions;
 mod write;
 
 pub use arena::{Layout, Lifetime};
 pub use bands::{Bands, Ring};
+pub use hot::Hot;
 pub use regions::MemoryRegion;
 pub use write::write;
 

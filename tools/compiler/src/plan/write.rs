@@ -9,12 +9,12 @@ use kinglet::format::{
 };
 use kinglet::{Model, Target};
 
-use super::Layout;
 use super::order::buffer;
+use super::{Hot, Layout, hot};
 use crate::graph::{Graph, TensorId};
 use crate::lower::{Lowered, Place, PlanStep, PlanTensorId};
 use crate::report::{FloatStep, Report, StepReport};
-use crate::{Error, Unsupported};
+use crate::{Error, Options, Unsupported};
 
 /// The file, what there is to tell about it, and the numbers in it of the graph's tensors.
 type Written = (Vec<u8>, Report, HashMap<TensorId, usize>);
@@ -25,7 +25,8 @@ type Written = (Vec<u8>, Report, HashMap<TensorId, usize>);
 /// # Errors
 /// [`Error::TooLarge`] if a tensor has too many dimensions for the format, [`Error::Internal`] if the runtime refuses the
 /// result.
-pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -> Result<Written, Error> {
+pub fn write(graph: &Graph, mut lowered: Lowered, layout: &Layout, options: &Options) -> Result<Written, Error> {
+    let hot = if options.hot_weights > 0 { hot::order(&mut lowered, options.hot_weights) } else { Hot::default() };
     let mut plan = Plan::default();
     for (at, &i) in layout.order.iter().enumerate() {
         let step = &lowered.steps[i];
@@ -86,9 +87,9 @@ pub fn write(graph: &Graph, lowered: Lowered, layout: &Layout, target: Target) -
         (Section::Weights, lowered.weights),
     ];
     // The sections go with it: the weights are there twice at most, here and when the file is checked.
-    let kgl = assemble(sections, layout, target)?;
+    let kgl = assemble(sections, layout, options.target)?;
     verify(&kgl).map_err(|e| explained(e, steps()))?;
-    Ok((kgl, Report { onnx_nodes: graph.onnx_nodes, ..report }, numbers))
+    Ok((kgl, Report { onnx_nodes: graph.onnx_nodes, hot, ..report }, numbers))
 }
 
 #[derive(Default)]
