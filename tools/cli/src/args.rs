@@ -177,7 +177,8 @@ impl Threads {
     }
 }
 
-fn dimension(text: &str) -> Result<(String, usize), String> {
+/// A size of a symbolic dimension, as `--dim` has it.
+pub fn dimension(text: &str) -> Result<(String, usize), String> {
     let (name, size) = text.split_once('=').ok_or("expected NAME=N, as in batch=1")?;
     match size.parse() {
         Ok(n) if n > 0 && !name.is_empty() => Ok((name.to_string(), n)),
@@ -188,6 +189,12 @@ fn dimension(text: &str) -> Result<(String, usize), String> {
 fn region(text: &str) -> Result<MemoryRegion, String> {
     let wanted = "expected NAME=BYTES, as in sram=65536, sram=64k or psram=4M";
     let (name, size) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(wanted)?;
+    Ok(MemoryRegion { name: name.to_string(), bytes: size_in_bytes(size).map_err(|_| wanted)? })
+}
+
+/// A number of bytes, as in 65536, 64k or 4M.
+pub fn size_in_bytes(size: &str) -> Result<usize, String> {
+    let wanted = "expected a number of bytes, as in 65536, 64k or 4M";
     let (digits, shift) = match size.as_bytes().last() {
         Some(b'k' | b'K') => (&size[..size.len() - 1], 10),
         Some(b'M') => (&size[..size.len() - 1], 20),
@@ -195,7 +202,7 @@ fn region(text: &str) -> Result<MemoryRegion, String> {
         _ => (size, 0),
     };
     let bytes = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or(wanted)?;
-    Ok(MemoryRegion { name: name.to_string(), bytes })
+    Ok(bytes)
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {

@@ -55,6 +55,16 @@ pub struct Picture {
     plain: bool,
 }
 
+impl ImageFlags {
+    /// The flags that say how pixels become numbers, as they were given, without their dashes.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let mode = self.image_mode.and_then(|m| m.to_possible_value()).map(|m| m.get_name().to_string());
+        let all =
+            [("image-mode", mode), ("image-mean", self.image_mean.clone()), ("image-std", self.image_std.clone())];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
 /// Reads the picture for `input`.
 pub fn read(path: &Path, flags: &ImageFlags, input: &InputInfo, source: &Source) -> Result<Picture> {
     let place = Place::of(input)?;

@@ -11,15 +11,18 @@
 mod args;
 mod atomic_write;
 mod audio;
+mod chips;
 mod commands;
 mod compare;
 mod describe;
+mod device_log;
 mod error;
 mod image;
 mod inputs;
 #[cfg(unix)]
 mod interrupt;
 mod io;
+mod media;
 mod memory;
 mod model;
 #[cfg(feature = "oracle")]
@@ -38,7 +41,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, convert, inspect, profile, run as run_command, verify, zoo};
+use crate::commands::{bench, convert, inspect, new_firmware, profile, run as run_command, verify, zoo};
 use crate::error::Error;
 use crate::io::{PipeSafe, Streams};
 use crate::terminal::{LONGEST, Printable};
@@ -90,6 +93,7 @@ enum Command {
     Bench(bench::Args),
     Profile(profile::Args),
     Verify(verify::Args),
+    NewFirmware(new_firmware::Args),
     Zoo(zoo::Args),
 }
 
@@ -150,6 +154,7 @@ fn dispatch<A: Into<OsString> + Clone>(
         Command::Bench(args) => bench::run(&args, streams),
         Command::Profile(args) => profile::run(&args, streams),
         Command::Verify(args) => verify::run(&args, streams),
+        Command::NewFirmware(args) => new_firmware::run(&args, streams),
         Command::Zoo(args) => zoo::run(&args, streams),
     }
 }

@@ -145,6 +145,7 @@ impl Onnx {
                 graphs.extend(attribute.g);
                 tensors.extend(attribute.t);
             }
+            tensors.retain(|t| t.data_location == 1);
             let locations = tensors.into_iter().flat_map(|t| t.external_data).filter(|e| e.key == "location");
             files.extend(locations.map(|e| folder.join(e.value)));
         }

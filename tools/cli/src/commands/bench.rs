@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kinglet::{Model, Observer, Quiet};
-use kinglet_native::{ModelFile, OwnedSession};
+use kinglet_native::{ModelFile, Open, OwnedSession};
 use serde_json::json;
 
 use crate::Status;
@@ -51,6 +51,18 @@ pub struct Repeat {
     cost: Cost,
     #[command(flatten)]
     dims: Dims,
+}
+
+impl Repeat {
+    /// How the model is opened.
+    pub fn opening(&self) -> Open {
+        self.opening.how()
+    }
+
+    /// How an ONNX model is read.
+    pub fn dims(&self) -> &Dims {
+        &self.dims
+    }
 }
 
 /// A session with random inputs, ready to be measured.

@@ -8,7 +8,7 @@ use kinglet_compiler::{Options, Report, StepReport};
 use serde_json::{Value, json};
 
 use crate::Status;
-use crate::args::Dims;
+use crate::args::{Dims, size_in_bytes};
 use crate::atomic_write::Output;
 use crate::error::Result;
 use crate::io::Streams;
@@ -33,6 +33,9 @@ pub struct Args {
     /// What inputs and outputs are that the model quantises first and dequantises last
     #[arg(long, value_enum, default_value_t = Ports::Float)]
     io: Ports,
+    /// RAM that weights are to be copied to before a run: those that are read the most often lie in front of the others, and what they save is said
+    #[arg(long, value_name = "BYTES", value_parser = size_in_bytes)]
+    hot_weights: Option<usize>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -68,7 +71,8 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let target = Target::from_name(&args.target).unwrap_or_default();
     let file = Output::new(&args.output, || onnx.files())?;
     let quantized_io = args.io == Ports::Quantized;
-    let compiled = onnx.compile(&Options { quantized_io, ..args.dims.options_for(target) })?;
+    let hot_weights = args.hot_weights.unwrap_or(0);
+    let compiled = onnx.compile(&Options { quantized_io, hot_weights, ..args.dims.options_for(target) })?;
     file.write(|sink| sink.write_all(&compiled.kgl))?;
     if quantized_io {
         let graph = &compiled.graph;
@@ -109,6 +113,11 @@ impl Summary<'_> {
         (self.report.arena_bytes - self.report.scratch_bytes) as f64 / self.report.lower_bound_bytes.max(1) as f64
     }
 
+    /// The share of a run's reads of weights that go to the hot ones.
+    fn hot_share(&self) -> f64 {
+        self.report.hot.reads as f64 / self.report.hot.all_reads.max(1) as f64
+    }
+
     /// Recurrences that leave out roundings of the file.
     fn without_roundings(&self) -> impl Iterator<Item = &StepReport> {
         self.report.steps.iter().filter(|s| s.roundings > 0)
@@ -133,6 +142,8 @@ impl Summary<'_> {
             "roundings_left_out": roundings,
             "weights_bytes": r.weights_bytes,
             "arena_bytes": r.arena_bytes,
+            "hot_bytes": r.hot.bytes,
+            "hot_share": self.hot_share(),
             "slow_bytes": r.slow_bytes,
             "slow_traffic_bytes": r.slow_traffic_bytes,
             "scratch_bytes": r.scratch_bytes,
@@ -209,6 +220,13 @@ impl Summary<'_> {
         row("steps in integer", r.integer_steps.to_string());
         row("steps in float", r.float_steps.len().to_string());
         row("weights", bytes(r.weights_bytes as u64));
+        if self.args.hot_weights.is_some() {
+            let share = 100.0 * self.hot_share();
+            row(
+                "hot weights",
+                format!("{}, which {share:.1} % of the reads of weights go to", bytes(r.hot.bytes as u64)),
+            );
+        }
         let bound = bytes(r.lower_bound_bytes as u64);
         let [arena, tensors, scratch] =
             [r.arena_bytes, r.arena_bytes - r.scratch_bytes, r.scratch_bytes].map(|n| bytes(n as u64));

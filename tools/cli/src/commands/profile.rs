@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::hint::black_box;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kinglet::kernels::Unit;
 use kinglet::session::ArenaView;
@@ -16,9 +16,11 @@ use super::bench::{Repeat, Workload, percentile};
 use crate::Status;
 use crate::atomic_write::Output;
 use crate::describe::{self, StepInfo};
+use crate::device_log;
 use crate::error::{Error, Result};
 use crate::io::Streams;
 use crate::memory::room;
+use crate::model::Source;
 use crate::progress::Progress;
 use crate::table::{Table, grouped, nanos, shape};
 use crate::terminal::{LONGEST, line};
@@ -39,6 +41,9 @@ pub struct Args {
     /// Write the last run as a trace for Chrome's about:tracing or Perfetto
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Take the times from the log of a device that runs the same .kgl, and run nothing here
+    #[arg(long, value_name = "LOG", conflicts_with_all = ["threads", "runs", "warmup", "seed"])]
+    from_log: Option<PathBuf>,
 }
 
 /// Start and length of every step of the last run, and the lengths of all runs by step.
@@ -70,12 +75,8 @@ impl Recorder {
     }
 
     /// Median time of each step.
-    fn medians(&mut self) -> Vec<u64> {
-        let median = |v: &mut Vec<u64>| {
-            v.sort_unstable();
-            percentile(v, 50)
-        };
-        self.lengths.iter_mut().map(median).collect()
+    fn medians(mut self) -> Vec<u64> {
+        self.lengths.iter_mut().map(|v| median(v)).collect()
     }
 }
 
@@ -98,6 +99,9 @@ impl Observer for Recorder {
 
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
+    if let Some(log) = &args.from_log {
+        return from_log(args, log, streams);
+    }
     let mut work = Workload::open(&args.model, &args.repeat, streams)?;
     let file = args.trace.as_deref().map(|path| Output::new(path, || work.files(&args.model))).transpose()?;
     let steps = describe::steps(&work.session.model(), Some(kinglet_native::best_kernels()));
@@ -121,13 +125,63 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     runs.sort_unstable();
     let threads = work.session.threads();
     let peaks = Peaks::measured(kinglet_native::best_kernels(), threads);
-    let profile = Profile::new(args, steps, &recorder.medians(), percentile(&runs, 50), threads, peaks);
-    if args.json {
-        writeln!(streams.out, "{:#}", profile.json())?
-    } else {
-        profile.print(streams.out)?
+    let profile =
+        Profile::new(args, steps, &recorder.medians(), percentile(&runs, 50), (runs.len(), threads), Some(peaks));
+    profile.show(streams.out)
+}
+
+/// Takes the times of a device's runs.
+fn from_log(args: &Args, log: &Path, streams: &mut Streams<'_>) -> Result<Status> {
+    let source = Source::open(&args.model, args.repeat.opening())?;
+    source.check_dims(args.repeat.dims(), streams)?;
+    let files = || source.files(&args.model).into_iter().chain([log.to_path_buf()]).collect();
+    let file = args.trace.as_deref().map(|path| Output::new(path, files)).transpose()?;
+    let ready = source.ready(&args.repeat.dims().options())?;
+    let model = ready.model();
+    let steps = describe::steps(&model, None);
+    let mut runs = Vec::new();
+    for run in device_log::read(log, &model)? {
+        if run.took.iter().all(Option::is_none) {
+            continue;
+        }
+        let Some(times) = run.took.iter().map(|&ticks| nanos_of(ticks?, run.hz)).collect::<Option<Vec<u64>>>() else {
+            let reason = match run.hz {
+                0 => "does not say how fast its clock is",
+                _ if run.took.iter().any(Option::is_none) => "has no time of some steps: it is not whole",
+                _ => "has times of years: it is damaged",
+            };
+            return Err(Error::file(log, format!("run {} {reason}", runs.len())));
+        };
+        runs.push(times);
     }
-    Ok(Status::Ok)
+    let Some(last) = runs.last() else {
+        return Err(Error::file(log, "it has no times: observe the run by `kinglet::Profile`"));
+    };
+    if let Some(file) = &file {
+        let mut end = 0;
+        let span = |&ns: &u64| {
+            end += ns;
+            (end - ns, ns)
+        };
+        let trace = trace(&steps, &last.iter().map(span).collect::<Vec<_>>());
+        file.write(|sink| write!(sink, "{trace}"))?;
+    }
+    let times: Vec<u64> =
+        (0..steps.len()).map(|i| median(&mut runs.iter().map(|run| run[i]).collect::<Vec<_>>())).collect();
+    let run_ns = median(&mut runs.iter().map(|run| run.iter().sum()).collect::<Vec<_>>());
+    Profile::new(args, steps, &times, run_ns, (runs.len(), 1), None).show(streams.out)
+}
+
+/// Nanoseconds in so many ticks of a clock; `None` if nobody knows how fast it is.
+fn nanos_of(ticks: u64, hz: u32) -> Option<u64> {
+    let ns = (u128::from(ticks) * 1_000_000_000).checked_div(hz.into())?;
+    // Times add up.
+    u64::try_from(ns).ok().filter(|&ns| ns < 1 << 56)
+}
+
+fn median(v: &mut [u64]) -> u64 {
+    v.sort_unstable();
+    percentile(v, 50)
 }
 
 /// The spans of one run in the Trace Event Format: one complete event a step, times in microseconds.
@@ -203,8 +257,10 @@ struct Profile<'a> {
     rows: Vec<(usize, StepInfo, u64)>,
     /// Time of all steps together.
     steps_ns: u64,
-    /// What the machine reaches.
-    peaks: Peaks,
+    /// How many runs there were.
+    runs: usize,
+    /// What the machine reaches; nothing is known of a device's.
+    peaks: Option<Peaks>,
 }
 
 impl Profile<'_> {
@@ -213,14 +269,28 @@ impl Profile<'_> {
         steps: Vec<StepInfo>,
         times: &[u64],
         run_ns: u64,
-        threads: usize,
-        peaks: Peaks,
+        (runs, threads): (usize, usize),
+        peaks: Option<Peaks>,
     ) -> Profile<'a> {
         let mut rows: Vec<_> = steps.into_iter().zip(times).enumerate().map(|(i, (s, &ns))| (i, s, ns)).collect();
         if args.sort {
             rows.sort_by_key(|&(i, _, ns)| (Reverse(ns), i));
         }
-        Profile { args, threads, run_ns, rows, steps_ns: times.iter().sum(), peaks }
+        Profile { args, threads, run_ns, rows, steps_ns: times.iter().sum(), runs, peaks }
+    }
+
+    fn show(&self, out: &mut dyn Write) -> Result<Status> {
+        if self.args.json {
+            writeln!(out, "{:#}", self.json())?
+        } else {
+            self.print(out)?
+        }
+        Ok(Status::Ok)
+    }
+
+    /// [`Peaks::shares`], as far as peaks are known.
+    fn shares(&self, step: &StepInfo, ns: u64) -> [Option<f64>; 2] {
+        self.peaks.map_or([None; 2], |peaks| peaks.shares(step, ns))
     }
 
     fn share(&self, ns: u64) -> f64 {
@@ -237,18 +307,19 @@ impl Profile<'_> {
                 value["ns"] = json!(ns);
                 value["share"] = json!(self.share(*ns));
                 value["gmac_per_s"] = json!(speed(step.macs, *ns));
-                let [peak, memory] = self.peaks.shares(step, *ns);
+                let [peak, memory] = self.shares(step, *ns);
                 value["share_of_peak"] = json!(peak);
                 value["share_of_memory"] = json!(memory);
                 value
             })
             .collect();
+        let peak = |of: fn(Peaks) -> f64| self.peaks.map(of);
         json!({
-            "model": self.args.model.display().to_string(), "runs": self.args.repeat.runs, "threads": self.threads,
+            "model": self.args.model.display().to_string(), "runs": self.runs, "threads": self.threads,
             "run_ns": self.run_ns, "steps_ns": self.steps_ns, "steps": steps,
-            "peak_f32_gmac_per_s": self.peaks.floats, "peak_f16_gmac_per_s": self.peaks.halves,
-            "peak_i8_gmac_per_s": self.peaks.bytes,
-            "memory_gb_per_s": self.peaks.memory,
+            "peak_f32_gmac_per_s": peak(|p| p.floats), "peak_f16_gmac_per_s": peak(|p| p.halves),
+            "peak_i8_gmac_per_s": peak(|p| p.bytes),
+            "memory_gb_per_s": peak(|p| p.memory),
         })
     }
 
@@ -274,16 +345,16 @@ impl Profile<'_> {
             let (dims, macs) = (shape(&s.shape), grouped(s.macs));
             let (name, kind, dtype, kernel) = (s.title(), text(s.kind), text(s.dtype), text(s.kernel));
             let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.0} %", 100.0 * v));
-            let [peak, memory] = self.peaks.shares(s, *ns).map(percent);
+            let [peak, memory] = self.shares(s, *ns).map(percent);
             table.row([i.to_string(), name, kind, dtype, kernel, dims, macs, time, share, speed, peak, memory]);
         }
-        let (run, runs) = (nanos(self.run_ns as f64), self.args.repeat.runs);
+        let (run, runs) = (nanos(self.run_ns as f64), self.runs);
         let plural = if self.threads == 1 { "" } else { "s" };
         let model = self.args.model.display().to_string();
         let model = line(&model, LONGEST);
         writeln!(out, "{model}: {run} a run, median of {runs} on {} thread{plural}", self.threads)?;
         table.print(out)?;
-        let Peaks { floats, halves, bytes, memory } = self.peaks;
+        let Some(Peaks { floats, halves, bytes, memory }) = self.peaks else { return Ok(()) };
         let reaches = |v: f64| if v > 0.0 { format!("{v:.0} GMAC/s") } else { "not known".into() };
         writeln!(
             out,

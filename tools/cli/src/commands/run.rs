@@ -3,21 +3,23 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use kinglet::DType;
-use kinglet_compiler::InputInfo;
+use kinglet::observe::Checksums;
+use kinglet::{DType, Reference};
 use kinglet_native::OwnedSession;
 
 use crate::Status;
 use crate::args::{Cost, Dims, InputFiles, Opening, Threads};
 use crate::atomic_write::Output;
-use crate::audio::{self, AudioFlags, Sound};
+use crate::audio::AudioFlags;
 use crate::describe::{Port, outputs};
+use crate::device_log::Comparison;
 use crate::error::{Error, Result};
-use crate::image::{self, ImageFlags, Picture};
+use crate::image::ImageFlags;
 use crate::inputs::{self, fill_all_but, options, require_all};
 use crate::io::{Streams, npz};
+use crate::media::Media;
 use crate::memory::room;
-use crate::model::{Source, input_name};
+use crate::model::Source;
 use crate::table::shape;
 use crate::terminal::{LONGEST, line};
 use crate::values;
@@ -42,6 +44,10 @@ pub struct Args {
     /// Print the K largest values of the first output, as probabilities, with labels from metadata `kinglet.labels`
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
+    /// Print a checksum of what each step makes, by the reference's kernels: what a device prints that runs the same .kgl on the same inputs. With the
+    /// log of such a device, name the first step that differs; the exit status is 1 then
+    #[arg(long, value_name = "LOG", num_args = 0..=1, require_equals = true, conflicts_with_all = ["top", "threads"])]
+    checksums: Option<Option<PathBuf>>,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -57,6 +63,7 @@ impl Args {
     fn files(&self, source: &Source) -> Vec<PathBuf> {
         let named = self.files.input.iter().map(|(_, path)| path);
         let others = named.chain(&self.files.inputs).chain(&self.image.image).chain(&self.audio.audio);
+        let others = others.chain(self.checksums.iter().flatten());
         source.files(&self.model).into_iter().chain(others.cloned()).collect()
     }
 }
@@ -70,21 +77,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let arrays = inputs::read(&args.files, &declared, streams)?;
     let mut options = options(&arrays, &args.dims);
 
-    let free = |flag: &str| {
-        let is_free = |i: &&InputInfo| !i.has_default && !arrays.contains_key(&i.name);
-        let mut free = declared.iter().filter(is_free);
-        if let (Some(input), None) = (free.next(), free.next()) {
-            return Ok(input);
-        }
-        let names: Vec<&str> = declared.iter().filter(is_free).map(|i| i.name.as_str()).collect();
-        let names = if names.is_empty() { "none".to_string() } else { names.join(", ") };
-        Err(Error::usage(format!("{flag} is for the one input that no file is given for; here there are {names}")))
-    };
-    let media = match (&args.image.image, &args.audio.audio) {
-        (Some(path), _) => Some(Media::Picture(image::read(path, &args.image, free("--image")?, &source)?)),
-        (None, Some(path)) => Some(Media::Sound(audio::read(path, free("--audio")?, &source)?)),
-        (None, None) => None,
-    };
+    let media = Media::read(&args.image, &args.audio, &arrays, &source)?;
     if let Some(media) = &media {
         options.shapes.insert(media.name().to_string(), media.shape().to_vec());
     }
@@ -94,14 +87,25 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let ready = source.ready(&options)?;
     let runs = media.as_ref().map_or(1, Media::runs);
     args.cost.check(&args.model, ready.model().work(), runs)?;
-    let mut session = OwnedSession::new(ready, args.threads.count())?;
+    let log = args.checksums.as_ref().map(|log| Comparison::new(log.as_deref(), &ready.model()));
+    let mut checksums = log.transpose()?.map(|log| (log, vec![0; ready.model().step_count()]));
+    let mut session = match checksums {
+        Some(_) => OwnedSession::with_kernels(ready, 1, &Reference)?,
+        None => OwnedSession::new(ready, args.threads.count())?,
+    };
     let mut collected = file.as_ref().map(|_| Vec::new());
     for run in 0..runs {
         fill_all_but(of_media, &mut session, &arrays)?;
         if let Some(media) = &media {
             media.write(run, &mut session)?;
         }
-        session.run()?;
+        match &mut checksums {
+            Some((log, sums)) => {
+                session.run_observed(&mut Checksums::new(sums))?;
+                log.take(&session.model(), sums, streams.out)?;
+            }
+            None => session.run()?,
+        }
 
         if let Some(collected) = &mut collected {
             for i in 0..outputs(&session.model()).len() {
@@ -111,6 +115,9 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
                 }
                 collected[i].extend_from_slice(bytes);
             }
+        }
+        if checksums.is_some() {
+            continue;
         }
         if runs > 1 && (args.top.is_some() || collected.is_none()) {
             print_window(media.as_ref(), run, streams.out)?;
@@ -132,49 +139,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
         }
         npz::write(file, &entries)?;
     }
-    Ok(Status::Ok)
-}
-
-/// What one input is made of that is no array.
-enum Media {
-    Picture(Picture),
-    Sound(Sound),
-}
-
-impl Media {
-    fn name(&self) -> &str {
-        match self {
-            Media::Picture(p) => &p.name,
-            Media::Sound(s) => &s.name,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        match self {
-            Media::Picture(p) => &p.shape,
-            Media::Sound(s) => &s.shape,
-        }
-    }
-
-    /// How often the model runs on it.
-    fn runs(&self) -> usize {
-        match self {
-            Media::Picture(_) => 1,
-            Media::Sound(s) => s.windows.len(),
-        }
-    }
-
-    /// Writes what run `run` is to see into its input.
-    fn write(&self, run: usize, session: &mut OwnedSession) -> Result<()> {
-        let model = session.model();
-        let at = (0..model.input_count()).find(|&i| input_name(&model, i) == self.name());
-        let Some((i, tensor)) = at.and_then(|i| Some((i, model.tensor(model.input_tensor(i)?)))) else { return Ok(()) };
-        let bytes = match self {
-            Media::Picture(p) => p.bytes(&tensor)?,
-            Media::Sound(s) => s.bytes(run, &tensor)?,
-        };
-        inputs::write(session, i, &bytes)
-    }
+    checksums.map_or(Ok(Status::Ok), |(log, _)| log.end(streams))
 }
 
 fn print_window(media: Option<&Media>, run: usize, out: &mut dyn Write) -> Result<()> {
