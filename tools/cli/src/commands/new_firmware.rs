@@ -116,75 +116,10 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
 }
 
 /// Names of packages that cargo refuses: those of crates that the program links, of cargo's own folders, and Rust's words. (So is what begins with `kinglet`.)
-const TAKEN: &[&str] = &[
-    "alloc",
-    "build",
-    "core",
-    "cortex-m",
-    "cortex-m-rt",
-    "cortex-m-semihosting",
-    "deps",
-    "examples",
-    "half",
-    "incremental",
-    "libm",
-    "bytemuck",
-    "proc-macro",
-    "rtt-target",
-    "std",
-    "test",
-    "as",
-    "async",
-    "await",
-    "break",
-    "const",
-    "continue",
-    "crate",
-    "dyn",
-    "else",
-    "enum",
-    "extern",
-    "false",
-    "fn",
-    "for",
-    "gen",
-    "if",
-    "impl",
-    "in",
-    "let",
-    "loop",
-    "match",
-    "mod",
-    "move",
-    "mut",
-    "pub",
-    "ref",
-    "return",
-    "self",
-    "static",
-    "struct",
-    "super",
-    "trait",
-    "true",
-    "type",
-    "unsafe",
-    "use",
-    "where",
-    "while",
-    "abstract",
-    "become",
-    "box",
-    "do",
-    "final",
-    "macro",
-    "override",
-    "priv",
-    "try",
-    "typeof",
-    "unsized",
-    "virtual",
-    "yield",
-];
+const TAKEN: &str = "alloc build core cortex-m cortex-m-rt cortex-m-semihosting deps examples half incremental libm bytemuck proc-macro \
+                     rtt-target std test as async await break const continue crate dyn else enum extern false fn for gen if impl in let \
+                     loop match mod move mut pub ref return self static struct super trait true type unsafe use where while abstract become \
+                     box do final macro override priv try typeof unsized virtual yield";
 
 /// The name of the package: that of the folder.
 fn name(folder: &Path) -> Result<String> {
@@ -192,7 +127,7 @@ fn name(folder: &Path) -> Result<String> {
     let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
         && !name.starts_with("kinglet")
-        && !TAKEN.contains(&name.as_str());
+        && TAKEN.split(' ').all(|taken| taken != name);
     let text = "the name of the folder is that of the package: small letters, digits, `-` and `_`, as in hello-glyphs, and none of \
                 another crate or of Rust's words";
     if fits { Ok(name) } else { Err(Error::usage(format!("{}: {text}", folder.display()))) }
