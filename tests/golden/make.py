@@ -30,6 +30,7 @@ from epilogues import epilogues
 from folding import folding
 from grids import constants_among_quantised, zero_points
 from loops import loops
+from resizes import resizes
 from scans_and_branches import branches, scans
 from sequences import sequences
 from versions import versions
@@ -828,6 +829,7 @@ SETS = {
     "defaults": (defaults,),
     "epilogues": (epilogues,),
     "folding": (folding,),
+    "resizes": (resizes,),
 }
 
 

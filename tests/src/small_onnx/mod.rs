@@ -17,6 +17,7 @@ pub fn all() -> Vec<(&'static str, ModelProto)> {
         ("movement", movement()),
         ("reductions", reductions()),
         ("norms", norms()),
+        ("resizes", resizes()),
         ("products", products()),
         ("shapes", shapes()),
         ("loops", loops()),
@@ -147,6 +148,17 @@ fn binary() -> ModelProto {
     }
     b.node("Where", "p x x", "w", &[]).node("Where", "p i4 j", "wi", &[]).input("i4", DataType::Int64, &[4]);
     b.outputs(&names.join(" ")).outputs("w wi").build()
+}
+
+/// (`Upsample` has no meaning in this operator set, but the importer has: it is read all the same.)
+fn resizes() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[1, 2, 4, 3]);
+    b.constant(reals("s", &[1.0, 1.0, 2.0, 1.5])).constant(reals("t", &[1.0, 1.0, 1.0, 1.5]));
+    b.constant(ints("z", DataType::Int64, &[4], &[1, 2, 4, 5]));
+    b.node("Resize", "x _ s", "a", &[]).node("Upsample", "x t", "b", &[("mode", Value::S("linear"))]);
+    b.node("Resize", "x _ _ z", "c", &[("mode", Value::S("cubic")), ("exclude_outside", Value::I(1))]);
+    b.outputs("a b c").build()
 }
 
 fn movement() -> ModelProto {

@@ -15,6 +15,7 @@ mod pool;
 mod quantize;
 mod random;
 mod reduce;
+mod resize;
 mod sequence;
 mod shape;
 mod signature;
@@ -163,6 +164,9 @@ pub const OPERATORS: &[Row] = table! {
         reduce::reduce, "Reduce";
     "Relu" (1: "T" => 1; ""), elementwise::unary, "Unary";
     "Reshape" (1: "T int64>=5" => 1; "allowzero:i>=14 shape:I<5"), movement::reshape, "no step";
+    "Resize" (10: "T float<11 T2?>=11 float?>=11 int64?>=11" => 1;
+        "antialias:i>=18 axes:I>=18 coordinate_transformation_mode:s>=11 cubic_coeff_a:f>=11 exclude_outside:i>=11 extrapolation_value:f>=11 keep_aspect_ratio_policy:s>=18 mode:s nearest_mode:s>=11"),
+        resize::resize, "Copy, or Gather and Binary", "constant scales or sizes; without antialias and tf_crop_and_resize";
     "Round" (11: "T" => 1; ""), elementwise::unary, "Unary";
     "Scan" (9: "_*" => MANY;
         "body:g num_scan_inputs:i scan_input_axes:I scan_input_directions:I scan_output_axes:I scan_output_directions:I"),
@@ -196,6 +200,8 @@ pub const OPERATORS: &[Row] = table! {
     "Tile" (6: "T int64" => 1; ""), movement::tile, "Copy";
     "Transpose" (1: "T" => 1; "perm:I"), movement::transpose, "Copy";
     "Unsqueeze" (1: "T int64>=13" => 1; "axes:I<13"), movement::unsqueeze, "no step";
+    "Upsample" (7: "T float>=9" => 1; "mode:s scales:F<9"),
+        resize::upsample, "Copy, or Gather and Binary", "constant scales";
     "Where" (9: "bool T T" => 1; ""), elementwise::select, "Ternary";
     "Xor" (1: "bool bool" => 1; "axis:i<7 broadcast:i<7"), elementwise::binary, "Binary";
 };
