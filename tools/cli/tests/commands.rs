@@ -1,10 +1,8 @@
 //! The commands from their arguments to their exit status, on a model of one node.
 
-mod common;
-
 use std::path::Path;
 
-use common::{Folder, floats, model, npy};
+use crate::common::{Folder, floats, model, npy};
 use kinglet_cli::Status;
 use kinglet_onnx::prost::Message;
 use kinglet_onnx::{DataType, ModelProto, NodeProto, TensorProto};

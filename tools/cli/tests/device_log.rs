@@ -1,10 +1,8 @@
 //! Logs of devices: `run --checksums` and `profile --from-log`.
 
-mod common;
-
 use std::fmt::Write;
 
-use common::Folder;
+use crate::common::Folder;
 use kinglet_cli::Status;
 
 const MODEL: &str = "../../models/glyphs/glyphs_int8.onnx";

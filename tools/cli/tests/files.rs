@@ -1,13 +1,11 @@
 //! What the program does to files, and what they do to it: outputs, pipes, signals, damage.
 #![cfg(unix)]
 
-mod common;
-
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use common::{Folder, floats, npy};
+use crate::common::{Folder, floats, npy};
 use kinglet_cli::Status;
 use kinglet_onnx::{ModelProto, StringStringEntryProto, TensorProto};
 

@@ -1,9 +1,7 @@
 //! What files and arguments of others may not do: command the terminal, bury the user in text, take all memory.
 #![cfg(unix)]
 
-mod common;
-
-use common::{Folder, floats, model, npy};
+use crate::common::{Folder, floats, model, npy};
 use kinglet_cli::Status;
 
 /// Names that clear the screen, make up lines, hide behind marks of direction, or go on for a megabyte.

@@ -1,8 +1,6 @@
 //! `kinglet new-firmware`: what is written, and what is refused. (That projects build and run, tests/firmware/run shows.)
 
-mod common;
-
-use common::Folder;
+use crate::common::Folder;
 use kinglet_cli::Status;
 use kinglet_onnx::{DataType, ModelProto, StringStringEntryProto, TensorProto};
 
@@ -81,7 +79,7 @@ fn what_is_wrong_is_said_and_nothing_is_left() {
 
 /// A model with names that a shell, Rust and a template would take for their own, one of whose tensors lies in another file.
 fn strange(f: &Folder, name: &str, location: &str) -> String {
-    let mut model = ModelProto::from_bytes(&common::model("MatMul", "x", "y")).unwrap();
+    let mut model = ModelProto::from_bytes(&crate::common::model("MatMul", "x", "y")).unwrap();
     let entry = |key: &str, value: &str| StringStringEntryProto { key: key.into(), value: value.into() };
     let graph = model.graph.as_mut().unwrap();
     graph.node[0].input = vec!["x".into(), "w".into()];

@@ -1,6 +1,4 @@
 //! What the tests of the command share: a folder with a small model, and files to feed it.
-// Each test program uses a part of it.
-#![allow(dead_code)]
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
