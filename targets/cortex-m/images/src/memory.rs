@@ -8,7 +8,7 @@ use crate::CASE;
 use crate::case::Case;
 
 static mut ARENA: Arena<{ 1 << 20 }> = Arena::new();
-/// The second memory. Nobody clears it.
+/// The second memory, on boards that have one; nobody clears that.
 #[cfg_attr(target_arch = "arm", unsafe(link_section = ".psram"))]
 static mut SLOW: Arena<{ 1 << 16 }> = Arena::new();
 /// Room for weights that are read often.

@@ -23,7 +23,7 @@ use kinglet_mps2::CLOCK_HZ;
 use kinglet_mps2::console::{exit, print};
 use kinglet_mps2::led::Led;
 use kinglet_mps2::recording::{INTERRUPT, Recording};
-use kinglet_mps2::timer::{self, Delay, Timer};
+use kinglet_mps2::timer::{self, Delay};
 
 /// Samples of an interrupt: 10 ms, as from the half of a DMA buffer.
 const HALF: usize = 160;
@@ -78,7 +78,7 @@ fn main() -> ! {
             exit(false)
         }
     };
-    Timer::start();
+    timer::start();
     let mut app = App::new(spotter, Led, Delay, Counter::new(u32::MAX, timer::count));
     recording.play(CONFIG.sample_rate);
     critical_section::with(|cs| MICROPHONE.replace(cs, Some((recording, capture))));
