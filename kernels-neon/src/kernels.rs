@@ -2,8 +2,9 @@
 
 use kinglet::elementwise::Chosen;
 use kinglet::kernels::{
-    Binary, ConvF16, ConvF32, ConvI8, ConvW8, Convert, DepthwiseF16, DepthwiseF32, DepthwiseI8, DepthwiseW8, Fold,
-    LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Params, Pool, Reduce, SelectiveScan, Softmax, Ternary, Unary, Unit,
+    Binary, ConvF16, ConvF32, ConvI8, ConvW8, Convert, DepthwiseF16, DepthwiseF32, DepthwiseI8, DepthwiseW8, Fold, Gru,
+    LegendreMemory, Lstm, Lut, MatMulF32, MatMulI8, Norm, Params, Pool, Reduce, Rnn, SelectiveScan, Softmax, Ternary,
+    Unary, Unit,
 };
 use kinglet::kernels::{OpSet, Own};
 use kinglet::product::{self, Packing};
@@ -117,5 +118,8 @@ kernels! {
         convert(Convert);
         selective_scan(SelectiveScan);
         legendre_memory(LegendreMemory);
+        lstm(Lstm);
+        gru(Gru);
+        rnn(Rnn);
     }
 }

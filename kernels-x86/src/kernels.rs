@@ -3,8 +3,8 @@
 use kinglet::elementwise::Chosen;
 use kinglet::kernels::{
     ArgMax, Binary, ConvF16, ConvF32, ConvI8, ConvW8, Convert, Copy, CumSum, DepthwiseF16, DepthwiseF32, DepthwiseI8,
-    DepthwiseW8, Fold, LegendreMemory, Lut, MatMulF32, MatMulI8, Norm, Pad, Params, Pool, Reduce, SelectiveScan,
-    Softmax, Ternary, Unary,
+    DepthwiseW8, Fold, Gru, LegendreMemory, Lstm, Lut, MatMulF32, MatMulI8, Norm, Pad, Params, Pool, Reduce, Rnn,
+    SelectiveScan, Softmax, Ternary, Unary,
 };
 use kinglet::kernels::{OpSet, Own, Unit};
 use kinglet::product::{self, Packing};
@@ -122,6 +122,9 @@ macro_rules! sets {
                 convert(Convert) Convert;
                 selective_scan(SelectiveScan) SelectiveScan;
                 legendre_memory(LegendreMemory) LegendreMemory;
+                lstm(Lstm) Lstm;
+                gru(Gru) Gru;
+                rnn(Rnn) Rnn;
             }
         }
     )*};

@@ -109,6 +109,40 @@ pub fn clamp(v: f32, lo: f32, hi: f32) -> f32 {
     }
 }
 
+/// The rest of `a / b` with the sign of `a`, exactly; NaN for `b = 0`, infinite `a`, and NaN.
+pub fn fmod(a: f32, b: f32) -> f32 {
+    const INFINITY: u32 = 0xff << 23;
+    let (x, y) = (a.to_bits() & !(1 << 31), b.to_bits() & !(1 << 31));
+    if y == 0 || x >= INFINITY || y > INFINITY {
+        return f32::NAN;
+    }
+    if x < y {
+        return a;
+    }
+    // A number is its significand times a power of two that its exponent says.
+    let split = |bits: u32| match bits >> 23 {
+        0 => (bits, 1),
+        exponent => (bits & 0x7f_ffff | 0x80_0000, exponent),
+    };
+    let ((significand, mut exponent), (divisor, least)) = (split(x), split(y));
+    let rest = |r: u64| r.checked_rem(divisor.into()).unwrap_or(0);
+    let mut r = rest(significand.into());
+    while exponent > least {
+        // Below the divisor it has 24 bits, so that so many more fit.
+        let more = (exponent - least).min(40);
+        r = rest(r << more);
+        exponent -= more;
+    }
+    let r = r as u32;
+    let missing = r.leading_zeros().saturating_sub(8);
+    let bits = match r {
+        0 => 0,
+        _ if least > missing => (r << missing) & 0x7f_ffff | (least - missing) << 23,
+        _ => r << (least - 1),
+    };
+    f32::from_bits(bits | a.to_bits() & 1 << 31)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +156,26 @@ mod tests {
             let error = (got - want).abs() / want.abs().max(1e-30);
             let absolute = (got - want).abs();
             assert!(error <= bound || absolute <= bound * 1e-3, "f({x}) = {got}, want {want}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_division_is_exact() {
+        let edges =
+            [0.0, 1.0, 1.5, 0.3, 7.25, 1e-40, f32::MIN_POSITIVE, 1e38, f32::MAX, 3e-45, f32::INFINITY, f32::NAN];
+        let mut seed = 1u32;
+        let mut any = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f32::from_bits(seed)
+        };
+        let drawn: std::vec::Vec<(f32, f32)> = (0..20_000).map(|_| (any(), any())).collect();
+        let all = edges.iter().flat_map(|&a| edges.iter().flat_map(move |&b| [(a, b), (-a, b), (a, -b)])).chain(drawn);
+        for (a, b) in all {
+            let (got, want) = (fmod(a, b), a % b);
+            assert!(
+                got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                "{a:e} % {b:e}: {got:e}, {want:e}"
+            );
         }
     }
 

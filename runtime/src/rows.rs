@@ -205,6 +205,12 @@ impl<'a> ViewMut<'a> {
         self.0.zero_point
     }
 
+    /// Loads elements as [`View::load_int`] does: those that were stored before.
+    #[inline]
+    pub fn load_int(&self, start: usize, out: &mut [i64]) {
+        self.0.load_int(start, out);
+    }
+
     /// Elements `start .. start + len` of the tensor, to be written; empty as [`View::slice`] is.
     #[inline(always)]
     pub fn slice<T: Element>(&mut self, start: usize, len: usize) -> &mut [T] {

@@ -12,6 +12,7 @@ use crate::faults::DataFault;
 use crate::format::TensorRecord;
 use crate::format::verify::{Check, Verdict, ensure};
 use crate::format::words::{code, record};
+use crate::math;
 use crate::rows::{BUFFER, Operands, Tile, View, buffers};
 
 code! {
@@ -49,6 +50,20 @@ code! {
         Or = 14,
         /// Exactly one not zero.
         Xor = 15,
+        /// The rest of a division with the sign of `b`; of integers by 0 it is 0, noted as [`DataFault::Division`].
+        Mod = 16,
+        /// The rest of a division with the sign of `a` (`Mod` with `fmod`), by 0 as above.
+        Fmod = 17,
+        /// Bits that both have; of reals those of their integer parts.
+        BitwiseAnd = 18,
+        /// Bits that any has.
+        BitwiseOr = 19,
+        /// Bits that exactly one has.
+        BitwiseXor = 20,
+        /// `a · 2ᵇ`, without the bits that are lost (`BitShift` to the left); 0 if b is negative.
+        ShiftLeft = 21,
+        /// `a / 2ᵇ` towards −∞ (`BitShift` to the right); 0, or −1 of a negative one, if b is negative.
+        ShiftRight = 22,
     }
 }
 
@@ -135,7 +150,7 @@ impl Params for Binary {
                         o.note(DataFault::Division);
                     }
                     for (x, &b) in va[..n].iter_mut().zip(&vb) {
-                        *x = int(self.op, *x, b);
+                        *x = int::<E>(self.op, *x, b);
                     }
                     out.store_int(from(0), &va[..n]);
                 });
@@ -166,7 +181,7 @@ impl Binary {
     #[inline(always)]
     fn divides_by_zero(&self, a: &[i64], b: &[i64]) -> bool {
         match self.op {
-            BinaryOp::Div => b[..a.len()].contains(&0),
+            BinaryOp::Div | BinaryOp::Mod | BinaryOp::Fmod => b[..a.len()].contains(&0),
             BinaryOp::Pow => a.iter().zip(b).any(|(&a, &b)| a == 0 && b < 0),
             _ => false,
         }
@@ -185,32 +200,59 @@ pub(super) fn load_int(v: &View<'_>, start: usize, stride: usize, out: &mut [i64
     }
 }
 
-fn int(op: BinaryOp, a: i64, b: i64) -> i64 {
-    match op {
-        BinaryOp::Add => a.wrapping_add(b),
-        BinaryOp::Sub => a.wrapping_sub(b),
-        BinaryOp::Mul => a.wrapping_mul(b),
-        BinaryOp::Div if b == 0 => 0,
-        BinaryOp::Div => a.wrapping_div(b),
-        BinaryOp::Pow => power(a, b),
-        BinaryOp::Min => a.min(b),
-        BinaryOp::Max => a.max(b),
-        BinaryOp::PRelu => {
-            if a < 0 {
-                a.wrapping_mul(b)
-            } else {
-                a
+/// A function of two integers, if a program has it.
+#[inline(always)]
+fn int<E: Elementwise>(op: BinaryOp, a: i64, b: i64) -> i64 {
+    macro_rules! choose {
+        ($($op:ident $(if $guard:expr)? => $f:expr,)*) => {
+            match op {
+                $(BinaryOp::$op if const { E::OPS.has_binary(BinaryOp::$op) } $(&& $guard)? => $f,)*
+                _ => 0,
             }
-        }
-        BinaryOp::Equal => i64::from(a == b),
-        BinaryOp::Greater => i64::from(a > b),
-        BinaryOp::GreaterOrEqual => i64::from(a >= b),
-        BinaryOp::Less => i64::from(a < b),
-        BinaryOp::LessOrEqual => i64::from(a <= b),
-        BinaryOp::And => i64::from(a != 0 && b != 0),
-        BinaryOp::Or => i64::from(a != 0 || b != 0),
-        BinaryOp::Xor => i64::from((a != 0) != (b != 0)),
+        };
     }
+    choose! {
+        Add => a.wrapping_add(b),
+        Sub => a.wrapping_sub(b),
+        Mul => a.wrapping_mul(b),
+        Div if b != 0 => a.wrapping_div(b),
+        Pow => power(a, b),
+        Min => a.min(b),
+        Max => a.max(b),
+        PRelu => if a < 0 { a.wrapping_mul(b) } else { a },
+        Equal => i64::from(a == b),
+        Greater => i64::from(a > b),
+        GreaterOrEqual => i64::from(a >= b),
+        Less => i64::from(a < b),
+        LessOrEqual => i64::from(a <= b),
+        And => i64::from(a != 0 && b != 0),
+        Or => i64::from(a != 0 || b != 0),
+        Xor => i64::from((a != 0) != (b != 0)),
+        Mod if b != 0 => {
+            let rest = a.wrapping_rem(b);
+            if rest != 0 && (rest < 0) != (b < 0) { rest.wrapping_add(b) } else { rest }
+        },
+        Fmod if b != 0 => a.wrapping_rem(b),
+        BitwiseAnd => a & b,
+        BitwiseOr => a | b,
+        BitwiseXor => a ^ b,
+        ShiftLeft => shift_left(a, b),
+        ShiftRight => shift_right(a, b),
+    }
+}
+
+/// The places of a shift by `b`, if an integer has as many.
+fn places(b: i64) -> Option<u32> {
+    u32::try_from(b).ok().filter(|&b| b < i64::BITS)
+}
+
+fn shift_left(a: i64, b: i64) -> i64 {
+    places(b).map_or(0, |b| a.wrapping_shl(b))
+}
+
+/// What comes in is the sign.
+fn shift_right(a: i64, b: i64) -> i64 {
+    a.wrapping_shr(places(b).unwrap_or(i64::BITS - 1))
 }
 
 fn power(a: i64, mut b: i64) -> i64 {
@@ -230,6 +272,21 @@ fn power(a: i64, mut b: i64) -> i64 {
 }
 
 impl BinaryOp {
+    /// Whether the function compares, or combines truths: it gives 1 or 0.
+    pub const fn gives_truth(self) -> bool {
+        matches!(
+            self,
+            BinaryOp::Equal
+                | BinaryOp::Greater
+                | BinaryOp::GreaterOrEqual
+                | BinaryOp::Less
+                | BinaryOp::LessOrEqual
+                | BinaryOp::And
+                | BinaryOp::Or
+                | BinaryOp::Xor
+        )
+    }
+
     /// `a[i] = op(a[i], b[i])`
     #[inline(always)]
     pub fn apply(self, a: &mut [f32], b: &[f32]) {
@@ -246,6 +303,11 @@ impl BinaryOp {
                     *a = f(*a, b);
                 }
             }};
+        }
+        macro_rules! bits {
+            ($f:expr) => {
+                each!(|a: f32, b: f32| $f(a as i64, b as i64) as f32)
+            };
         }
         let truth = |t: bool| if t { 1.0 } else { 0.0 };
         macro_rules! choose {
@@ -274,6 +336,16 @@ impl BinaryOp {
             And => each!(|a: f32, b: f32| truth(a != 0.0 && b != 0.0)),
             Or => each!(|a: f32, b: f32| truth(a != 0.0 || b != 0.0)),
             Xor => each!(|a: f32, b: f32| truth((a != 0.0) != (b != 0.0))),
+            Mod => each!(|a: f32, b: f32| {
+                let rest = math::fmod(a, b);
+                if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+            }),
+            Fmod => each!(math::fmod),
+            BitwiseAnd => bits!(|a: i64, b: i64| a & b),
+            BitwiseOr => bits!(|a: i64, b: i64| a | b),
+            BitwiseXor => bits!(|a: i64, b: i64| a ^ b),
+            ShiftLeft => bits!(shift_left),
+            ShiftRight => bits!(shift_right),
         }
     }
 }

@@ -15,19 +15,27 @@ mod cumsum;
 mod feed;
 mod fold;
 mod gather;
+mod gridsample;
+mod gru;
 mod legendre_memory;
+mod lstm;
 mod lut;
 mod matmul;
 mod moments;
+mod nms;
 mod norm;
 mod opset;
 mod pad;
 mod pool;
+mod recurrent;
 mod reduce;
+mod rnn;
+mod scatter;
 mod selective_scan;
 mod softmax;
 mod sum;
 mod ternary;
+mod topk;
 mod unary;
 mod walk;
 
@@ -40,17 +48,25 @@ pub use cumsum::CumSum;
 pub use feed::Feed;
 pub use fold::{Fold, FoldOp};
 pub use gather::Gather;
+pub use gridsample::{GridSample, SampleMode, SamplePadding};
+pub use gru::Gru;
 pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER, MemoryFrame, memory_rows};
+pub use lstm::Lstm;
 pub use lut::{Lut, look_up};
 pub use matmul::{MatMul, MatMulF32, MatMulI8};
+pub use nms::NonMaxSuppression;
 pub use norm::{Norm, NormKind};
 pub use opset::{Only, OpSet, Own};
 pub use pad::{Pad, PadMode};
 pub use pool::{Pool, PoolKind};
+pub use recurrent::{Activation, Layer};
 pub use reduce::{Reduce, ReduceOp};
+pub use rnn::Rnn;
+pub use scatter::{Scatter, ScatterOp};
 pub use selective_scan::{Frame, MAX_STATE, SelectiveScan, States};
 pub use softmax::Softmax;
 pub use ternary::{Ternary, TernaryOp};
+pub use topk::TopK;
 pub use unary::{Unary, UnaryOp};
 pub use walk::{DIMS, contiguous};
 
@@ -67,7 +83,7 @@ use crate::rows::{Operands, Tile};
 
 /// What the parameters of a step kind know to do.
 pub trait Params: crate::format::words::Record {
-    /// Number of outputs. A second one is a state that later steps or runs go on from.
+    /// Number of outputs. A second one is a state that later steps or runs go on from, or a result of its own.
     const OUTPUTS: usize = 1;
 
     /// Whether the rows are those of an input, each of which joins what those above it gave: they are computed in order, and the
@@ -404,6 +420,20 @@ kinds! {
     ConvF16 = 27, conv_f16;
     /// Convolution of each channel by itself, of floats with weights of halves.
     DepthwiseF16 = 28, depthwise_f16;
+    /// Slices replaced by updates, or joined with them, at places given by index.
+    Scatter = 29, scatter;
+    /// The largest or smallest elements along an axis, in order.
+    TopK = 30, topk;
+    /// Long short-term memory, from frame to frame.
+    Lstm = 31, lstm;
+    /// Gated recurrent units, from frame to frame.
+    Gru = 32, gru;
+    /// Recurrent layer without gates, from frame to frame.
+    Rnn = 33, rnn;
+    /// A picture sampled at places that a grid gives.
+    GridSample = 34, gridsample;
+    /// Boxes of which none covers much of a better one.
+    NonMaxSuppression = 35, nms;
 }
 
 impl crate::Step<'_> {

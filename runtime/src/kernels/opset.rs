@@ -4,9 +4,20 @@ use super::{BinaryOp, StepKind, UnaryOp};
 use crate::Model;
 use crate::elementwise::Elementwise;
 
-/// Bits of an [`OpSet`] from which on there are functions of one real, and of two.
+/// Bits of an [`OpSet`] from which on there are functions of one real (those from number 32 on elsewhere), and of two.
 const UNARY: u32 = 64;
+const UNARY_FROM_32: u32 = 40;
 const BINARY: u32 = 96;
+
+/// The bit of a function of one real.
+const fn unary_bit(op: UnaryOp) -> u32 {
+    let n = op as u32;
+    if n < 32 { UNARY + n } else { UNARY_FROM_32 + n - 32 }
+}
+
+// Kinds, functions and habits have bits of their own.
+const _: () = assert!((StepKind::ALL[StepKind::ALL.len() - 1] as u32) < UNARY_FROM_32);
+const _: () = assert!(UNARY_FROM_32 + UnaryOp::ALL.len() as u32 - 32 <= 57 && BinaryOp::ALL.len() <= 32);
 
 /// A set of step kinds, and of the functions of elements that such steps compute. As a number ([`OpSet::bits`]) it is an argument of [`Only`] and of
 /// [`Model::load_only`].
@@ -32,12 +43,10 @@ impl OpSet {
     pub const PLAIN: OpSet = OpSet(1 << 58);
     /// Depthwise products of bytes under windows other than those of 3 by 3 with strides of 1 and 2 and those along time, or without integers to round by.
     pub const WIDE: OpSet = OpSet(1 << 57);
-    /// What is neither a kind nor a function.
-    const HABITS: u128 = 0x7f << 57;
 
     /// These kinds, with every function.
     pub const fn of(kinds: &[StepKind]) -> OpSet {
-        let (mut bits, mut i) = (u128::MAX << UNARY | OpSet::HABITS, 0);
+        let (mut bits, mut i) = (u128::MAX << UNARY_FROM_32, 0);
         while i < kinds.len() {
             bits |= 1 << kinds[i] as u32;
             i += 1;
@@ -54,7 +63,7 @@ impl OpSet {
     pub const fn of_functions(unary: &[UnaryOp], binary: &[BinaryOp]) -> OpSet {
         let (mut bits, mut i) = (0, 0);
         while i < unary.len() {
-            bits |= 1 << (UNARY + unary[i] as u32);
+            bits |= 1 << unary_bit(unary[i]);
             i += 1;
         }
         i = 0;
@@ -80,7 +89,7 @@ impl OpSet {
     }
 
     /// Its number: bit `n` stands for the kind of number `n` in the format, bits 57 to 63 for the other constants here, bit `64 + n` for function `n` of one
-    /// real, bit `96 + n` for function `n` of two.
+    /// real (`8 + n` from number 32 on), bit `96 + n` for function `n` of two.
     pub const fn bits(self) -> u128 {
         self.0
     }
@@ -92,7 +101,7 @@ impl OpSet {
 
     /// Whether a function of one real is one of them.
     pub const fn has_unary(self, op: UnaryOp) -> bool {
-        self.0 >> (UNARY + op as u32) & 1 == 1
+        self.0 >> unary_bit(op) & 1 == 1
     }
 
     /// Whether a function of two reals is one of them.
@@ -141,16 +150,18 @@ mod tests {
 
     #[test]
     fn functions_have_bits_of_their_own() {
-        let set = OpSet::of_functions(&[UnaryOp::Exp, UnaryOp::Mish], &[BinaryOp::Add, BinaryOp::Xor]);
+        let unary = [UnaryOp::Exp, UnaryOp::Mish, UnaryOp::Atanh];
+        let set = OpSet::of_functions(&unary, &[BinaryOp::Add, BinaryOp::Xor]);
+        let mut bits = std::collections::BTreeSet::new();
         for &op in UnaryOp::ALL {
-            assert_eq!(set.has_unary(op), matches!(op, UnaryOp::Exp | UnaryOp::Mish));
-            assert!(UNARY + (op as u32) < BINARY);
+            assert_eq!(set.has_unary(op), unary.contains(&op));
+            assert!(unary_bit(op) < BINARY && bits.insert(unary_bit(op)), "{op:?}");
         }
         for &op in BinaryOp::ALL {
             assert_eq!(set.has_binary(op), matches!(op, BinaryOp::Add | BinaryOp::Xor));
             assert!(BINARY + (op as u32) < u128::BITS);
         }
-        assert!(StepKind::ALL.iter().all(|&kind| !set.has(kind)));
+        assert!(StepKind::ALL.iter().all(|&kind| !set.has(kind) && !bits.contains(&(kind as u32))));
         assert!(OpSet::of(&[]).holds(set) && !set.holds(OpSet::of(&[StepKind::Lut])));
     }
 }

@@ -80,6 +80,26 @@ code! {
         Not = 30,
         /// `x · tanh(ln(1 + eˣ))`
         Mish = 31,
+        /// Tangent.
+        Tan = 32,
+        /// Inverse sine, NaN outside −1 to 1.
+        Asin = 33,
+        /// Inverse cosine, NaN outside −1 to 1.
+        Acos = 34,
+        /// Inverse tangent.
+        Atan = 35,
+        /// Hyperbolic sine.
+        Sinh = 36,
+        /// Hyperbolic cosine.
+        Cosh = 37,
+        /// Inverse hyperbolic sine.
+        Asinh = 38,
+        /// Inverse hyperbolic cosine, NaN below 1.
+        Acosh = 39,
+        /// Inverse hyperbolic tangent, NaN outside −1 to 1.
+        Atanh = 40,
+        /// Each bit of the integer the other way round; of a real that of its integer part.
+        BitwiseNot = 41,
     }
 }
 
@@ -163,6 +183,7 @@ impl Unary {
                 UnaryOp::Clip => (*x).max(libm::ceilf(self.alpha) as i64).min(libm::floorf(self.beta) as i64),
                 UnaryOp::Sign => x.signum(),
                 UnaryOp::Not => i64::from(*x == 0),
+                UnaryOp::BitwiseNot => !*x,
                 op => {
                     let mut real = [*x as f32];
                     e.unary(op, [self.alpha, self.beta], &mut real);
@@ -241,6 +262,17 @@ impl UnaryOp {
             Cos => each!(libm::cosf),
             Not => each!(|x: f32| if x == 0.0 { 1.0 } else { 0.0 }),
             Mish => each!(|x: f32| x * math::tanh(math::softplus(x))),
+            Tan => each!(libm::tanf),
+            Asin => each!(libm::asinf),
+            Acos => each!(libm::acosf),
+            Atan => each!(libm::atanf),
+            Sinh => each!(libm::sinhf),
+            Cosh => each!(libm::coshf),
+            Asinh => each!(libm::asinhf),
+            // `acoshf` has numbers for large negative ones, too.
+            Acosh => each!(|x: f32| if x < 1.0 { f32::NAN } else { libm::acoshf(x) }),
+            Atanh => each!(libm::atanhf),
+            BitwiseNot => each!(|x: f32| -1.0 - libm::truncf(x)),
         }
     }
 }
