@@ -32,14 +32,21 @@ pub struct Options {
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// Values of inputs. An input whose value decides a shape is bound to its value; the values of others are not used.
     pub values: BTreeMap<String, Array>,
+    /// Inputs that are constants of the plan, which has no such input then, and their values (`--bind`).
+    pub bind: BTreeMap<String, Array>,
     /// Each random draw in the graph becomes an input of the model, named like the draw's output
     /// (`--draws-as-inputs`); without it a graph that draws is refused.
     pub draws_as_inputs: bool,
+    /// Selections whose length depends on the data are as long as they may be at most, filled up with −1 behind what is selected
+    /// (`--pad-selections`); without it a graph with `NonMaxSuppression` is refused.
+    pub pad_selections: bool,
     /// Loops and what was written out of them stay as they are: no recurrence is recognised (`--keep-loops`). To compare
     /// with, and to see what a recognised one saves.
     pub keep_loops: bool,
     /// Channels that nobody reads, or that are always the same, stay (`--keep-channels`). To compare with.
     pub keep_channels: bool,
+    /// Passes that are left out by name (`--without-pass`), to find the one that a wrong answer comes from.
+    pub without: Vec<String>,
     /// How floats are stored (`--precision`).
     pub precision: Precision,
     /// Inputs that are quantised at once, and outputs that are dequantised last, are the quantised tensors themselves (`--io quantized`).
@@ -127,6 +134,7 @@ pub fn compile_with(
     let report = Report {
         unordered,
         bound_inputs: graph.bound.clone(),
+        retyped: graph.retyped.clone(),
         dropped: graph.all_dropped(),
         budget_spent: graph.budget.spent(),
         budget_refused: graph.budget.refused(),

@@ -24,6 +24,33 @@ impl std::fmt::Display for Unsupported {
     }
 }
 
+impl Unsupported {
+    /// A line for each operator that is refused for one reason, whatever tensors it names: 46 nodes of one kind are one line, with the first
+    /// of them named.
+    pub fn lines(nodes: &[Unsupported]) -> Vec<String> {
+        // What stands in backticks is a name.
+        let pattern = |text: &str| text.split('`').step_by(2).collect::<Vec<_>>().join("`");
+        let mut groups: Vec<(String, &Unsupported, usize)> = Vec::new();
+        for node in nodes {
+            let key = format!("{} {} {}", node.op, pattern(&node.reason), pattern(&node.remedy));
+            match groups.iter_mut().find(|(k, ..)| *k == key) {
+                Some((_, _, more)) => *more += 1,
+                None => groups.push((key, node, 0)),
+            }
+        }
+        let line = |(_, first, more): (String, &Unsupported, usize)| match more {
+            0 => first.to_string(),
+            more => {
+                let Unsupported { node, op, reason, remedy } = first;
+                let also = format!("`{node}` and {more} more");
+                let remedy = if remedy.is_empty() { String::new() } else { format!(" ({remedy})") };
+                format!("{op} {also}: {reason}{remedy}")
+            }
+        };
+        groups.into_iter().map(line).collect()
+    }
+}
+
 /// An error of the compiler.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,6 +69,14 @@ pub enum Error {
         /// The name.
         name: String,
         /// The names that there are.
+        known: String,
+    },
+    /// A pass that is to be left out does not exist, or every plan needs it.
+    #[error("there is no pass `{name}` that could be left out; there are: {known}")]
+    NoSuchPass {
+        /// The name.
+        name: String,
+        /// The passes that there are.
         known: String,
     },
     /// A plan takes more of a memory than there is.
@@ -107,7 +142,7 @@ pub enum Error {
         reason: String,
     },
     /// Nodes that have no kernel, all at once.
-    #[error("{} unsupported node{}:\n{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, .0.iter().map(|u| format!("  {u}")).collect::<Vec<_>>().join("\n"))]
+    #[error("{} unsupported node{}:\n{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, Unsupported::lines(.0).iter().map(|u| format!("  {u}")).collect::<Vec<_>>().join("\n"))]
     Unsupported(Vec<Unsupported>),
     /// The plan does not fit the format: a tensor or the arena of 4 GiB and more.
     #[error("the plan does not fit: {0}")]

@@ -32,6 +32,9 @@ mod report;
 pub use budget::Budget;
 pub use compile::{Compiled, Options, Origin, Precision, compile, compile_with};
 pub use error::{Error, Unsupported};
-pub use import::{DimInfo, InputInfo, array_from_proto, import, import_file, import_shared, shape_of_inputs};
+pub use import::{
+    DimInfo, InputInfo, OperatorSupport, Support, array_from_proto, import, import_file, import_shared,
+    shape_of_inputs, support,
+};
 pub use plan::{Banding, Hot, MemoryRegion};
 pub use report::{FloatStep, Report, StepReport};

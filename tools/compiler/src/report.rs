@@ -68,6 +68,8 @@ pub struct Report {
     pub onnx_nodes: usize,
     /// Inputs of the file with a default that had to be constant: they are bound to their values, and no inputs of the plan.
     pub bound_inputs: Vec<String>,
+    /// Inputs and outputs that have another element type in the plan than in the model, and the ONNX name of that.
+    pub retyped: Vec<(String, String)>,
     /// Share of the budget of a compilation that was spent; see [`crate::Budget`].
     pub budget_spent: f64,
     /// How often something was left to the runtime for want of budget.

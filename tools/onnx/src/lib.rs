@@ -56,15 +56,33 @@ pub struct StringStringEntryProto {
     pub value: String,
 }
 
-/// An operator defined by a graph; only its name is read, to refuse it clearly.
+/// An operator defined by a graph.
 #[derive(Clone, PartialEq, Message)]
 pub struct FunctionProto {
     /// Name.
     #[prost(string, tag = "1")]
     pub name: String,
+    /// Names of its inputs.
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    /// Names of its outputs.
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    /// Names of its attributes that have no default.
+    #[prost(string, repeated, tag = "6")]
+    pub attribute: Vec<String>,
+    /// Its nodes.
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<NodeProto>,
+    /// Operator sets of its nodes.
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSetIdProto>,
     /// Domain.
     #[prost(string, tag = "10")]
     pub domain: String,
+    /// Attributes with a default.
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<AttributeProto>,
 }
 
 /// Nodes in topological order with their inputs, outputs and constants.
@@ -146,6 +164,9 @@ pub struct AttributeProto {
     /// Which of the fields is meant (AttributeProto.AttributeType).
     #[prost(int32, tag = "20")]
     pub r#type: i32,
+    /// In a function: the attribute of its caller that this one is.
+    #[prost(string, tag = "21")]
+    pub ref_attr_name: String,
 }
 
 /// A constant tensor.
@@ -268,6 +289,16 @@ pub enum DataType {
     Uint32 = 12,
     Uint64 = 13,
     Bfloat16 = 16,
+    Float8e4m3fn = 17,
+    Float8e4m3fnuz = 18,
+    Float8e5m2 = 19,
+    Float8e5m2fnuz = 20,
+    Uint4 = 21,
+    Int4 = 22,
+    Float4e2m1 = 23,
+    Float8e8m0 = 24,
+    Uint2 = 25,
+    Int2 = 26,
 }
 
 impl ModelProto {

@@ -11,7 +11,7 @@ use kinglet::DType;
 use super::terms::{largest, length, terms};
 use crate::array::Array;
 use crate::eval;
-use crate::graph::{BinaryOp, Graph, Node, Op, PoolKind, Quant, ReduceOp, TensorId, UnaryOp};
+use crate::graph::{BinaryOp, Graph, Node, Op, PoolKind, Quant, ReduceOp, SampleMode, ScatterOp, TensorId, UnaryOp};
 
 /// How close to a tie a value must lie, in steps of its scale, to be allowed to round either way: f32 arithmetic on values of
 /// up to a few hundred steps is exact to about this.
@@ -195,9 +195,15 @@ pub(super) fn evaluate(
     how.blind |= match (&node.op, jumps) {
         (Op::Loop(body), _) => has_roundings(&body.graph),
         // What they give in the middle of a range is not between what they give at its ends.
-        (Op::ArgMax { .. } | Op::Binary(BinaryOp::Equal) | Op::Unary { op: UnaryOp::Not, .. }, true) => {
-            operands.iter().flatten().any(|o| floats(&o) || o.hi.is_some())
-        }
+        (
+            Op::ArgMax { .. }
+            | Op::TopK { .. }
+            | Op::NonMaxSuppression { .. }
+            | Op::GridSample { .. }
+            | Op::Binary(BinaryOp::Equal)
+            | Op::Unary { op: UnaryOp::Not, .. },
+            true,
+        ) => operands.iter().flatten().any(|o| floats(&o) || o.hi.is_some()),
         _ => false,
     };
     let widened: Vec<Option<Cow<'_, Known<'_>>>> = operands
@@ -323,7 +329,8 @@ fn is_rough(op: &Op) -> bool {
         Op::Binary(op) => matches!(op, BinaryOp::Pow),
         Op::Pool { kind, .. } => *kind != PoolKind::Max,
         Op::Reduce { op, .. } => !matches!(op, ReduceOp::Max | ReduceOp::Min),
-        Op::Softmax { .. } | Op::Norm { .. } | Op::CumSum { .. } => true,
+        Op::Softmax { .. } | Op::Norm { .. } | Op::CumSum { .. } | Op::GridSample { .. } => true,
+        Op::Scatter { op, .. } => matches!(op, ScatterOp::Add | ScatterOp::Mul),
         op => op.recurs(),
     }
 }
@@ -361,7 +368,8 @@ fn jumps(graph: &Graph, node: &Node) -> bool {
         Op::Unary { op, .. } => {
             matches!(op, UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Sign | UnaryOp::Not)
         }
-        Op::ArgMax { .. } => true,
+        Op::ArgMax { .. } | Op::TopK { .. } => true,
+        Op::GridSample { mode, .. } => *mode == SampleMode::Nearest,
         // Comparisons, conversions to integers.
         _ => {
             let output = &graph.tensors[node.output];

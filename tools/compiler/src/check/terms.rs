@@ -2,7 +2,7 @@
 
 use crate::array::Array;
 use crate::eval;
-use crate::graph::{BinaryOp, Graph, Node, Op, TensorId};
+use crate::graph::{BinaryOp, Graph, Node, Op, ScatterOp, TensorId};
 
 /// The largest finite magnitude.
 pub(super) fn largest(a: &Array) -> f64 {
@@ -23,6 +23,7 @@ pub(super) fn length(graph: &Graph, node: &Node) -> f64 {
             s.len().checked_sub(if *transpose_a { 2 } else { 1 }).map_or(1, |d| s[d])
         }),
         Op::Reduce { .. } => len(0) / outputs,
+        Op::Scatter { op, .. } if *op != ScatterOp::Replace => 1 + len(2),
         Op::CumSum { axis, .. } => node.inputs[0].map_or(1, |t| graph.tensors[t].shape[*axis]),
         _ => 1,
     };

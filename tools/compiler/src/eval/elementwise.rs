@@ -53,6 +53,16 @@ pub(super) fn operation(op: BinaryOp, a: f64, b: f64) -> f64 {
         BinaryOp::And => truth(a != 0.0 && b != 0.0),
         BinaryOp::Or => truth(a != 0.0 || b != 0.0),
         BinaryOp::Xor => truth((a != 0.0) != (b != 0.0)),
+        BinaryOp::Mod => {
+            let rest = a % b;
+            if rest != 0.0 && rest.is_sign_negative() != b.is_sign_negative() { rest + b } else { rest }
+        }
+        BinaryOp::Fmod => a % b,
+        BinaryOp::BitwiseAnd
+        | BinaryOp::BitwiseOr
+        | BinaryOp::BitwiseXor
+        | BinaryOp::ShiftLeft
+        | BinaryOp::ShiftRight => integer_operation(op, a as i64, b as i64) as f64,
     }
 }
 
@@ -86,6 +96,35 @@ fn integer_operation(op: BinaryOp, a: i64, b: i64) -> i64 {
         BinaryOp::And => (a != 0 && b != 0).into(),
         BinaryOp::Or => (a != 0 || b != 0).into(),
         BinaryOp::Xor => ((a != 0) != (b != 0)).into(),
+        BinaryOp::Mod => {
+            // The Euclidean rest is never negative.
+            let rest = if b == 0 { 0 } else { i128::from(a).rem_euclid(b.into()) };
+            (if b < 0 && rest != 0 { rest + i128::from(b) } else { rest }) as i64
+        }
+        BinaryOp::Fmod => {
+            if b == 0 {
+                0
+            } else {
+                (i128::from(a) % i128::from(b)) as i64
+            }
+        }
+        BinaryOp::BitwiseAnd => a & b,
+        BinaryOp::BitwiseOr => a | b,
+        BinaryOp::BitwiseXor => a ^ b,
+        BinaryOp::ShiftLeft => {
+            if (0..64).contains(&b) {
+                a << b
+            } else {
+                0
+            }
+        }
+        BinaryOp::ShiftRight => {
+            if (0..64).contains(&b) {
+                a >> b
+            } else {
+                a.signum().min(0)
+            }
+        }
     }
 }
 

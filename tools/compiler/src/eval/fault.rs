@@ -19,13 +19,21 @@ pub fn fault(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<St
             let bad = known(1)?.ints().iter().copied().find(|i| !(-n..n).contains(i))?;
             Some(format!("index {bad} of an axis of {n}"))
         }
-        Op::Binary(op @ (BinaryOp::Div | BinaryOp::Pow)) => {
+        Op::Scatter { axis, .. } => {
+            let (shape, index) = (&tensor(0)?.shape, known(2)?);
+            let depth = index.shape.last().copied().unwrap_or(1).max(1);
+            let extent = |k: usize| shape[axis.unwrap_or(k % depth)] as i64;
+            let ints = index.ints();
+            let (k, bad) = ints.iter().enumerate().find(|(k, i)| !(-extent(*k)..extent(*k)).contains(*i))?;
+            Some(format!("index {bad} of an axis of {}", extent(k)))
+        }
+        Op::Binary(op @ (BinaryOp::Div | BinaryOp::Mod | BinaryOp::Fmod | BinaryOp::Pow)) => {
             let integer = |t: &crate::graph::Tensor| t.quant.is_none() && t.dtype != DType::F32;
             if !(integer(tensor(0)?) && integer(tensor(1)?) && integer(&graph.tensors[node.output])) {
                 return None;
             }
             let b = known(1)?;
-            if op == BinaryOp::Div {
+            if op != BinaryOp::Pow {
                 return b.ints().contains(&0).then(|| "it divides integers by 0".to_string());
             }
             let a = known(0)?;

@@ -10,12 +10,15 @@
 mod conv;
 mod elementwise;
 mod fault;
+mod indices;
 mod matmul;
 mod movement;
 mod pool;
 mod post;
 mod quant;
+mod recurrent;
 mod reduce;
+mod sampling;
 mod sequence;
 #[cfg(test)]
 mod testing;
@@ -28,7 +31,7 @@ use std::borrow::Cow;
 use kinglet::DType;
 
 use crate::array::{Array, Numbers};
-use crate::graph::{Graph, Node, Op, Quant, Tensor, TensorId};
+use crate::graph::{Graph, Node, Op, Quant, ScatterOp, Tensor, TensorId};
 
 pub use fault::fault;
 pub(crate) use quant::cut;
@@ -73,6 +76,16 @@ pub fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Arr
         Op::Reduce { op, axes, keep: _ } => reduce::reduce(&call, *op, axes),
         Op::ArgMax { axis, keep: _, smallest, last } => reduce::arg_max(&call, *axis, *smallest, *last),
         Op::CumSum { axis, exclusive, reverse } => reduce::cum_sum(&call, *axis, *exclusive, *reverse),
+        Op::TopK { axis, smallest } => {
+            let [taken, places] = indices::top_k(&call, *axis, *smallest, &graph.tensors[node.output].shape);
+            let places = node.more.iter().map(|&t| finish(places.clone(), &graph.tensors[t], &node.op));
+            return std::iter::once(finish(taken, call.output(), &node.op)).chain(places).collect();
+        }
+        Op::Scatter { op, axis } => indices::scatter(&call, *op, *axis),
+        Op::GridSample { mode, padding, align_corners } => {
+            sampling::grid_sample(&call, *mode, *padding, *align_corners)
+        }
+        Op::NonMaxSuppression { most, centers } => sampling::non_max_suppression(&call, *most, *centers),
         Op::Pool { kind, window, layout } => pool::pool(&call, *kind, window, *layout),
         Op::Quantize => {
             assert!(call.output().quant.is_some(), "the output of Quantize is quantised");
@@ -89,6 +102,12 @@ pub fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Arr
             let results = sequence::selective_scan(&call, *softplus).into_iter().zip(node.outputs());
             return results.map(|(numbers, t)| finish(numbers, &graph.tensors[t], &node.op)).collect();
         }
+        Op::Lstm { way, functions, input_forget } => {
+            let results = recurrent::lstm(&call, *way, functions, *input_forget).into_iter().zip(node.outputs());
+            return results.map(|(v, t)| finish(Numbers::F(v), &graph.tensors[t], &node.op)).collect();
+        }
+        Op::Gru { way, functions, linear_before_reset } => recurrent::gru(&call, *way, functions, *linear_before_reset),
+        Op::Rnn { way, function } => recurrent::rnn(&call, *way, function),
         _ => unreachable!("it moves elements, which was done above"),
     };
     vec![finish(numbers, call.output(), &node.op)]
@@ -104,6 +123,7 @@ fn move_elements<'a>(call: &Call<'a>) -> Option<movement::Elements<'a>> {
         Op::Concat { axis } => movement::concat(call, *axis),
         Op::Slice { starts, steps } => movement::slice(call, starts, steps),
         Op::Gather { axis } => movement::gather(call, *axis),
+        Op::Scatter { op: ScatterOp::Replace, axis } => indices::replaced(call, *axis),
         Op::Expand => movement::expand(call),
         Op::Tile { repeats } => movement::tile(call, repeats),
         _ => return None,
@@ -140,7 +160,18 @@ pub fn cost(graph: &Graph, node: &Node) -> u64 {
         }
         Op::Pool { window, .. } => product(&window.kernel),
         Op::LegendreMemory => product(shape(2)),
+        // Each element of the state has so many gates.
+        Op::Lstm { .. } | Op::Gru { .. } | Op::Rnn { .. } => shape(1).last().map_or(1, |&n| n as u64),
         Op::SelectiveScan { .. } => shape(2).last().map_or(1, |&n| n as u64),
+        Op::GridSample { .. } => 4u64.saturating_pow(shape(1).last().map_or(0, |&n| n as u32)).saturating_mul(8),
+        // Each box may meet all that are selected.
+        Op::NonMaxSuppression { most, .. } => {
+            return product(shape(1)).saturating_mul((*most as u64).saturating_add(64));
+        }
+        // Of each element read.
+        Op::TopK { .. } => {
+            return product(shape(0)).saturating_mul(u64::from(u64::BITS - product(shape(0)).leading_zeros()));
+        }
         Op::Loop(body) => {
             // To evaluate a node takes as long as a thousand operations, however few it has.
             let node = |n: &Node| cost(&body.graph, n).saturating_add(1000);

@@ -21,9 +21,14 @@ pub(super) fn reduce(call: &Call<'_>, op: ReduceOp, axes: &[usize]) -> Numbers {
     let mut i = 0;
     if call.in_integers() {
         let x = call.array(0).ints();
+        let (lowest, highest) = match call.array(0).dtype {
+            kinglet::DType::Bool => (0, 1),
+            kinglet::DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+            other => other.quantized_range().map_or((i64::MIN, i64::MAX), |(lo, hi)| (lo.into(), hi.into())),
+        };
         let start = match op {
-            ReduceOp::Max => i64::MIN,
-            ReduceOp::Min => i64::MAX,
+            ReduceOp::Max => lowest,
+            ReduceOp::Min => highest,
             ReduceOp::Prod => 1,
             _ => 0,
         };

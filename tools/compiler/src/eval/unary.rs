@@ -72,6 +72,16 @@ pub(super) fn function(op: UnaryOp, a: f64, b: f64, x: f64) -> f64 {
         UnaryOp::Cos => x.cos(),
         UnaryOp::Not => f64::from(u8::from(x == 0.0)),
         UnaryOp::Mish => x * softplus(x).tanh(),
+        UnaryOp::Tan => x.tan(),
+        UnaryOp::Asin => x.asin(),
+        UnaryOp::Acos => x.acos(),
+        UnaryOp::Atan => x.atan(),
+        UnaryOp::Sinh => x.sinh(),
+        UnaryOp::Cosh => x.cosh(),
+        UnaryOp::Asinh => x.asinh(),
+        UnaryOp::Acosh => x.acosh(),
+        UnaryOp::Atanh => x.atanh(),
+        UnaryOp::BitwiseNot => -1.0 - x.trunc(),
     }
 }
 

@@ -87,7 +87,8 @@ pub struct Node {
     pub inputs: Vec<Option<TensorId>>,
     /// The output. Operators with several are imported as several nodes, but for those below.
     pub output: TensorId,
-    /// Further outputs: of a [`Op::Loop`] those after its first, of a [`Op::SelectiveScan`] its state.
+    /// Further outputs: of a [`Op::Loop`] those after its first, of a [`Op::SelectiveScan`] its state, of a [`Op::TopK`] the places, of a
+    /// [`Op::Lstm`] its cell.
     pub more: Vec<TensorId>,
     /// Names of the ONNX nodes it came from, first to last.
     pub source: Vec<String>,
@@ -108,7 +109,11 @@ impl Node {
 
     /// How many leading inputs are data (the others are indices).
     pub fn data_inputs(&self) -> usize {
-        if matches!(self.op, Op::Gather { .. }) { 1 } else { self.inputs.len() }
+        match self.op {
+            Op::Gather { .. } => 1,
+            Op::Scatter { .. } => 2,
+            _ => self.inputs.len(),
+        }
     }
 }
 
@@ -153,6 +158,8 @@ pub struct Graph {
     pub defaults: BTreeMap<TensorId, Arc<Array>>,
     /// Names of inputs of the file with a default that had to be constant, so that they are no inputs here.
     pub bound: Vec<String>,
+    /// Inputs and outputs that have another element type here than in the file, and the ONNX name of that.
+    pub retyped: Vec<(String, String)>,
     /// Outputs of the model.
     pub outputs: Vec<TensorId>,
     /// Names the outputs have in the file (a tensor's own name may differ after passes).

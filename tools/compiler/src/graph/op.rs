@@ -2,7 +2,9 @@
 
 use super::Graph;
 use kinglet::DType;
-pub use kinglet::kernels::{BinaryOp, NormKind, PadMode, PoolKind, ReduceOp, UnaryOp};
+pub use kinglet::kernels::{
+    Activation, BinaryOp, NormKind, PadMode, PoolKind, ReduceOp, SampleMode, SamplePadding, ScatterOp, UnaryOp,
+};
 
 /// Where the channels of an image-like tensor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +154,14 @@ pub enum Op {
         /// Take the last of equals.
         last: bool,
     },
+    /// ONNX `TopK`: the elements in order, of equal ones the first first; NaN is the largest. Outputs: the elements, and their
+    /// places along the axis, i64.
+    TopK {
+        /// The axis.
+        axis: usize,
+        /// The smallest ones.
+        smallest: bool,
+    },
     /// ONNX `CumSum`.
     CumSum {
         /// The axis.
@@ -205,6 +215,33 @@ pub enum Op {
         /// The axis.
         axis: usize,
     },
+    /// ONNX `ScatterElements` along an axis, or `ScatterND` without one. Inputs: x, updates, indices. Updates come in their order;
+    /// one with an index out of range is left out.
+    Scatter {
+        /// What becomes of an element that an update meets.
+        op: ScatterOp,
+        /// The axis that the indices select from; those of `ScatterND` select from the first axes.
+        axis: Option<usize>,
+    },
+    /// ONNX `GridSample`, channels last. Inputs: x `[batch, pixels along 1 to 3 axes, channels]`, grid `[batch, samples along as many
+    /// axes, axes]`, whose coordinates are that along the last axis first.
+    GridSample {
+        /// What a sample between pixels is.
+        mode: SampleMode,
+        /// What lies outside.
+        padding: SamplePadding,
+        /// −1 and 1 are centres of pixels.
+        align_corners: bool,
+    },
+    /// ONNX `NonMaxSuppression`, with as many rows as there may be at most, those behind the last filled with −1. Inputs: boxes, scores,
+    /// the overlap that is too much, the score that is too low; the last two may be absent. Output: i64
+    /// `[batch · classes · most, 3]`.
+    NonMaxSuppression {
+        /// The most that are selected of a class of a picture.
+        most: usize,
+        /// A box is its centre and extents instead of two corners.
+        centers: bool,
+    },
     /// ONNX `Expand`: broadcast to the output's shape.
     Expand,
     /// ONNX `Tile`.
@@ -229,6 +266,39 @@ pub enum Op {
     /// u `[batch, time, channels]`, A `[order, order]`, B `[order]`, the memory `[batch, channels, order]` before the
     /// first frame?. Output: `[batch, time, channels, order]`.
     LegendreMemory,
+    /// ONNX `LSTM` in one direction, without the product of its input: `h ← o · h(c)`, `c ← n · c + i · g(x_u + h·R_u)`, with the
+    /// gates i, o, n and u (ONNX's i, o, f and c) side by side in x and R. Inputs: x `[time, batch, 4 · hidden]`, the product with
+    /// all biases, R `[hidden, 4 · hidden]`, lengths `[batch]` i32?, the hidden state `[batch, hidden]` before the first frame?, the
+    /// cell `[batch, hidden]` before it?, the peepholes `[3 · hidden]` of i, o and n?. Outputs: h `[time, batch, hidden]`, and the
+    /// cell after the last frame.
+    Lstm {
+        /// Frames.
+        way: Way,
+        /// The functions of the gates, of what goes into the cell, and of the cell.
+        functions: [Activation; 3],
+        /// The gate n is `1 − i`.
+        input_forget: bool,
+    },
+    /// ONNX `GRU` in one direction, without the product of its input: `h ← (1 − z) · u + z · h`, with the gates z, r and u (ONNX's
+    /// z, r and h) side by side in x and R. Inputs: x `[time, batch, 3 · hidden]`, the product with all biases but that of the reset,
+    /// R `[hidden, 3 · hidden]`, lengths and the hidden state as `Lstm` has them, the bias `[hidden]` behind the reset?. Output:
+    /// h `[time, batch, hidden]`.
+    Gru {
+        /// Frames.
+        way: Way,
+        /// The functions of the gates z and r, and of u.
+        functions: [Activation; 2],
+        /// The product with R_u comes before the reset by r.
+        linear_before_reset: bool,
+    },
+    /// ONNX `RNN` in one direction, without the product of its input: `h ← f(x + h·R)`. Inputs: x `[time, batch, hidden]`, the product
+    /// with both biases, R `[hidden, hidden]`, lengths and the hidden state as `Lstm` has them. Output: h `[time, batch, hidden]`.
+    Rnn {
+        /// Frames.
+        way: Way,
+        /// The function.
+        function: Activation,
+    },
     /// Reals to the quantised output tensor (ONNX `QuantizeLinear`); scales are the output tensor's.
     Quantize,
     /// The quantised input tensor to reals (ONNX `DequantizeLinear`); scales are the input tensor's.
@@ -240,6 +310,15 @@ pub enum Op {
         /// Output byte for each input byte.
         table: Vec<u8>,
     },
+}
+
+/// How a recurrent layer goes over its frames.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Way {
+    /// From the last frame of a sequence to its first.
+    pub reverse: bool,
+    /// What goes into a function is clamped to its negative and itself; infinite for no bounds.
+    pub clip: f32,
 }
 
 /// What a [`Op::Loop`] computes in each trip.
@@ -319,6 +398,7 @@ impl Op {
                 | Op::Concat { .. }
                 | Op::Slice { .. }
                 | Op::Gather { .. }
+                | Op::Scatter { op: ScatterOp::Replace, .. }
                 | Op::Expand
                 | Op::Tile { .. }
                 | Op::DepthToSpace { .. }
@@ -328,7 +408,8 @@ impl Op {
 
     /// Whether the operator goes on from its own results: it keeps a state in reals.
     pub fn recurs(&self) -> bool {
-        matches!(self, Op::Loop(_) | Op::SelectiveScan { .. } | Op::LegendreMemory)
+        let layer = matches!(self, Op::Lstm { .. } | Op::Gru { .. } | Op::Rnn { .. });
+        layer || matches!(self, Op::Loop(_) | Op::SelectiveScan { .. } | Op::LegendreMemory)
     }
 
     /// Whether every output element is the integer of some input element, so that the operator does to the integers of a

@@ -37,6 +37,12 @@ impl<'a> Context<'a, '_> {
         self.attribute(name).map_or(default.into(), |a| String::from_utf8_lossy(&a.s).into_owned())
     }
 
+    /// A list of strings, if given.
+    pub fn strings(&self, name: &str) -> Option<Vec<String>> {
+        let list = self.attribute(name)?.strings.iter();
+        Some(list.map(|s| String::from_utf8_lossy(s).into_owned()).collect())
+    }
+
     /// A list of integers, if given.
     pub fn ints(&self, name: &str) -> Option<Vec<i64>> {
         self.attribute(name).map(|a| a.ints.clone())
@@ -56,12 +62,18 @@ impl<'a> Context<'a, '_> {
         Ok(list.iter().map(|&v| v as usize).collect())
     }
 
+    /// The number of the element type of a tensor attribute, that of f32 if it is not given.
+    pub fn tensor_type(&self, name: &str) -> i32 {
+        let given = self.attribute(name).and_then(|a| a.t.as_ref()).map(|t| t.data_type);
+        given.unwrap_or(kinglet_onnx::DataType::Float as i32)
+    }
+
     /// A tensor attribute.
     pub fn tensor(&mut self, name: &str) -> Result<Option<Arc<Array>>, Failure> {
         let Some(t) = self.attribute(name).and_then(|a| a.t.as_ref()) else { return Ok(None) };
         self.importer.read(t).map(Some).map_err(|e| {
             if e.unsupported {
-                Failure::unsupported(e.text, "")
+                Failure::unsupported(e.text, "convert the tensor to f32, or quantise it to int8")
             } else {
                 Failure::malformed(format!("{name}: {}", e.text))
             }

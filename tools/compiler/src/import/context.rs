@@ -89,6 +89,20 @@ impl<'a, 'b> Context<'a, 'b> {
         self.importer.frame.find(name).cloned()
     }
 
+    /// The number of the ONNX element type of input `i`: what the file says, or that of its tensor.
+    pub fn element_type(&self, i: usize) -> i32 {
+        let name = self.proto.input.get(i).map_or("", |n| n);
+        let own = || self.optional(i).map_or(0, |t| super::tensor::code_of(self.dtype(t)));
+        self.importer.frame.type_of(name).unwrap_or_else(own)
+    }
+
+    /// Says what element type output `i`, which has been given, has in the file.
+    pub fn set_element_type(&mut self, i: usize, code: i32) {
+        if let Some(name) = self.proto.output.get(i) {
+            self.importer.frame.set_type(name, code);
+        }
+    }
+
     /// The sequence that input `i` is.
     pub fn sequence(&self, i: usize) -> Result<Sequence, Failure> {
         match self.value(i) {
@@ -136,6 +150,12 @@ impl<'a, 'b> Context<'a, 'b> {
         constant(t) || dequantized().is_some_and(constant)
     }
 
+    /// Whether `t` depends on no input that has no default: what is computed from constants alone may be left to the passes to fold.
+    pub fn is_fixed(&mut self, t: TensorId) -> bool {
+        self.prefer_constant(Some(t));
+        !self.importer.frame.is_open(t)
+    }
+
     /// The value of `t`, which must be constant: in the file, computed from constants (dequantised ones too), or computed
     /// from inputs whose values the caller gave.
     pub fn constant(&mut self, t: TensorId, what: &str) -> Result<Arc<Array>, Failure> {
@@ -146,8 +166,14 @@ impl<'a, 'b> Context<'a, 'b> {
         let name = self.tensor_info(t).name.clone();
         Err(Failure::unsupported(
             format!("{what} (`{name}`) is computed while the model runs"),
-            "it must be constant: bind symbolic dimensions with --dim, or give the inputs it depends on",
+            "it must be constant: bind symbolic dimensions with --dim, and inputs it depends on with --bind",
         ))
+    }
+
+    /// As [`Context::constant`], of what need not be constant.
+    pub fn known(&mut self, t: TensorId) -> Option<Arc<Array>> {
+        self.prefer_constant(Some(t));
+        self.evaluate(t)
     }
 
     /// Has `t` be a constant of the graph, if it depends on constants and on inputs with a default only: for what the runtime
@@ -224,6 +250,25 @@ impl<'a, 'b> Context<'a, 'b> {
         ))
     }
 
+    /// Constant integers that are an attribute, or else input `i`.
+    pub fn ints_or_attribute(&mut self, i: usize, name: &str, what: &str) -> Result<Vec<i64>, Failure> {
+        if self.has(name) { Ok(vec![self.int(name, 0)]) } else { self.constant_ints(i, what) }
+    }
+
+    /// Takes from the budget what `n` nodes cost that the file does not have, of a node that is written out.
+    ///
+    /// # Errors
+    /// [`Failure::Unsupported`] if the file asks for more of them than its budget covers.
+    pub fn reserve_nodes(&mut self, n: usize) -> Result<(), Failure> {
+        if self.importer.budget.take((n as u64).saturating_mul(super::subgraph::A_NODE), 0) {
+            return Ok(());
+        }
+        Err(Failure::unsupported(
+            format!("it is written out as {n} nodes, which goes beyond the budget of a compilation"),
+            "use constant weights, smaller windows, or static quantisation",
+        ))
+    }
+
     /// Constant integers of input `i` (axes, a shape, …).
     pub fn constant_ints(&mut self, i: usize, what: &str) -> Result<Vec<i64>, Failure> {
         let t = self.input(i)?;
@@ -259,7 +304,8 @@ impl<'a, 'b> Context<'a, 'b> {
         self.importer.frame.graph.add_exact(name, value.into())
     }
 
-    fn fresh_name(&self) -> String {
+    /// A name for a tensor that the file has no name for.
+    pub fn fresh_name(&self) -> String {
         let first = self.proto.output.first().cloned().unwrap_or_default();
         format!("{first}:{}", self.importer.frame.graph.tensors.len())
     }
@@ -321,6 +367,29 @@ impl<'a, 'b> Context<'a, 'b> {
             self.importer.frame.push(node);
         }
         Ok(output)
+    }
+
+    /// Adds a node of one input with several outputs, described without their names. The first has the quantisation of the input, or
+    /// both are plain integers. (What is constant the first pass folds.)
+    pub fn emit_several(&mut self, op: Op, x: TensorId, outputs: Vec<Tensor>) -> Result<Vec<TensorId>, Failure> {
+        let x = if outputs[0].quant.is_some() { x } else { self.raw(x) };
+        let mut made = Vec::new();
+        for tensor in outputs {
+            let empty =
+                tensor.shape.contains(&0).then(|| Array::from_bytes(tensor.dtype, &tensor.shape, &[])).flatten();
+            let tensor = Tensor { name: self.fresh_name(), value: empty.map(Arc::new), ..tensor };
+            made.push(self.importer.frame.graph.add_tensor(tensor));
+        }
+        if self.tensor_info(made[0]).value.is_none() {
+            let node = Node::new(op, vec![Some(x)], made[0], vec![node_name(self.proto)]);
+            self.importer.frame.push(Node { more: made[1..].to_vec(), ..node });
+        }
+        Ok(made)
+    }
+
+    /// The plain integers of a quantised tensor, or the tensor.
+    pub fn plain(&mut self, t: TensorId) -> TensorId {
+        self.raw(t)
     }
 
     /// The plain integers of a quantised tensor.

@@ -10,9 +10,17 @@ impl Context<'_, '_> {
     }
 
     /// The same elements in another shape.
+    ///
+    /// # Errors
+    /// [`Failure::Malformed`] if the shape has room for more or fewer.
     pub fn reshaped(&mut self, x: TensorId, shape: &[usize]) -> Result<TensorId, Failure> {
-        if self.shape(x) == shape {
+        let own = self.shape(x);
+        if own == shape {
             return Ok(x);
+        }
+        let elements = |shape: &[usize]| shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        if elements(&own) != elements(shape) {
+            return Err(Failure::malformed(format!("shape {own:?} where {shape:?} is wanted")));
         }
         let (dtype, quant) = (self.dtype(x), self.kept(x));
         self.emit_optional(Op::Reshape, &[Some(x)], dtype, shape, quant)

@@ -6,30 +6,38 @@
 
 mod adopt;
 mod attributes;
+mod build;
 mod context;
 mod defaults;
 mod emit;
+mod functions;
+mod inputs;
 mod order;
 mod scope;
 mod subgraph;
+mod support;
 mod tensor;
+#[cfg(test)]
+mod testing;
+mod types;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use kinglet::DType;
-use kinglet_onnx::{Bytes, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use kinglet_onnx::{Bytes, GraphProto, ModelProto, NodeProto, TensorProto};
 
 pub(crate) use adopt::real;
 pub use context::{Context, Failure};
+pub use inputs::{DimInfo, InputInfo, shape_of_inputs};
 pub use scope::{Sequence, Value};
 pub use subgraph::{MAX_UNROLLED, Recurrence, Results};
-pub use tensor::{array_from_proto, dtype_from_onnx, is_native};
+pub use support::{OperatorSupport, Support, support};
+pub use tensor::{array_from_proto, byte_range, dtype_from_onnx, is_native};
 
 use crate::array::Array;
 use crate::budget::Budget;
-use crate::graph::{Graph, Tensor};
+use crate::graph::Graph;
 use crate::ops::Operand;
 use crate::{Error, Options, Unsupported, ops};
 use scope::Frame;
@@ -42,28 +50,6 @@ pub const MAX_ELEMENTS: usize = 1 << 31;
 pub fn fits(shape: &[usize]) -> bool {
     let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
     n.is_some_and(|n| n <= MAX_ELEMENTS)
-}
-
-/// A dimension of an input as the file declares it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DimInfo {
-    /// A number.
-    Fixed(usize),
-    /// A symbol; dimensions without one are called `INPUT_AXIS`.
-    Symbol(String),
-}
-
-/// An input as the file declares it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputInfo {
-    /// Its name.
-    pub name: String,
-    /// Its element type.
-    pub dtype: DType,
-    /// Its dimensions.
-    pub dims: Vec<DimInfo>,
-    /// The file has a default for it, so that no value need be given.
-    pub has_default: bool,
 }
 
 /// Reads the file at `path`; external data is looked for beside it.
@@ -109,20 +95,6 @@ pub fn import_shared(bytes: Bytes, base_dir: Option<&Path>, options: &Options) -
     }
 }
 
-/// What the inputs of a model are, without compiling it.
-///
-/// # Errors
-/// [`Error::Decode`] or [`Error::Model`] if the file is malformed.
-pub fn shape_of_inputs(bytes: &[u8]) -> Result<Vec<InputInfo>, Error> {
-    let model = decode(Bytes::copy_from_slice(bytes))?;
-    let graph = model.graph.as_ref().expect("decode has checked it");
-    let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let defaults = defaults::defaults(&model);
-    let default = |i: &ValueInfoProto| defaults.get(i.name.as_str()).copied();
-    let inputs = graph.input.iter().filter(|i| default(i).is_some() || !constants.contains(i.name.as_str()));
-    inputs.map(|i| input_info(i, default(i))).collect()
-}
-
 fn decode(bytes: Bytes) -> Result<ModelProto, Error> {
     if bytes.is_empty() {
         return Err(Error::Decode("the file is empty".into()));
@@ -150,41 +122,6 @@ fn decode(bytes: Bytes) -> Result<ModelProto, Error> {
     Ok(model)
 }
 
-/// An input as it is declared; what the declaration leaves out is as its default has it.
-fn input_info(value: &ValueInfoProto, default: Option<&TensorProto>) -> Result<InputInfo, Error> {
-    let name = value.name.clone();
-    let bad = |reason: String| Error::Input { input: value.name.clone(), reason };
-    let tensor = value.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
-    let Some(elem_type) = tensor.map(|t| t.elem_type).or(default.map(|t| t.data_type)) else {
-        return Err(bad("it is not a tensor".into()));
-    };
-    let unsupported = || {
-        let name = kinglet_onnx::DataType::try_from(elem_type).map_or("unknown".into(), |t| format!("{t:?}"));
-        bad(format!("element type {name} is not supported: convert the model to f32 and i64"))
-    };
-    let dtype = dtype_from_onnx(elem_type).filter(|_| is_native(elem_type)).ok_or_else(unsupported)?;
-    let fixed = |t: &TensorProto| t.dims.iter().map(|&d| DimInfo::Fixed(d.max(0) as usize)).collect();
-    let dims: Vec<DimInfo> = match (tensor.and_then(|t| t.shape.as_ref()), default) {
-        (None, None) => return Err(bad("it has no shape, not even a rank".into())),
-        (None, Some(default)) => fixed(default),
-        (Some(shape), _) => {
-            let dim = |(axis, d): (usize, &DimensionProto)| match &d.value {
-                Some(Dimension::Value(v)) if *v >= 0 => DimInfo::Fixed(*v as usize),
-                Some(Dimension::Param(s)) if !s.is_empty() => DimInfo::Symbol(s.clone()),
-                _ => DimInfo::Symbol(format!("{name}_{axis}")),
-            };
-            shape.dim.iter().enumerate().map(dim).collect()
-        }
-    };
-    if let Some(default) = default.filter(|t| t.data_type != elem_type || t.dims.len() != dims.len()) {
-        let (rank, own) = (dims.len(), default.dims.len());
-        let types = [elem_type, default.data_type].map(|t| dtype_from_onnx(t).map_or("another type", DType::name));
-        let [declared, given] = types;
-        return Err(bad(format!("it is {declared} of rank {rank}, and its initialiser {given} of rank {own}")));
-    }
-    Ok(InputInfo { dtype, dims, name, has_default: default.is_some() })
-}
-
 /// The state of an import.
 pub(crate) struct Importer<'a> {
     /// The graph under construction.
@@ -195,6 +132,7 @@ pub(crate) struct Importer<'a> {
     pub(crate) base_dir: Option<&'a Path>,
     /// Version of each operator set by domain.
     opsets: HashMap<String, i64>,
+    functions: functions::Functions,
     unsupported: Vec<Unsupported>,
     pub(crate) budget: Budget,
     /// Inputs with a default that are constants in this import; see [`defaults`].
@@ -203,6 +141,8 @@ pub(crate) struct Importer<'a> {
     needed: BTreeSet<String>,
     /// Constants of the file that were read, by their place in it: a body that is written out reads them in every trip.
     read: HashMap<*const TensorProto, Arc<Array>>,
+    /// Places of external data for which the budget was raised.
+    granted: HashSet<String>,
 }
 
 impl<'a> Importer<'a> {
@@ -222,11 +162,13 @@ impl<'a> Importer<'a> {
             options,
             base_dir,
             opsets,
+            functions: functions::Functions::of(model),
             unsupported: Vec::new(),
             budget,
             bound,
             needed: BTreeSet::new(),
             read: HashMap::new(),
+            granted: HashSet::new(),
         }
     }
 
@@ -246,6 +188,7 @@ impl<'a> Importer<'a> {
         graph.metadata = model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
         graph.onnx_nodes = proto.node.len();
         graph.bound = self.bound.iter().cloned().collect();
+        graph.retyped = inputs::retyped(proto);
         Ok(graph)
     }
 
@@ -256,7 +199,9 @@ impl<'a> Importer<'a> {
             return Ok(value.clone());
         }
         let value = Arc::new(array_from_proto(t, self.base_dir)?);
-        if t.data_location == 1 {
+        // A function that is written out several times is in memory as often, and the file that it names once.
+        let place_in_file = || t.external_data.iter().map(|e| format!("{}={}\n", e.key, e.value)).collect::<String>();
+        if t.data_location == 1 && self.granted.insert(place_in_file()) {
             self.budget.grant(value.len() * value.dtype.size());
         }
         self.read.insert(place, value.clone());
@@ -269,6 +214,7 @@ impl<'a> Importer<'a> {
             if let Some(value) = self.initializer(t)? {
                 let id = self.frame.graph.add_exact(t.name.clone(), value);
                 self.frame.define(t.name.clone(), Value::Tensor(id));
+                self.frame.set_type(&t.name, t.data_type);
             }
         }
         Ok(())
@@ -293,92 +239,6 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn inputs(&mut self, proto: &GraphProto, defaults: &HashMap<&str, &TensorProto>) -> Result<(), Error> {
-        let free = proto.input.iter().filter(|i| self.frame.find(&i.name).is_none());
-        let infos = free.map(|i| input_info(i, defaults.get(i.name.as_str()).copied()));
-        let infos = infos.collect::<Result<Vec<_>, _>>()?;
-        let symbols = self.bind_symbols(&infos, defaults)?;
-        for info in infos {
-            let mut shape = Vec::new();
-            for d in &info.dims {
-                shape.push(match d {
-                    DimInfo::Fixed(n) => *n,
-                    DimInfo::Symbol(s) => *symbols
-                        .get(s)
-                        .ok_or_else(|| Error::UnboundDimension { input: info.name.clone(), dimension: s.clone() })?,
-                });
-            }
-            let default = match defaults.get(info.name.as_str()) {
-                Some(t) => match self.initializer(t)? {
-                    None => continue,
-                    some => some,
-                },
-                None => None,
-            };
-            // Nothing can be given for what has no elements.
-            if let Some(default) = default.as_ref().filter(|_| self.bound.contains(&info.name) || shape.contains(&0)) {
-                let value = self.bound_value(&info.name, &shape, default)?;
-                let id = self.frame.graph.add_constant(info.name.clone(), value);
-                self.frame.define(info.name, Value::Tensor(id));
-                continue;
-            }
-            if shape.contains(&0) || !fits(&shape) {
-                let reason = format!("shape {shape:?} has no elements, or too many");
-                return Err(Error::Input { input: info.name, reason });
-            }
-            let tensor = Tensor { name: info.name.clone(), dtype: info.dtype, shape, quant: None, value: None };
-            let default = default.filter(|d| d.shape == tensor.shape);
-            let id = self.frame.graph.add_tensor(tensor);
-            self.frame.define(info.name, Value::Tensor(id));
-            self.frame.graph.inputs.push(id);
-            if let Some(default) = default {
-                self.frame.graph.defaults.insert(id, default);
-            }
-        }
-        Ok(())
-    }
-
-    /// Symbols take the values given for them, or the sizes that given arrays, or else defaults, have in their places.
-    fn bind_symbols(
-        &self,
-        infos: &[InputInfo],
-        defaults: &HashMap<&str, &TensorProto>,
-    ) -> Result<BTreeMap<String, usize>, Error> {
-        let mut symbols = self.options.dims.clone();
-        for info in infos {
-            let Some(shape) = self.options.shapes.get(&info.name) else { continue };
-            let bad = |reason: String| Error::Input { input: info.name.clone(), reason };
-            if shape.len() != info.dims.len() {
-                return Err(bad(format!(
-                    "the array given has shape {shape:?}, the model wants rank {}",
-                    info.dims.len()
-                )));
-            }
-            for (axis, (d, &n)) in info.dims.iter().zip(shape).enumerate() {
-                match d {
-                    DimInfo::Fixed(want) if *want != n => {
-                        return Err(bad(format!("axis {axis} of the array given is {n}, the model wants {want}")));
-                    }
-                    DimInfo::Fixed(_) => {}
-                    DimInfo::Symbol(s) => match symbols.insert(s.clone(), n) {
-                        Some(old) if old != n => {
-                            return Err(bad(format!("dimension `{s}` is {n} here and {old} elsewhere")));
-                        }
-                        _ => {}
-                    },
-                }
-            }
-        }
-        for (info, default) in infos.iter().filter_map(|i| Some((i, defaults.get(i.name.as_str())?))) {
-            for (d, &n) in info.dims.iter().zip(&default.dims) {
-                if let (DimInfo::Symbol(s), Ok(n)) = (d, usize::try_from(n)) {
-                    symbols.entry(s.clone()).or_insert(n);
-                }
-            }
-        }
-        Ok(symbols)
-    }
-
     fn nodes(&mut self, proto: &GraphProto) -> Result<(), Error> {
         for i in order::order(proto) {
             self.node(&proto.node[i])?;
@@ -392,6 +252,9 @@ impl<'a> Importer<'a> {
             if self.frame.defines(out) {
                 return Err(malformed(format!("`{out}` is computed twice")));
             }
+        }
+        if let Some(function) = self.functions.called(node) {
+            return self.call(node, &function);
         }
         let domain = if node.domain == "ai.onnx" { "" } else { &node.domain };
         let opset = self.opsets.get(domain).copied().unwrap_or(0);
@@ -420,7 +283,8 @@ impl<'a> Importer<'a> {
             let checked = row.signature.check(node, opset, operand);
             let imported = checked.and_then(|()| {
                 if known {
-                    return (row.import)(&mut Context::new(self, node, opset));
+                    (row.import)(&mut Context::new(self, node, opset))?;
+                    return self.types_follow(node, opset);
                 }
                 self.forget_outputs(node);
                 Ok(())
@@ -462,11 +326,6 @@ impl<'a> Importer<'a> {
             return Err(Error::Model("it has no outputs".into()));
         }
         for out in &proto.output {
-            let declared = out.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).map_or(0, |t| t.elem_type);
-            if dtype_from_onnx(declared).is_some() && !is_native(declared) {
-                let name = kinglet_onnx::DataType::try_from(declared).map_or("unknown".into(), |t| format!("{t:?}"));
-                return Err(Error::Model(format!("output `{}` is of type {name}: cast it to f32 or i64", out.name)));
-            }
             let id = match self.frame.find(&out.name) {
                 Some(Value::Tensor(t)) => *t,
                 Some(_) => return Err(Error::Model(format!("output `{}` is a sequence", out.name))),

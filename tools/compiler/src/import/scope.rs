@@ -32,12 +32,18 @@ pub enum Sequence {
     Appended(usize, TensorId),
 }
 
+/// A name's meaning, and the number of the element type that the file gives it, if something has said so.
+struct Named {
+    value: Value,
+    element_type: Option<i32>,
+}
+
 /// A graph under construction: the model's own, or the body of a loop.
 #[derive(Default)]
 pub(crate) struct Frame {
     pub(crate) graph: Graph,
     /// Names by scope, the innermost last. Subgraphs that are written out in place have a scope of their own.
-    scopes: Vec<HashMap<String, Value>>,
+    scopes: Vec<HashMap<String, Named>>,
     /// Tensors of the graph around this one that it reads, in the order of its inputs, at the end of which they stand.
     pub(crate) captured: Vec<TensorId>,
     /// The plain integers of quantised tensors that were asked for.
@@ -73,13 +79,17 @@ impl Frame {
     }
 
     /// Whether `t` is, or depends on, an input without a default.
-    pub(super) fn is_open(&self, t: TensorId) -> bool {
+    pub(crate) fn is_open(&self, t: TensorId) -> bool {
         let known = self.graph.tensors[t].value.is_some() || self.graph.defaults.contains_key(&t);
         !known && (self.open.contains(&t) || !self.producers.contains_key(&t))
     }
 
     /// What a name stands for in this graph.
     pub(crate) fn find(&self, name: &str) -> Option<&Value> {
+        self.named(name).map(|n| &n.value)
+    }
+
+    fn named(&self, name: &str) -> Option<&Named> {
         self.scopes.iter().rev().find_map(|s| s.get(name))
     }
 
@@ -93,7 +103,19 @@ impl Frame {
         if self.scopes.is_empty() {
             self.scopes.push(HashMap::new());
         }
-        self.scopes.last_mut().expect("there is one").insert(name, value);
+        self.scopes.last_mut().expect("there is one").insert(name, Named { value, element_type: None });
+    }
+
+    /// The number of the element type that the file gives a name, if something has said so.
+    pub(super) fn type_of(&self, name: &str) -> Option<i32> {
+        self.named(name)?.element_type
+    }
+
+    /// Says which element type the file gives a name.
+    pub(super) fn set_type(&mut self, name: &str, code: i32) {
+        if let Some(named) = self.scopes.iter_mut().rev().find_map(|s| s.get_mut(name)) {
+            named.element_type = Some(code);
+        }
     }
 
     /// Opens a scope.
@@ -133,7 +155,9 @@ impl Importer<'_> {
         if let Some(value) = self.at(depth).find(name) {
             return Some(value.clone());
         }
-        let outside = self.find_at(depth.checked_sub(1)?, name)?;
+        let outer = depth.checked_sub(1)?;
+        let outside = self.find_at(outer, name)?;
+        let element_type = self.at(outer).type_of(name);
         let value = match outside {
             Value::Tensor(t) => Value::Tensor(self.capture(depth, t)),
             Value::Sequence(Sequence::Items(items)) => {
@@ -147,7 +171,7 @@ impl Importer<'_> {
             frame.enter();
         }
         // In the outermost scope: it holds for all that is written out in this graph.
-        frame.scopes[0].insert(name.to_string(), value.clone());
+        frame.scopes[0].insert(name.to_string(), Named { value: value.clone(), element_type });
         Some(value)
     }
 

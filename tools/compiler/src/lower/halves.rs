@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use kinglet::{DType, f16};
 
-use crate::graph::{Graph, Node, Op, TensorId};
+use crate::graph::{Graph, Node, Op, ScatterOp, TensorId};
 
 /// The tensors of a graph that are stored as halves: floats that steps compute, but for inputs and outputs of the model, operands and
-/// results of recurrences, running sums and products of two computed tensors, and what only moves elements of these or of constants.
+/// results of recurrences, running sums, joined updates and products of two computed tensors, and what only moves elements of these or of constants.
 pub(super) fn halves(graph: &Graph) -> HashSet<TensorId> {
     let float = |t: TensorId| graph.tensors[t].dtype == DType::F32;
     let mut alike = Alike((0..graph.tensors.len()).collect());
@@ -59,6 +59,10 @@ fn keeps_floats(graph: &Graph, tables: &HashSet<usize>, node: &Node) -> bool {
             // It may be a table itself, and is no packed weight then.
             *transpose_a || !constant || tables.contains(&graph.tensors[b].len())
         }),
+        // What updates join would be rounded each time.
+        Op::Scatter { op, .. } => *op != ScatterOp::Replace,
+        // Places far from 0 would be rounded to whole pixels.
+        Op::GridSample { .. } | Op::NonMaxSuppression { .. } => true,
         Op::CumSum { .. } => true,
         op => op.recurs(),
     }

@@ -4,11 +4,14 @@ mod arithmetic;
 mod elementwise;
 mod epilogue;
 mod halves;
+mod indices;
 mod integers;
 mod movement;
 mod pack;
 mod products;
+mod recurrent;
 mod reduce;
+mod sampling;
 mod sequence;
 mod strides;
 mod weights;
@@ -309,12 +312,16 @@ impl<'a> Lowerer<'a> {
             Op::Binary(_) => self.binary(node),
             Op::ScaleShift | Op::Where => self.ternary(node),
             Op::Softmax { .. } | Op::CumSum { .. } | Op::ArgMax { .. } => self.along_axis(node),
+            Op::TopK { axis, smallest } => self.top_k(node, *axis, *smallest),
+            Op::Scatter { op, axis } => self.scatter(node, *op, *axis),
+            Op::GridSample { .. } | Op::NonMaxSuppression { .. } => self.sampling(node),
             Op::Norm { .. } => self.norm(node),
             Op::Reduce { .. } => self.reduce(node),
             Op::Pool { .. } => self.pool(node),
             Op::Loop(body) => self.run_loop(node, body),
             Op::SelectiveScan { softplus } => self.selective_scan(node, *softplus),
             Op::LegendreMemory => self.legendre_memory(node),
+            Op::Lstm { .. } | Op::Gru { .. } | Op::Rnn { .. } => self.recurrent(node),
             Op::Reinterpret | Op::Reshape => {
                 self.alias(node);
                 Ok(())

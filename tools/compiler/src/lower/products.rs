@@ -131,6 +131,9 @@ impl Lowerer<'_> {
         }
         if self.value(b).is_some() && sb.len() == 2 && !transpose_a {
             let (k, n) = if *transpose_b { (sb[1], sb[0]) } else { (sb[0], sb[1]) };
+            if k == 0 {
+                return Err(no_kernel("a product of matrices without elements", "its result is 0: leave it out"));
+            }
             let rows = sa.iter().product::<usize>() / k;
             let transpose_b = *transpose_b;
             let product = Product {

@@ -2,7 +2,11 @@
 
 use kinglet::DType;
 
-use super::quantize::{dequantized, one_scale, quantization};
+use super::matmul::{EXACT, centred, in_parts};
+use super::quantize::{dequantized, dequantized_by, integers_of, reals_of};
+use super::shape::constant_shape;
+use super::unfold;
+use crate::array::Array;
 use crate::graph::{BinaryOp, Layout, Op, Post, Quant, TensorId, Window};
 use crate::import::{Context, Failure};
 
@@ -11,7 +15,7 @@ const MAX_EXTENT: usize = 1 << 14;
 /// Largest padding.
 const MAX_PAD: i64 = 1 << 20;
 
-fn check_kernel(kernel: &[usize]) -> Result<(), Failure> {
+pub(super) fn check_kernel(kernel: &[usize]) -> Result<(), Failure> {
     if kernel.iter().any(|k| !(1..=MAX_EXTENT).contains(k)) {
         return Err(Failure::malformed(format!("a kernel of extents {kernel:?}")));
     }
@@ -82,12 +86,6 @@ fn shapes(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<(Vec<usize>, 
     if xs.len() != ws.len() || xs.len() < 3 {
         return Err(Failure::malformed(format!("input of shape {xs:?} and weights of shape {ws:?}")));
     }
-    if xs.len() > 4 {
-        return Err(Failure::unsupported(
-            format!("{} spatial axes", xs.len() - 2),
-            "only 1-D and 2-D convolutions have kernels",
-        ));
-    }
     if let Some(k) = c.ints("kernel_shape")
         && k.iter().map(|&k| k as usize).ne(ws[2..].iter().copied())
     {
@@ -103,9 +101,40 @@ fn groups(c: &Context<'_, '_>) -> Result<usize, Failure> {
         .ok_or_else(|| Failure::malformed("group is not positive"))
 }
 
-struct Geometry {
-    op: Op,
-    shape: Vec<usize>,
+/// A convolution, and the shape of what it gives.
+pub(super) struct Geometry {
+    pub(super) op: Op,
+    pub(super) shape: Vec<usize>,
+}
+
+/// Emits a convolution: as it is, if there are kernels for it, else by what there are.
+pub(super) fn emit(
+    c: &mut Context<'_, '_>,
+    g: Geometry,
+    [x, w]: [TensorId; 2],
+    bias: Option<TensorId>,
+) -> Result<TensorId, Failure> {
+    let (spatial, fixed) = (g.shape.len() - 2, c.is_fixed(w));
+    if spatial <= 2 && fixed {
+        return c.emit_optional(g.op, &[Some(x), Some(w), bias], DType::F32, &g.shape, None);
+    }
+    let y = match g.op {
+        Op::ConvTranspose { .. } => unfold::conv_transposed(c, &g, [x, w])?,
+        _ if spatial == 3 && fixed => unfold::over_volumes(c, &g, [x, w])?,
+        _ => unfold::convolved(c, &g, [x, w])?,
+    };
+    match bias {
+        Some(b) => along_channels(c, y, b),
+        None => Ok(y),
+    }
+}
+
+/// Adds a bias of each channel.
+pub(super) fn along_channels(c: &mut Context<'_, '_>, y: TensorId, bias: TensorId) -> Result<TensorId, Failure> {
+    let mut along = vec![1; c.shape(y).len() - 1];
+    along[0] = c.shape(y)[1];
+    let bias = c.reshaped(bias, &along)?;
+    c.binary(BinaryOp::Add, y, bias)
 }
 
 fn geometry(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<Geometry, Failure> {
@@ -122,12 +151,17 @@ fn geometry(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<Geometry, F
 
 /// `Conv` (opset 1 and later).
 pub fn conv(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let y = convolution(c)?;
+    c.output(0, y);
+    Ok(())
+}
+
+/// The convolution of the first three inputs.
+pub(super) fn convolution(c: &mut Context<'_, '_>) -> Result<TensorId, Failure> {
     let (x, w, bias) = (c.input(0)?, c.input(1)?, c.optional(2));
     [Some(w), bias].into_iter().for_each(|t| c.prefer_constant(t));
     let g = geometry(c, x, w)?;
-    let y = biased(c, g, [x, w], bias)?;
-    c.output(0, y);
-    Ok(())
+    biased(c, g, [x, w], bias)
 }
 
 /// Emits a convolution. A bias that is computed while the model runs is added after it.
@@ -140,14 +174,9 @@ fn biased(
     let channels = g.shape[1];
     check_bias(c, bias, channels)?;
     let constant = bias.filter(|&b| c.is_constant(b));
-    let y = c.emit_optional(g.op, &[Some(x), Some(w), constant], DType::F32, &g.shape, None)?;
+    let y = emit(c, g, [x, w], constant)?;
     match (bias, constant) {
-        (Some(b), None) => {
-            let mut along = vec![1; g.shape.len() - 1];
-            along[0] = channels;
-            let b = c.reshaped(b, &along)?;
-            c.emit(Op::Binary(BinaryOp::Add), &[y, b], DType::F32, &g.shape)
-        }
+        (Some(b), None) => along_channels(c, y, b),
         _ => Ok(y),
     }
 }
@@ -166,33 +195,63 @@ pub fn qlinear(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     [Some(w), bias].into_iter().for_each(|t| c.prefer_constant(t));
     let g = geometry(c, x, w)?;
     check_bias(c, bias, g.shape[1])?;
-    let xq = quantization(c, x, 1, 2, 1)?;
-    let wq = quantization(c, w, 4, 5, 0)?;
-    let y_zero = c.input(7)?;
-    let dtype = c.dtype(y_zero);
-    let yq = quantization(c, y_zero, 6, 7, 1)?;
-    one_scale(c, x, &xq)?;
-    one_scale(c, y_zero, &yq)?;
     if bias.is_some_and(|b| c.dtype(b) != DType::I32) || c.dtype(w).quantized_range().is_none() {
         return Err(Failure::malformed("weights or bias are no integers of the types it takes"));
     }
     let bias = match bias {
-        Some(b) => {
-            let sx = f64::from(xq.scales[0]);
-            let scales: Vec<f32> = wq.scales.iter().map(|&s| (f64::from(s) * sx) as f32).collect();
-            if scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
-                return Err(Failure::malformed("the scales multiply to none of the bias"));
-            }
-            let zero_points = vec![0; scales.len()];
-            Some(dequantized(c, b, Quant { scales, zero_points, axis: 0 })?)
-        }
+        Some(b) => Some(integer_bias(c, b)?),
         None => None,
     };
-    let (x, w) = (dequantized(c, x, xq)?, dequantized(c, w, wq)?);
-    let shape = g.shape.clone();
+    let (x, w) = (reals_of(c, [0, 1, 2], 1)?, reals_of(c, [3, 4, 5], 0)?);
     let sum = biased(c, g, [x, w], bias)?;
-    let y = c.emit_optional(Op::Quantize, &[Some(sum)], dtype, &shape, Some(yq))?;
+    let y = integers_of(c, sum, [6, 7], DType::U8)?;
     c.output(0, y);
+    Ok(())
+}
+
+/// The bias of a `QLinearConv`, whose scale is that of the products.
+fn integer_bias(c: &mut Context<'_, '_>, b: TensorId) -> Result<TensorId, Failure> {
+    let (sx, sw) = (c.input(1)?, c.input(4)?);
+    let (Some(x), Some(w)) = (c.known(sx), c.known(sw)) else {
+        let scale = c.binary(BinaryOp::Mul, sw, sx)?;
+        return dequantized_by(c, b, [Some(scale), None], 0);
+    };
+    let sx = x.as_scalar().ok_or_else(|| Failure::malformed("several scales of x"))?;
+    let scales: Vec<f32> = w.reals().iter().map(|&s| (s * sx) as f32).collect();
+    if scales.is_empty() || scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+        return Err(Failure::malformed("the scales multiply to none of the bias"));
+    }
+    if scales.len() > 1 && scales.len() != c.shape(b)[0] {
+        return Err(Failure::malformed(format!("{} scales of the weights", scales.len())));
+    }
+    let zero_points = vec![0; scales.len()];
+    dequantized(c, b, Quant { scales, zero_points, axis: 0 })
+}
+
+/// `ConvInteger` (opset 10): a convolution of integers without scales. It is one of reals, over so few channels at a time that every sum is exact.
+pub fn integer(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let (x, w) = (c.input(0)?, c.input(1)?);
+    c.prefer_constant(Some(w));
+    if [x, w].iter().any(|&t| c.dtype(t).quantized_range().is_none()) {
+        return Err(Failure::malformed("input or weights are no integers of 8 bits"));
+    }
+    let g = geometry(c, x, w)?;
+    let ws = c.shape(w);
+    let taps: usize = ws[2..].iter().product();
+    if taps > EXACT || groups(c)? > 1 && taps * ws[1] > EXACT {
+        return Err(Failure::unsupported(
+            format!("sums of {} products of integers, which f32 does not hold", taps * ws[1]),
+            "quantise the model statically (QLinearConv, or QuantizeLinear and DequantizeLinear)",
+        ));
+    }
+    let (x, w) = (centred(c, x, 2, 1)?, centred(c, w, 3, 0)?);
+    let channels = if groups(c)? > 1 { ws[1] } else { (EXACT / taps).max(1) };
+    let sum = in_parts(c, ws[1], channels.max(1), |c, from, n| {
+        let part = Geometry { op: g.op.clone(), shape: g.shape.clone() };
+        let of = if n == ws[1] { [x, w] } else { [c.sliced(x, 1, from, n, 1)?, c.sliced(w, 1, from, n, 1)?] };
+        emit(c, part, of, None)
+    })?;
+    c.output(0, sum);
     Ok(())
 }
 
@@ -248,6 +307,41 @@ pub fn conv_transpose(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let op = Op::ConvTranspose { window, groups, layout: Layout::ChannelsFirst, post: Post::default() };
     let shape = Layout::ChannelsFirst.shape(xs[0], ws[1] * groups, &spatial);
     let y = biased(c, Geometry { op, shape }, [x, w], bias)?;
+    c.output(0, y);
+    Ok(())
+}
+
+/// `Col2Im` (opset 18): the elements under windows, `[batch, channels · taps, places]`, summed where they came from. It is a transposed
+/// convolution in which each tap of a channel goes to its own place of the window.
+pub fn col2im(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    let (image, block) = (constant_shape(c, 1)?, constant_shape(c, 2)?);
+    let shape = c.shape(x);
+    let rank = image.len();
+    let taps: usize = block.iter().product();
+    if shape.len() != 3 || block.len() != rank || rank == 0 || taps == 0 || !shape[1].is_multiple_of(taps) {
+        return Err(Failure::malformed(format!(
+            "blocks of {block:?} of an image of {image:?} for an input of shape {shape:?}"
+        )));
+    }
+    let window = window(c, block.clone(), &image)?;
+    let places = output_extents(&window, &image, false)?;
+    if places.iter().product::<usize>() != shape[2] {
+        return Err(Failure::malformed(format!("{} blocks where there are places for {places:?}", shape[2])));
+    }
+    let channels = shape[1] / taps;
+    let x = c.reshaped(x, &[&[shape[0], shape[1]], &places[..]].concat())?;
+    c.reserve(shape[1].saturating_mul(taps), DType::F32)?;
+    let ones = (0..shape[1] * taps).map(|i| f64::from(u8::from(i / taps % taps == i % taps))).collect();
+    let w = c.add_constant(Array::f32(&[&[shape[1], 1], &block[..]].concat(), ones));
+    // What the last window does not reach is behind it.
+    let mut window = window;
+    for d in 0..rank {
+        let full = (places[d] - 1) * window.strides[d] + (block[d] - 1) * window.dilations[d] + 1;
+        window.pads_end[d] = full as i64 - window.pads_begin[d] - image[d] as i64;
+    }
+    let op = Op::ConvTranspose { window, groups: channels, layout: Layout::ChannelsFirst, post: Post::default() };
+    let y = emit(c, Geometry { op, shape: [&[shape[0], channels], &image[..]].concat() }, [x, w], None)?;
     c.output(0, y);
     Ok(())
 }

@@ -10,41 +10,118 @@ struct Term {
     axes: Vec<char>,
 }
 
+/// Stands for an ellipsis among the letters of a term.
+const ELLIPSIS: char = '.';
+/// Most axes of an ellipsis.
+const MOST_OPEN: usize = 10;
+
+/// The last `open` of the `most` axes that an ellipsis has: digits among the letters.
+fn open_axes(most: usize, open: usize) -> Vec<char> {
+    ('0'..='9').take(most).skip(most - open).collect()
+}
+
+/// The axes of a term, an ellipsis as one character.
+fn letters(term: &str) -> Result<Vec<char>, Failure> {
+    let axes: Vec<char> = term.replacen("...", ".", 1).chars().collect();
+    let dots = axes.iter().filter(|&&l| l == ELLIPSIS).count();
+    if dots > 1
+        || dots < usize::from(term.contains(ELLIPSIS))
+        || (dots == 1 && !term.contains("..."))
+        || axes.iter().any(|&l| l != ELLIPSIS && !l.is_ascii_alphabetic())
+    {
+        return Err(Failure::malformed(format!("term `{term}`")));
+    }
+    Ok(axes)
+}
+
+/// Of an index that an operand has several times the diagonal.
+fn diagonal(c: &mut Context<'_, '_>, mut t: Term) -> Result<Term, Failure> {
+    while let Some(later) = (1..t.axes.len()).find(|&k| t.axes[..k].contains(&t.axes[k])) {
+        let first = t.axes.iter().position(|&l| l == t.axes[later]).expect("it is there before");
+        let last = t.axes.len() - 1;
+        // Both axes as one, at the end, of which every (n + 1)th element is on the diagonal.
+        let x = c.moved(t.tensor, later, last)?;
+        let x = c.moved(x, first, last - 1)?;
+        let mut shape = c.shape(x);
+        let n = shape[last];
+        if shape[last - 1] != n {
+            return Err(Failure::malformed(format!("extents of index `{}` differ", t.axes[later])));
+        }
+        shape.pop();
+        shape[last - 1] = n * n;
+        let x = c.reshaped(x, &shape)?;
+        let index = t.axes.remove(later);
+        t.axes.remove(first);
+        t.axes.push(index);
+        t.tensor = c.sliced(x, last - 1, 0, n, n as i64 + 1)?;
+    }
+    Ok(t)
+}
+
+/// Takes axes of extent 1 away where other operands have more of them.
+fn broadcast_axes(c: &mut Context<'_, '_>, terms: Vec<Term>) -> Result<Vec<Term>, Failure> {
+    let extents = |c: &Context<'_, '_>, t: &Term| t.axes.iter().copied().zip(c.shape(t.tensor)).collect::<Vec<_>>();
+    let all: Vec<(char, usize)> = terms.iter().flat_map(|t| extents(c, t)).collect();
+    let wide = |l: char| all.iter().any(|&(m, n)| m == l && n != 1);
+    let mut kept = Vec::new();
+    for t in terms {
+        let stays: Vec<(char, usize)> = extents(c, &t).into_iter().filter(|&(l, n)| n != 1 || !wide(l)).collect();
+        let (axes, shape): (Vec<char>, Vec<usize>) = stays.into_iter().unzip();
+        kept.push(Term { tensor: c.reshaped(t.tensor, &shape)?, axes });
+    }
+    Ok(kept)
+}
+
 /// `Einsum` (opset 12). Operands are combined two at a time, first to last.
 pub fn einsum(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let equation: String = c.string("equation", "").chars().filter(|ch| !ch.is_whitespace()).collect();
-    if equation.contains('.') {
-        return Err(Failure::unsupported("the equation has an ellipsis", "write its axes out"));
-    }
     let (left, right) = match equation.split_once("->") {
-        Some((l, r)) => (l.to_string(), r.chars().collect::<Vec<_>>()),
-        None => {
-            // Without "->" the result has, in alphabetical order, the letters that occur once.
-            let mut letters: Vec<char> = equation.chars().filter(|ch| ch.is_ascii_alphabetic()).collect();
-            letters.sort_unstable();
-            let once = letters.iter().filter(|l| letters.iter().filter(|m| m == l).count() == 1);
-            (equation.clone(), once.copied().collect())
-        }
+        Some((left, right)) => (left.to_string(), Some(letters(right)?)),
+        None => (equation.clone(), None),
     };
-    let terms: Vec<Vec<char>> = left.split(',').map(|t| t.chars().collect()).collect();
+    let terms = left.split(',').map(letters).collect::<Result<Vec<_>, _>>()?;
     if terms.len() != c.input_count() {
         return Err(Failure::malformed(format!("equation `{equation}` for {} operands", c.input_count())));
     }
-    let known = |l: &char| terms.iter().any(|t| t.contains(l));
+    let mut rest = Vec::new();
+    let mut most = 0;
+    for (i, axes) in terms.iter().enumerate() {
+        let tensor = c.input(i)?;
+        let rank = c.shape(tensor).len();
+        let bad = || Failure::malformed(format!("`{left}` for operand {i} of rank {rank}"));
+        let named = axes.iter().filter(|&&l| l != ELLIPSIS).count();
+        let open = rank.checked_sub(named).filter(|&n| n == 0 || named < axes.len()).ok_or_else(bad)?;
+        most = most.max(open);
+        rest.push((tensor, axes, open));
+    }
+    if most > MOST_OPEN {
+        return Err(Failure::unsupported(format!("an ellipsis of {most} axes"), "merge some of them by Reshape"));
+    }
+    let written = |axes: &[char], open: usize| -> Vec<char> {
+        axes.iter().flat_map(|&l| if l == ELLIPSIS { open_axes(most, open) } else { vec![l] }).collect()
+    };
+    let right = match right {
+        Some(right) if most > 0 && !right.contains(&ELLIPSIS) => {
+            return Err(Failure::malformed(format!("the result of equation `{equation}` lacks its ellipsis")));
+        }
+        Some(right) => written(&right, most),
+        None => {
+            // Without "->" the result has the axes of the ellipsis and, in alphabetical order, the letters that occur once.
+            let mut all: Vec<char> = terms.iter().flatten().copied().filter(|&l| l != ELLIPSIS).collect();
+            all.sort_unstable();
+            let once = all.iter().filter(|&l| all.iter().filter(|&m| m == l).count() == 1);
+            open_axes(most, most).into_iter().chain(once.copied()).collect()
+        }
+    };
+    let mut operands = Vec::new();
+    for (tensor, axes, open) in rest {
+        operands.push(diagonal(c, Term { tensor, axes: written(axes, open) })?);
+    }
+    let known = |l: &char| operands.iter().any(|t| t.axes.contains(l));
     if (0..right.len()).any(|k| right[..k].contains(&right[k]) || !known(&right[k])) {
         return Err(Failure::malformed(format!("the result of equation `{equation}`")));
     }
-    let mut rest = Vec::new();
-    for (i, axes) in terms.into_iter().enumerate() {
-        let tensor = c.input(i)?;
-        if axes.len() != c.shape(tensor).len() {
-            return Err(Failure::malformed(format!("`{}` for shape {:?}", String::from_iter(&axes), c.shape(tensor))));
-        }
-        if (1..axes.len()).any(|k| axes[..k].contains(&axes[k])) {
-            return Err(Failure::unsupported("an index occurs twice in one operand", "take the diagonal beforehand"));
-        }
-        rest.push(Term { tensor, axes });
-    }
+    let mut rest = broadcast_axes(c, operands)?;
     let mut total = rest.remove(0);
     while !rest.is_empty() {
         let next = rest.remove(0);

@@ -6,10 +6,14 @@ use crate::graph::{Layout, Op, PadMode, TensorId};
 use crate::import::{Context, Failure, real};
 
 /// Emits an operator that keeps type and quantisation.
-fn emit(c: &mut Context<'_, '_>, op: Op, inputs: &[TensorId], shape: &[usize]) -> Result<TensorId, Failure> {
+pub(super) fn emit(c: &mut Context<'_, '_>, op: Op, inputs: &[TensorId], shape: &[usize]) -> Result<TensorId, Failure> {
     let first = c.tensor_info(inputs[0]);
     // Scales along an axis would have to move with it, and tensors of different scales have only their integers in common.
-    let data = if matches!(op, Op::Gather { .. }) { 1 } else { inputs.len() };
+    let data = match op {
+        Op::Gather { .. } => 1,
+        Op::Scatter { .. } => 2,
+        _ => inputs.len(),
+    };
     let alike = inputs[..data].iter().all(|&t| c.tensor_info(t).quant == first.quant);
     let quant = first.quant.clone().filter(|q| alike && q.scales.len() == 1);
     let dtype = first.dtype;
@@ -219,7 +223,7 @@ pub fn slice(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         let d = c.axis(axes[i], shape.len())?;
         let n = shape[d] as i64;
         let wrap = |v: i64| if v < 0 { v.saturating_add(n) } else { v };
-        let (lo, hi) = if by[i] > 0 { (0, n) } else { (-1, n - 1) };
+        let (lo, hi) = if by[i] > 0 || n == 0 { (0, n) } else { (-1, n - 1) };
         let first = wrap(from[i]).clamp(lo.max(0), hi);
         let last = wrap(to[i]).clamp(lo, hi);
         let (way, step) = if by[i] > 0 { (last - first, by[i] as u64) } else { (first - last, by[i].unsigned_abs()) };
@@ -234,11 +238,18 @@ pub fn slice(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `Gather`: with constant neighbouring indices a slice.
+/// `Gather`.
 pub fn gather(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let (x, index) = (c.input(0)?, c.input(1)?);
+    let axis = c.axis(c.int("axis", 0), c.shape(x).len())?;
+    let y = take(c, x, index, axis)?;
+    c.output(0, y);
+    Ok(())
+}
+
+/// Slices of `x` by index: with constant neighbouring indices they are one slice.
+pub(super) fn take(c: &mut Context<'_, '_>, x: TensorId, index: TensorId, axis: usize) -> Result<TensorId, Failure> {
     let (shape, picked) = (c.shape(x), c.shape(index));
-    let axis = c.axis(c.int("axis", 0), shape.len())?;
     let out = [&shape[..axis], &picked, &shape[axis + 1..]].concat();
     let n = shape[axis] as i64;
     if n == 0 && !out.contains(&0) {
@@ -254,10 +265,10 @@ pub fn gather(c: &mut Context<'_, '_>) -> Result<(), Failure> {
             starts[axis] = v[0] as usize;
             part[axis] = v.len();
             let y = emit_slice(c, x, starts, vec![1; shape.len()], &part)?;
-            return to_shape(c, y, &out);
+            return c.reshaped(y, &out);
         }
     }
-    finish(c, Op::Gather { axis }, &[x, index], &out)
+    emit(c, Op::Gather { axis }, &[x, index], &out)
 }
 
 /// `Expand`.
@@ -382,4 +393,49 @@ pub fn depth_to_space(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     };
     let out = [n, channels / (block * block), h * block, w * block];
     finish(c, Op::DepthToSpace { block, crd, layout: Layout::ChannelsFirst }, &[x], &out)
+}
+
+/// `SpaceToDepth`: blocks of pixels become channels, of which those of one pixel are neighbours (`mode` CRD: those of one input channel).
+pub fn space_to_depth(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    let shape = c.shape(x);
+    let block = usize::try_from(c.int("blocksize", 0)).unwrap_or(0);
+    let &[n, channels, h, w] = &shape[..] else { return Err(Failure::malformed(format!("input of shape {shape:?}"))) };
+    if block == 0 || block > 1 << 10 || h % block != 0 || w % block != 0 {
+        return Err(Failure::malformed(format!("a picture of {h} by {w} in blocks of {block}")));
+    }
+    let blocks = c.reshaped(x, &[n, channels, h / block, block, w / block, block])?;
+    let perm = match c.string("mode", "DCR").as_str() {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => return Err(Failure::malformed(format!("mode {other}"))),
+    };
+    let y = c.transposed(blocks, &perm)?;
+    let y = c.reshaped(y, &[n, channels * block * block, h / block, w / block])?;
+    c.output(0, y);
+    Ok(())
+}
+
+/// `CenterCropPad` (opset 18): axes cut or padded with zeros to given extents, as much on either side.
+pub fn center_crop_pad(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    let shape = c.shape(x);
+    let wanted = constant_shape(c, 1)?;
+    let axes = match c.ints("axes") {
+        Some(axes) => axes.iter().map(|&a| c.axis(a, shape.len())).collect::<Result<Vec<_>, _>>()?,
+        None => (0..shape.len()).collect(),
+    };
+    if axes.len() != wanted.len() {
+        return Err(Failure::malformed(format!("extents {wanted:?} for axes {axes:?}")));
+    }
+    let (mut before, mut after) = (vec![0; shape.len()], vec![0; shape.len()]);
+    for (&d, &n) in axes.iter().zip(&wanted) {
+        // What is odd is cut off in front, and added behind.
+        let more = n as i64 - shape[d] as i64;
+        before[d] = if more < 0 { -((-more) / 2) } else { more / 2 };
+        after[d] = more - before[d];
+    }
+    let y = super::unfold::padded(c, x, &before, &after, 0.0)?;
+    c.output(0, y);
+    Ok(())
 }

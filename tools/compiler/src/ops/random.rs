@@ -19,7 +19,7 @@ pub fn draw(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     }
     let dtype = if c.has("dtype") { dtype_from_onnx(c.int("dtype", 1) as i32) } else { like.or(Some(DType::F32)) };
     if dtype != Some(DType::F32) {
-        return Err(Failure::unsupported("a random draw of another type than f32", ""));
+        return Err(Failure::unsupported("a random draw of another type than f32", "draw in f32, and cast"));
     }
     if !c.importer.options.draws_as_inputs {
         return Err(Failure::unsupported(

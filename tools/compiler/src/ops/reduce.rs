@@ -2,14 +2,8 @@
 
 use kinglet::DType;
 
-use crate::graph::{Op, ReduceOp, UnaryOp};
+use crate::graph::{BinaryOp, Op, ReduceOp, TensorId, UnaryOp};
 use crate::import::{Context, Failure};
-
-/// The shape that is left when `axes` are reduced.
-fn reduced(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
-    let kept = |d: &usize| keep || !axes.contains(d);
-    (0..shape.len()).filter(kept).map(|d| if axes.contains(&d) { 1 } else { shape[d] }).collect()
-}
 
 /// `ReduceSum`, `ReduceMean`, …: axes are an attribute or, in later operator sets, an input.
 pub fn reduce(c: &mut Context<'_, '_>) -> Result<(), Failure> {
@@ -21,6 +15,8 @@ pub fn reduce(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         "ReduceProd" => ReduceOp::Prod,
         "ReduceL1" => ReduceOp::L1,
         "ReduceL2" => ReduceOp::L2,
+        "ReduceLogSum" => ReduceOp::Sum,
+        "ReduceLogSumExp" => ReduceOp::Sum,
         _ => ReduceOp::SumSquare,
     };
     let x = c.input(0)?;
@@ -29,6 +25,7 @@ pub fn reduce(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         Some(_) => c.constant_ints(1, "the axes")?,
         None => c.ints("axes").unwrap_or_default(),
     };
+    let (log, exp) = (c.op_type().starts_with("ReduceLog"), c.op_type() == "ReduceLogSumExp");
     let keep = c.flag("keepdims", true);
     let keeps_all = axes.is_empty() && c.flag("noop_with_empty_axes", false);
     let axes = if axes.is_empty() { (0..shape.len()).collect() } else { c.axes(&axes, shape.len())? };
@@ -42,16 +39,38 @@ pub fn reduce(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         };
         let y = match each {
             Some(op) => c.emit(op, &[x], dtype, &shape)?,
+            None if log && !exp => c.unary(UnaryOp::Log, x)?,
             None => x,
         };
         c.output(0, y);
         return Ok(());
     }
-    let out = reduced(&shape, &axes, keep);
-    let dtype = c.dtype(x);
-    let y = c.emit(Op::Reduce { op, axes, keep }, &[x], dtype, &out)?;
+    if exp {
+        let y = log_sum_exp(c, x, &axes, keep)?;
+        c.output(0, y);
+        return Ok(());
+    }
+    let mut y = c.reduced(op, x, &axes, keep)?;
+    if log {
+        y = c.unary(UnaryOp::Log, y)?;
+    }
     c.output(0, y);
     Ok(())
+}
+
+/// `ln Σ eˣ`, with the largest taken out before so that nothing overflows.
+fn log_sum_exp(c: &mut Context<'_, '_>, x: TensorId, axes: &[usize], keep: bool) -> Result<TensorId, Failure> {
+    let most = c.reduced(ReduceOp::Max, x, axes, true)?;
+    // Infinities are not taken out of themselves.
+    let most = c.unary_with(UnaryOp::Clip, [f32::MIN, f32::MAX], most)?;
+    let centred = c.binary(BinaryOp::Sub, x, most)?;
+    let exp = c.unary(UnaryOp::Exp, centred)?;
+    let sum = c.reduced(ReduceOp::Sum, exp, axes, true)?;
+    let log = c.unary(UnaryOp::Log, sum)?;
+    let y = c.binary(BinaryOp::Add, log, most)?;
+    let shape = c.shape(y);
+    let left: Vec<usize> = (0..shape.len()).filter(|d| keep || !axes.contains(d)).map(|d| shape[d]).collect();
+    c.reshaped(y, &left)
 }
 
 /// `ArgMax`, `ArgMin`.
@@ -64,7 +83,13 @@ pub fn arg(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     }
     let keep = c.flag("keepdims", true);
     let op = Op::ArgMax { axis, keep, smallest: c.op_type() == "ArgMin", last: c.flag("select_last_index", false) };
-    let y = c.emit(op, &[x], DType::I64, &reduced(&shape, &[axis], keep))?;
+    let mut out = shape.clone();
+    if keep {
+        out[axis] = 1;
+    } else {
+        out.remove(axis);
+    }
+    let y = c.emit(op, &[x], DType::I64, &out)?;
     c.output(0, y);
     Ok(())
 }
@@ -82,6 +107,37 @@ pub fn cumsum(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     };
     let dtype = c.dtype(x);
     let y = c.emit(op, &[x], dtype, &shape)?;
+    c.output(0, y);
+    Ok(())
+}
+
+/// `CumProd` (opset 26): the product of an axis up to each position, in as many passes as the axis has binary digits: in each one a
+/// position takes that of the position `reach` before it along.
+pub fn cumprod(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let x = c.input(0)?;
+    let shape = c.shape(x);
+    let axis = c.constant_ints(1, "the axis")?;
+    let &[axis] = &axis[..] else { return Err(Failure::malformed("the axis is no scalar")) };
+    let (axis, n) = (c.axis(axis, shape.len())?, shape[c.axis(axis, shape.len())?]);
+    let reverse = c.flag("reverse", false);
+    let ones = |c: &mut Context<'_, '_>, n: usize| {
+        let one = c.scalar_like(x, 1.0);
+        let shape: Vec<usize> = (0..shape.len()).map(|d| if d == axis { n } else { shape[d] }).collect();
+        c.expanded(one, &shape)
+    };
+    // As `x`, further along by some positions, with ones coming in.
+    let moved = |c: &mut Context<'_, '_>, x: TensorId, by: usize| {
+        let (from, rest) = (if reverse { by } else { 0 }, ones(c, by)?);
+        let kept = c.sliced(x, axis, from, n - by, 1)?;
+        c.concatenated(&if reverse { [kept, rest] } else { [rest, kept] }, axis)
+    };
+    let mut y = if c.flag("exclusive", false) && n > 0 { moved(c, x, 1)? } else { x };
+    let mut reach = 1;
+    while reach < n {
+        let earlier = moved(c, y, reach)?;
+        y = c.binary(BinaryOp::Mul, y, earlier)?;
+        reach *= 2;
+    }
     c.output(0, y);
     Ok(())
 }

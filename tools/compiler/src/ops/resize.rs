@@ -22,6 +22,8 @@ struct Axis {
     input: usize,
     output: usize,
     scale: f32,
+    /// Of `tf_crop_and_resize`: the part of the input, in shares of its extent.
+    region: Option<[f32; 2]>,
 }
 
 /// What an output element is made of: for each tap the input element of each output element, and its weight.
@@ -31,15 +33,7 @@ struct Taps(Vec<(Vec<i64>, Vec<f64>)>);
 pub fn resize(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     // Opset 10 has the scales where later ones have the region.
     let (scales, sizes) = if c.opset < 11 { (c.optional(1), None) } else { (c.optional(2), c.optional(3)) };
-    for (given, what) in [
-        (c.flag("antialias", false), "antialias"),
-        (c.string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize", "tf_crop_and_resize"),
-    ] {
-        if given {
-            let remedy = "export without it, or resize before the model runs";
-            return Err(Failure::unsupported(format!("there is no kernel for {what}"), remedy));
-        }
-    }
+    let crops = c.opset >= 11 && c.string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize";
     let x = c.input(0)?;
     let shape = c.shape(x);
     let rank = shape.len();
@@ -54,7 +48,7 @@ pub fn resize(c: &mut Context<'_, '_>) -> Result<(), Failure> {
         let text = format!("{n} values for {} axes", axes.len());
         if n == axes.len() { Ok(()) } else { Err(Failure::malformed(text)) }
     };
-    let mut all: Vec<Axis> = shape.iter().map(|&n| Axis { input: n, output: n, scale: 1.0 }).collect();
+    let mut all: Vec<Axis> = shape.iter().map(|&n| Axis { input: n, output: n, scale: 1.0, region: None }).collect();
     match (scales, sizes) {
         (Some(scales), None) => {
             let scales = c.constant(scales, "the scales")?;
@@ -83,10 +77,31 @@ pub fn resize(c: &mut Context<'_, '_>) -> Result<(), Failure> {
                 };
                 let output = usize::try_from(output).ok().filter(|&o| o > 0 && n > 0).ok_or_else(bad)?;
                 let scale = kept.unwrap_or(output as f32 / n as f32);
-                all[axis] = Axis { input: n, output, scale };
+                all[axis] = Axis { input: n, output, scale, region: None };
             }
         }
         _ => return Err(Failure::malformed("it has to have scales or sizes, and not both")),
+    }
+    if crops {
+        let roi = c.input(1)?;
+        let roi = c.constant(roi, "the region")?;
+        if roi.len() != 2 * axes.len() {
+            return Err(Failure::malformed(format!("a region of {} values for {} axes", roi.len(), axes.len())));
+        }
+        for (k, &axis) in axes.iter().enumerate() {
+            let [from, to] = [k, k + axes.len()].map(|i| roi.reals()[i] as f32);
+            if !from.is_finite() || !to.is_finite() {
+                return Err(Failure::malformed("a region without bounds"));
+            }
+            // By the operator's text the region's extent is part of the output's, by its shape inference it is not.
+            if scales.is_some() && to - from != 1.0 {
+                return Err(Failure::unsupported(
+                    "tf_crop_and_resize by scales, of a region that is smaller or larger than its input",
+                    "give the sizes of the output",
+                ));
+            }
+            all[axis].region = Some([from, to]);
+        }
     }
     emit(c, x, &all)
 }
@@ -112,7 +127,7 @@ pub fn upsample(c: &mut Context<'_, '_>) -> Result<(), Failure> {
 fn scaled(input: usize, scale: f32) -> Result<Axis, Failure> {
     let output = (input as f32 * scale).floor();
     if scale.is_finite() && scale > 0.0 && (1.0..=u32::MAX as f32).contains(&output) {
-        return Ok(Axis { input, output: output as usize, scale });
+        return Ok(Axis { input, output: output as usize, scale, region: None });
     }
     Err(Failure::malformed(format!("scale {scale} of an axis of {input}")))
 }
@@ -125,16 +140,41 @@ fn emit(c: &mut Context<'_, '_>, x: TensorId, axes: &[Axis]) -> Result<(), Failu
         "cubic" => Mode::Cubic,
         other => return Err(Failure::malformed(format!("mode `{other}`"))),
     };
-    if mode != Mode::Nearest && c.dtype(x) != DType::F32 {
-        return Err(Failure::unsupported(
-            format!("integers are resized by the nearest neighbour alone, and these are {}", c.dtype(x).name()),
+    let antialias = c.flag("antialias", false) && mode != Mode::Nearest;
+    let own = c.dtype(x);
+    let integers = mode != Mode::Nearest && own != DType::F32;
+    let inexact = || {
+        let reason =
+            "integers are resized by the nearest neighbour, bytes linearly, too, if floats have all sums exactly;";
+        Failure::unsupported(
+            format!("{reason} these are {}", own.name()),
             "put DequantizeLinear before and QuantizeLinear behind it, or Cast",
-        ));
+        )
+    };
+    if integers && (mode != Mode::Linear || antialias || !matches!(own, DType::I8 | DType::U8)) {
+        return Err(inexact());
     }
     // Whole repeats are one copy for all axes; of other axes elements are weighted and added.
     let (mut repeats, mut sums) = (vec![1; axes.len()], Vec::new());
-    for (i, axis) in axes.iter().enumerate().filter(|(_, a)| a.output != a.input || a.scale != 1.0) {
+    let (mut y, mut beyond) = (if integers { c.as_type(x, DType::F32)? } else { x }, Vec::new());
+    // Of the 24 bits of a float a byte has eight, and the weights of all axes share the others. A sum that is not exact might
+    // fall short of an integer and be cut off to the one before.
+    let unit = f64::from(1 << (15 / axes.iter().filter(|a| a.changes()).count().max(1)));
+    for (i, axis) in axes.iter().enumerate().filter(|(_, a)| a.changes()) {
+        if let Some(outside) = outside(c, axis)? {
+            if integers {
+                return Err(inexact());
+            }
+            beyond.push((i, outside));
+        }
+        if antialias && axis.scale < 1.0 {
+            y = filtered(c, y, i, mode, axis)?;
+            continue;
+        }
         let Taps(taps) = Taps::of(c, mode, axis)?;
+        if integers && taps.iter().flat_map(|(_, weights)| weights).any(|w| (w * unit).fract() != 0.0) {
+            return Err(inexact());
+        }
         let times = axis.output / axis.input;
         let alike = |from: &[i64]| (0..).zip(from).all(|(o, &i)| o / times.max(1) == i as usize);
         match &taps[..] {
@@ -142,12 +182,83 @@ fn emit(c: &mut Context<'_, '_>, x: TensorId, axes: &[Axis]) -> Result<(), Failu
             _ => sums.push((i, axis.output, taps)),
         }
     }
-    let mut y = repeated(c, x, &repeats)?;
+    y = repeated(c, y, &repeats)?;
     for (axis, n, taps) in sums {
         y = weighted(c, y, axis, n, &taps)?;
     }
+    for (axis, outside) in beyond {
+        let mut along = vec![1; axes.len()];
+        along[axis] = outside.len();
+        let outside = c.add_constant(Array::int(DType::Bool, &along, outside));
+        let value = f64::from(c.float("extrapolation_value", 0.0));
+        y = c.plain(y);
+        let value = c.scalar_like(y, value);
+        y = c.select(outside, value, y)?;
+    }
+    y = c.as_type(y, own)?;
     c.output(0, y);
     Ok(())
+}
+
+/// Which positions of the output lie outside of the input, if any do and an extrapolation gives their values.
+fn outside(c: &mut Context<'_, '_>, a: &Axis) -> Result<Option<Vec<i64>>, Failure> {
+    if a.region.is_none() {
+        return Ok(None);
+    }
+    c.reserve(a.output, DType::Bool)?;
+    let inside = 0.0..=a.input as f32 - 1.0;
+    let at = (0..a.output).map(|i| coordinate(c, a, i)).collect::<Result<Vec<_>, _>>()?;
+    let outside: Vec<i64> = at.iter().map(|x| i64::from(!inside.contains(x))).collect();
+    Ok(outside.contains(&1).then_some(outside))
+}
+
+/// An axis made smaller with `antialias`: the filter is as much wider, and its weights a constant matrix.
+fn filtered(c: &mut Context<'_, '_>, x: TensorId, axis: usize, mode: Mode, a: &Axis) -> Result<TensorId, Failure> {
+    if a.input == 0 {
+        return Err(Failure::malformed("an axis without elements has no neighbours"));
+    }
+    c.reserve(a.output.saturating_mul(a.input), DType::F32)?;
+    let (keys, exclude) = (f64::from(c.float("cubic_coeff_a", -0.75)), c.flag("exclude_outside", false));
+    let scale = f64::from(a.scale);
+    let reach = if mode == Mode::Cubic { 2.0 } else { 1.0 } / scale;
+    let weight = |d: f64| match d.abs() {
+        d if mode == Mode::Linear => (1.0 - d).max(0.0),
+        d if d <= 1.0 => ((keys + 2.0) * d - (keys + 3.0)) * d * d + 1.0,
+        d if d < 2.0 => ((keys * d - 5.0 * keys) * d + 8.0 * keys) * d - 4.0 * keys,
+        _ => 0.0,
+    };
+    if a.region.is_some() {
+        let reason = "antialias with tf_crop_and_resize, of which no text says how wide the filter is";
+        return Err(Failure::unsupported(reason, "crop by Slice before"));
+    }
+    if reach > 1e6 {
+        return Err(Failure::unsupported(format!("a filter that reaches {reach} elements"), "resize in several steps"));
+    }
+    c.reserve(a.output.saturating_mul(2 * reach as usize), DType::F32)?;
+    let mut matrix = vec![0.0; a.output * a.input];
+    for (o, row) in matrix.chunks_mut(a.input).enumerate() {
+        let at = f64::from(coordinate(c, a, o)?);
+        let (first, last) = ((at - reach).ceil() as i64, (at + reach).floor() as i64);
+        let mut sum = 0.0;
+        for i in first..=last {
+            let inside = (0..a.input as i64).contains(&i);
+            if inside || !exclude {
+                let w = weight((i as f64 - at) * scale);
+                row[i.clamp(0, a.input as i64 - 1) as usize] += w;
+                sum += w;
+            }
+        }
+        row.iter_mut().for_each(|w| *w /= sum);
+    }
+    let matrix = c.add_constant(Array::f32(&[a.output, a.input], matrix));
+    let rank = c.shape(x).len();
+    let last = c.moved(x, axis, rank - 1)?;
+    let shape = c.shape(last);
+    let rows = shape[..rank - 1].iter().product();
+    let last = c.reshaped(last, &[rows, a.input])?;
+    let y = c.product(last, matrix, [false, true])?;
+    let y = c.reshaped(y, &[&shape[..rank - 1], &[a.output]].concat())?;
+    c.moved(y, rank - 1, axis)
 }
 
 /// Each element of an axis several times.
@@ -195,6 +306,12 @@ fn weighted(
         });
     }
     sum.ok_or_else(|| Failure::malformed("no element has a weight"))
+}
+
+impl Axis {
+    fn changes(&self) -> bool {
+        self.output != self.input || self.scale != 1.0 || self.region.is_some_and(|r| r != [0.0, 1.0])
+    }
 }
 
 impl Taps {
@@ -261,7 +378,7 @@ fn coordinate(c: &Context<'_, '_>, a: &Axis, i: usize) -> Result<f32, Failure> {
         if c.opset < 11 { "asymmetric".into() } else { c.string("coordinate_transformation_mode", "half_pixel") };
     Ok(match &mode[..] {
         // What does not change is where it was.
-        _ if a.scale == 1.0 && a.input == a.output => i,
+        _ if !a.changes() => i,
         "half_pixel" => half(i),
         "half_pixel_symmetric" => {
             let adjustment = output / (a.scale * input);
@@ -282,6 +399,14 @@ fn coordinate(c: &Context<'_, '_>, a: &Axis, i: usize) -> Result<f32, Failure> {
             }
         }
         "asymmetric" => i / a.scale,
+        "tf_crop_and_resize" => {
+            let [from, to] = a.region.unwrap_or([0.0, 1.0]);
+            if a.output > 1 {
+                from * (input - 1.0) + i * (to - from) * (input - 1.0) / (output - 1.0)
+            } else {
+                0.5 * (from + to) * (input - 1.0)
+            }
+        }
         other => return Err(Failure::malformed(format!("coordinate_transformation_mode `{other}`"))),
     })
 }

@@ -182,9 +182,15 @@ fn few(items: usize) -> Result<(), Failure> {
     if items <= MAX_ITEMS {
         return Ok(());
     }
-    Err(Failure::unsupported(format!("a sequence of {items} tensors; at most {MAX_ITEMS} are held"), ""))
+    Err(Failure::unsupported(
+        format!("a sequence of {items} tensors; at most {MAX_ITEMS} are held"),
+        "use a tensor instead of a sequence",
+    ))
 }
 
 fn only_appended() -> Failure {
-    Failure::unsupported("in the body of a loop a sequence can only be appended to", "")
+    Failure::unsupported(
+        "in the body of a loop a sequence can only be appended to",
+        "use tensors that the loop carries or stacks",
+    )
 }

@@ -7,29 +7,53 @@ use kinglet::DType;
 use crate::array::Array;
 use crate::import::{Context, Failure, Value, fits};
 
-/// `Dropout` in inference.
+/// `Dropout` in inference, or with nothing to drop.
 pub fn dropout(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     // Before operator set 7 training was the rule; from 12 on an input says so.
     let trains = match c.optional(2) {
         Some(t) => c.constant(t, "whether it trains")?.ints().iter().any(|&v| v != 0),
         None => c.opset < 7 && !c.flag("is_test", false),
     };
-    if trains {
+    let drops = match c.optional(1) {
+        Some(ratio) if trains => c.constant(ratio, "the share that it drops")?.as_scalar() != Some(0.0),
+        _ => c.float("ratio", 0.5) != 0.0,
+    };
+    if trains && drops {
         return Err(Failure::unsupported("it is in training mode", "export the model after model.eval()"));
     }
-    identity(c)
+    let x = c.input(0)?;
+    if c.has_output(1) {
+        // Before it was of the data's type, and not filled in inference.
+        if c.opset < 10 {
+            return Err(Failure::unsupported("its mask is used", "export with operator set 10 or later"));
+        }
+        let shape = c.shape(x);
+        c.reserve(shape.iter().product(), DType::Bool)?;
+        let kept = c.add_constant(Array::int(DType::Bool, &[], vec![1]).filled(&shape));
+        c.output(1, kept);
+    }
+    c.output(0, x);
+    Ok(())
 }
 
-/// `Identity`.
+/// `OptionalHasElement` (opset 18): tensors and sequences are there, and nothing else can be.
+pub fn has_element(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let there = match c.value(0) {
+        Some(Value::Unknown) => return Err(Failure::malformed("nothing is known of its input")),
+        value => value.is_some(),
+    };
+    let y = c.add_constant(Array::int(DType::Bool, &[], vec![there.into()]));
+    c.output(0, y);
+    Ok(())
+}
+
+/// `Identity`, and `OptionalGetElement` (opset 18) of a tensor or a sequence.
 pub fn identity(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if let Some(Value::Sequence(s)) = c.value(0) {
         c.output_sequence(0, s);
         return Ok(());
     }
     let x = c.input(0)?;
-    if c.has_output(1) {
-        return Err(Failure::unsupported("its mask is used", "export the model for inference"));
-    }
     c.output(0, x);
     Ok(())
 }
@@ -39,6 +63,7 @@ pub fn constant(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     if let Some(value) = c.tensor("value")? {
         let y = c.add_exact(value);
         c.output(0, y);
+        c.set_element_type(0, c.tensor_type("value"));
         return Ok(());
     }
     let value = if c.has("value_float") {
@@ -50,7 +75,7 @@ pub fn constant(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     } else if let Some(v) = c.ints("value_ints") {
         Array::i64s(&v)
     } else {
-        return Err(Failure::unsupported("a constant of strings or a sparse one", ""));
+        return Err(Failure::unsupported("a constant of strings or a sparse one", "make it a dense tensor of numbers"));
     };
     let y = c.add_constant(value);
     c.output(0, y);
@@ -89,6 +114,7 @@ pub fn constant_of_shape(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     }
     let y = c.add_exact(fill.filled(&shape));
     c.output(0, y);
+    c.set_element_type(0, c.tensor_type("value"));
     Ok(())
 }
 
@@ -154,46 +180,6 @@ pub fn range(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     };
     let exact = bounds[0].is_double();
     let y = if exact { c.add_exact(array) } else { c.add_constant(array) };
-    c.output(0, y);
-    Ok(())
-}
-
-/// `ScatterND` of constants (a slice assignment in an exported model).
-pub fn scatter_nd(c: &mut Context<'_, '_>) -> Result<(), Failure> {
-    let (x, i, u) = (c.input(0)?, c.input(1)?, c.input(2)?);
-    let (x, index, updates) =
-        (c.constant(x, "the data")?, c.constant(i, "the indices")?, c.constant(u, "the updates")?);
-    if c.string("reduction", "none") != "none" {
-        return Err(Failure::unsupported("a reduction", ""));
-    }
-    let depth = index.shape.last().copied().unwrap_or(0);
-    if depth == 0 || depth > x.shape.len() {
-        return Err(Failure::malformed(format!("indices of shape {:?}", index.shape)));
-    }
-    let slice: usize = x.shape[depth..].iter().product();
-    let count = index.len() / depth;
-    if updates.len() != count * slice {
-        return Err(Failure::malformed(format!("{} updates for {count} slices of {slice}", updates.len())));
-    }
-    if x.dtype != updates.dtype {
-        return Err(Failure::malformed("data and updates have different types"));
-    }
-    let (mut out, updates) = (x.to_bytes().into_owned(), updates.to_bytes());
-    let bytes = slice * x.dtype.size();
-    for (k, position) in index.ints().chunks(depth).enumerate() {
-        let mut at = 0;
-        for (&p, &n) in position.iter().zip(&x.shape) {
-            let p = if p < 0 { p + n as i64 } else { p };
-            let p = usize::try_from(p)
-                .ok()
-                .filter(|&p| p < n)
-                .ok_or_else(|| Failure::malformed("an index is out of range"))?;
-            at = at * n + p;
-        }
-        out[at * bytes..][..bytes].copy_from_slice(&updates[k * bytes..][..bytes]);
-    }
-    let out = Array::from_shared(x.dtype, &x.shape, out.into()).expect("as long as it was");
-    let y = c.add_constant(out);
     c.output(0, y);
     Ok(())
 }

@@ -144,6 +144,7 @@ impl Signature {
             let fits = match want {
                 "_" => true,
                 "bool" => dtype == DType::Bool,
+                "uint8" => dtype == DType::U8,
                 "int32" => dtype == DType::I32,
                 "int64" => dtype == DType::I64,
                 "float" => dtype == DType::F32,

@@ -156,7 +156,7 @@ impl State<'_> {
             | Op::DepthToSpace { layout: Layout::ChannelsFirst, .. } => self.windowed(node),
             Op::Reshape => self.reshape(node),
             Op::MatMul { .. } => self.matmul(node),
-            op if op.recurs() => {
+            op if op.recurs() || !node.more.is_empty() => {
                 node.inputs.iter().flatten().for_each(|&t| self.materialize(t));
                 self.graph.nodes.push(node);
             }

@@ -71,15 +71,26 @@ pub const RECURRENCES: &[&str] = &[
 /// The one that drops channels; [`Options::keep_channels`] leaves it out.
 pub const CHANNELS: &str = "drop dead channels";
 
+/// Those that every plan needs; the others [`Options::without`] may leave out, to find the one that a wrong answer comes from.
+pub const NEEDED: &[&str] =
+    &["fold constants", "fold dequantised constants", "channels last", "remove what is left over"];
+
 /// Runs the pipeline.
 ///
 /// # Errors
-/// None of today's passes can fail; the signature leaves room for one that can.
+/// [`Error::NoSuchPass`] if the options leave out what is none, or needed.
 pub fn run(graph: &mut Graph, options: &Options, progress: &mut dyn FnMut(&'static str)) -> Result<(), Error> {
     if options.quantized_io {
         ports::quantise(graph);
     }
+    let optional = || PIPELINE.iter().map(|(name, _)| *name).filter(|name| !NEEDED.contains(name));
+    if let Some(name) = options.without.iter().find(|given| !optional().any(|name| name == **given)) {
+        return Err(Error::NoSuchPass { name: name.clone(), known: optional().collect::<Vec<_>>().join(", ") });
+    }
     for (name, pass) in PIPELINE {
+        if options.without.iter().any(|without| without == name) {
+            continue;
+        }
         if options.keep_loops && RECURRENCES.contains(name) || options.keep_channels && *name == CHANNELS {
             continue;
         }

@@ -109,7 +109,8 @@ impl<'a> State<'a> {
             Op::Dequantize => {}
             op if op.moves_only() => self.movement(i),
             Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. } => self.product(i),
-            Op::Cast(_) | Op::ArgMax { .. } | Op::Lut { .. } | Op::Reinterpret => {}
+            // Updates are joined in reals.
+            Op::Cast(_) | Op::ArgMax { .. } | Op::Scatter { .. } | Op::Lut { .. } | Op::Reinterpret => {}
             op if op.recurs() => {}
             _ => self.compute(i),
         }
@@ -265,8 +266,10 @@ impl<'a> State<'a> {
                 before.inputs[0].is_some_and(|x| self.graph.tensors[x].quant.is_some())
                     && matches!(self.graph.tensors[y].dtype, DType::I8 | DType::U8)
             }
-            Op::Cast(_) | Op::Quantize | Op::Lut { .. } | Op::Reinterpret | Op::ArgMax { .. } => false,
-            op => !op.recurs(),
+            Op::Cast(_) | Op::Quantize | Op::Lut { .. } | Op::Reinterpret | Op::ArgMax { .. } | Op::Scatter { .. } => {
+                false
+            }
+            op => !op.recurs() && before.more.is_empty(),
         };
         if takes {
             self.dead[p] = true;
