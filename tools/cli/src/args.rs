@@ -19,12 +19,18 @@ pub struct Dims {
     /// Make each random draw in an ONNX model an input, named like the draw's output
     #[arg(long)]
     draws_as_inputs: bool,
+    /// Make the output of NonMaxSuppression, whose length depends on the data, as long as it may be at most, filled up with -1
+    #[arg(long)]
+    pad_selections: bool,
     /// Leave recurrences as the loops or nodes they are in an ONNX model: to compare with
     #[arg(long)]
     keep_loops: bool,
     /// Leave channels that nobody reads or that are always the same: to compare with
     #[arg(long)]
     keep_channels: bool,
+    /// Leave out a pass of the compiler, to find the one that a wrong answer comes from; a wrong name lists them; may be given several times
+    #[arg(long = "without-pass", value_name = "PASS")]
+    without: Vec<String>,
     /// Store floats in 16 bits: the weights of products, and on targets that compute with them what lies between steps
     #[arg(long, value_enum, default_value_t = Floats::F32)]
     precision: Floats,
@@ -79,7 +85,9 @@ impl Dims {
         Options {
             dims: self.map(),
             draws_as_inputs: self.draws_as_inputs,
+            pad_selections: self.pad_selections,
             keep_loops: self.keep_loops,
+            without: self.without.clone(),
             target,
             keep_channels: self.keep_channels,
             regions: self.regions.clone(),
@@ -205,7 +213,7 @@ pub fn size_in_bytes(size: &str) -> Result<usize, String> {
     Ok(bytes)
 }
 
-fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+pub fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_string(), file.into())),
         _ => Err("expected NAME=FILE, as in image=cat.npy".into()),

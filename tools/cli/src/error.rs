@@ -60,11 +60,13 @@ impl Error {
     pub fn compiler(path: &Path, error: &kinglet_compiler::Error) -> Self {
         match error {
             kinglet_compiler::Error::Io { .. } => Error::Failed(error.to_string()),
-            kinglet_compiler::Error::UnboundDimension { .. } => Error::Usage(format!("{}: {error}", path.display())),
+            kinglet_compiler::Error::UnboundDimension { .. } | kinglet_compiler::Error::NoSuchPass { .. } => {
+                Error::Usage(format!("{}: {error}", path.display()))
+            }
             kinglet_compiler::Error::Unsupported(nodes) => {
                 let plural = if nodes.len() == 1 { "" } else { "s" };
                 let text = format!("{}: {} unsupported node{plural}:", path.display(), nodes.len());
-                Error::Several { text, reasons: nodes.iter().map(ToString::to_string).collect() }
+                Error::Several { text, reasons: kinglet_compiler::Unsupported::lines(nodes) }
             }
             _ => Error::file(path, error),
         }
@@ -127,8 +129,13 @@ mod tests {
             "{text}"
         );
         assert!(text.len() < 2 * LONGEST);
-        let node = Unsupported { node: name, op: "Fly".into(), reason: "no wings".into(), remedy: "walk".into() };
-        let several = Error::compiler(path, &Compiler::Unsupported(vec![node; 1000]));
+        let node = |k: usize| Unsupported {
+            node: name.clone(),
+            op: "Fly".into(),
+            reason: format!("no wings on side {k}"),
+            remedy: "walk".into(),
+        };
+        let several = Error::compiler(path, &Compiler::Unsupported((0..1000).map(node).collect()));
         let text = several.to_string();
         assert_eq!(text.lines().count(), 1 + MOST + 1);
         assert!(text.starts_with("m.onnx: 1000 unsupported nodes:\n  Fly `"), "{text}");

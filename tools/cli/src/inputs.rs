@@ -22,22 +22,44 @@ pub type Arrays = BTreeMap<String, Array>;
 /// a gigabyte.
 const MOST_ELEMENTS: usize = 1 << 27;
 
+/// Reads the values that inputs are bound to.
+pub fn bound(
+    files: &[(String, std::path::PathBuf)],
+    declared: &[InputInfo],
+    streams: &mut Streams<'_>,
+) -> Result<Arrays> {
+    let mut arrays = Arrays::new();
+    for (name, path) in files {
+        named("--bind", name, path, declared, &mut arrays, streams)?;
+    }
+    Ok(arrays)
+}
+
+/// Reads the array that a flag names for one of the `declared` inputs.
+fn named(
+    flag: &str,
+    name: &str,
+    path: &std::path::Path,
+    declared: &[InputInfo],
+    arrays: &mut Arrays,
+    streams: &mut Streams<'_>,
+) -> Result<()> {
+    let info = declared.iter().find(|i| i.name == *name).ok_or_else(|| {
+        Error::usage(format!("{flag} {name}={}: the model has no such input; {}", path.display(), listed(declared)))
+    })?;
+    if arrays.contains_key(name) {
+        return Err(Error::usage(format!("{flag} {name} is given twice")));
+    }
+    let array = with_wanted(info, |wanted| read_tensor(path, wanted))?;
+    arrays.insert(name.into(), accept(array, info, &path.display().to_string(), streams)?);
+    Ok(())
+}
+
 /// Reads the arrays that `files` name for the `declared` inputs.
 pub fn read(files: &InputFiles, declared: &[InputInfo], streams: &mut Streams<'_>) -> Result<Arrays> {
     let mut arrays = Arrays::new();
     for (name, path) in &files.input {
-        let info = declared.iter().find(|i| i.name == *name).ok_or_else(|| {
-            Error::usage(format!(
-                "--input {name}={}: the model has no such input; {}",
-                path.display(),
-                listed(declared)
-            ))
-        })?;
-        if arrays.contains_key(name) {
-            return Err(Error::usage(format!("--input {name} is given twice")));
-        }
-        let array = with_wanted(info, |wanted| read_tensor(path, wanted))?;
-        arrays.insert(name.clone(), accept(array, info, &path.display().to_string(), streams)?);
+        named("--input", name, path, declared, &mut arrays, streams)?;
     }
     if let Some(path) = &files.inputs {
         let mut npz = Npz::open(path)?;

@@ -228,3 +228,68 @@ fn tract_is_asked_for_its_opinion() {
     assert!(status == kinglet_cli::Status::Ok, "{out}{}", String::from_utf8_lossy(&err));
     assert!(out.lines().any(|l| l.contains("logits") && l.contains("tract") && l.contains("ok")), "{out}");
 }
+
+/// A model whose shape is an input, and which computes with floats of 64 bits.
+fn reshape() -> ModelProto {
+    let mut model = ModelProto::from_bytes(&model("Reshape", "x", "y")).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let mut shape = graph.input[0].clone();
+    shape.name = "shape".into();
+    let declared = shape.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
+    declared.elem_type = DataType::Int64 as i32;
+    declared.shape.as_mut().unwrap().dim.truncate(1);
+    declared.shape.as_mut().unwrap().dim[0].value = Some(kinglet_onnx::Dimension::Value(2));
+    graph.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().elem_type = DataType::Double as i32;
+    graph.input.push(shape);
+    graph.node[0].input.push("shape".into());
+    model
+}
+
+#[test]
+fn bound_inputs_are_constants_of_the_plan() {
+    let f = Folder::new();
+    f.write("reshape.onnx", &reshape().to_bytes());
+    let to = |values: [i64; 2]| npy("<i8", "(2,)", &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
+    f.write("shape.npy", &to([2, 2]));
+    f.fails("convert reshape.onnx -o r.kgl --dim batch=1", Status::Failed, &["`shape`", "--bind"]);
+    let report = f.json("convert reshape.onnx -o r.kgl --dim batch=1 --bind shape=shape.npy --json");
+    assert_eq!(report["retyped"][0]["declared"], "DOUBLE");
+    f.write(
+        "x.npy",
+        &npy("<f8", "(1, 4)", &[1.0f64, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()),
+    );
+    let summary = f.ok("run r.kgl --input x=x.npy");
+    assert!(summary.contains("y: f32 2x2"), "{summary}");
+    for (flags, status, why) in [
+        ("--bind shap=shape.npy", Status::Usage, "no such input"),
+        ("--bind shape=shape.npy --bind shape=shape.npy", Status::Usage, "given twice"),
+        ("--bind shape=none.npy", Status::Failed, "none.npy"),
+        ("--bind x=shape.npy", Status::Failed, "shape"),
+    ] {
+        f.fails(&format!("convert reshape.onnx -o r.kgl --dim batch=1 {flags}"), status, &[why]);
+    }
+    // A value that does not fit is an error of the node.
+    f.write("shape.npy", &to([3, 2]));
+    f.fails("convert reshape.onnx -o r.kgl --dim batch=1 --bind shape=shape.npy", Status::Failed, &["Reshape"]);
+}
+
+#[test]
+fn inspect_lists_operators_and_what_becomes_of_them() {
+    let f = Folder::new();
+    let mut strange = reshape();
+    let graph = strange.graph.as_mut().unwrap();
+    for k in 0..3 {
+        let mut node = graph.node[0].clone();
+        (node.op_type, node.output[0], node.name) = ("Fly".into(), format!("z{k}"), format!("wing{k}"));
+        graph.node.push(node);
+    }
+    f.write("strange.onnx", &strange.to_bytes());
+    let table = f.ok("inspect strange.onnx --support");
+    assert!(table.contains("Reshape") && table.contains("no step"), "{table}");
+    assert!(table.contains("Fly") && table.contains("refused") && table.contains("1 of them refused"), "{table}");
+    let list = f.json("inspect strange.onnx --support --json");
+    assert_eq!((&list[0]["operator"], &list[0]["nodes"]), (&"Fly".into(), &3.into()));
+    // One line stands for all nodes that are refused for one reason.
+    f.fails("convert strange.onnx -o r.kgl --dim batch=1", Status::Failed, &["Fly `wing0` and 2 more"]);
+    assert!(!f.call("convert strange.onnx -o r.kgl --dim batch=1").2.contains("wing1"));
+}

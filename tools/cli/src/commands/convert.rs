@@ -8,7 +8,7 @@ use kinglet_compiler::{Options, Report, StepReport};
 use serde_json::{Value, json};
 
 use crate::Status;
-use crate::args::{Dims, size_in_bytes};
+use crate::args::{Dims, named_file, size_in_bytes};
 use crate::atomic_write::Output;
 use crate::error::Result;
 use crate::io::Streams;
@@ -30,6 +30,10 @@ pub struct Args {
     target: String,
     #[command(flatten)]
     dims: Dims,
+    /// Make an input a constant with the value in a file (.npy or .pb), so that the plan has no such input: for shapes and parameters that
+    /// depend on it; may be given several times
+    #[arg(long = "bind", value_name = "NAME=FILE", value_parser = named_file)]
+    bind: Vec<(String, PathBuf)>,
     /// What inputs and outputs are that the model quantises first and dequantises last
     #[arg(long, value_enum, default_value_t = Ports::Float)]
     io: Ports,
@@ -69,10 +73,14 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let onnx = Onnx::open(&args.model)?;
     onnx.check_dims(&args.dims, streams)?;
     let target = Target::from_name(&args.target).unwrap_or_default();
-    let file = Output::new(&args.output, || onnx.files())?;
+    let bind = crate::inputs::bound(&args.bind, onnx.inputs(), streams)?;
+    let read = || onnx.files().into_iter().chain(args.bind.iter().map(|(_, path)| path.clone())).collect();
+    let file = Output::new(&args.output, read)?;
     let quantized_io = args.io == Ports::Quantized;
     let hot_weights = args.hot_weights.unwrap_or(0);
-    let compiled = onnx.compile(&Options { quantized_io, hot_weights, ..args.dims.options_for(target) })?;
+    let shapes = bind.iter().map(|(name, value)| (name.clone(), value.shape.clone())).collect();
+    let compiled =
+        onnx.compile(&Options { quantized_io, hot_weights, bind, shapes, ..args.dims.options_for(target) })?;
     file.write(|sink| sink.write_all(&compiled.kgl))?;
     if quantized_io {
         let graph = &compiled.graph;
@@ -91,6 +99,17 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
         streams.note(format_args!(
             "input `{name}` must be constant here: it is bound to its default, and no input of the plan"
         ));
+    }
+    let graph = &compiled.graph;
+    for (name, declared) in &compiled.report.retyped {
+        let outputs = graph.output_names.iter().zip(&graph.outputs).map(|(n, &t)| (n, t));
+        let ports = graph.inputs.iter().map(|&t| (&graph.tensors[t].name, t)).chain(outputs);
+        if let Some((_, t)) = ports.into_iter().find(|(n, _)| *n == name) {
+            let (name, dtype) = (line(name, LONGEST), graph.tensors[t].dtype.name());
+            streams.note(format_args!(
+                "`{name}` is {declared} in the model and {dtype} in the plan, which computes with that"
+            ));
+        }
     }
     let summary = Summary { args, target, report: &compiled.report, file_bytes: compiled.kgl.len() };
     if args.json {
@@ -159,6 +178,7 @@ impl Summary<'_> {
                 "weights_after": r.dropped.weights_after,
             },
             "bound_inputs": r.bound_inputs,
+            "retyped": r.retyped.iter().map(|(name, declared)| json!({ "name": name, "declared": declared })).collect::<Vec<_>>(),
             "file_bytes": self.file_bytes,
             "budget_spent": r.budget_spent,
             "budget_refused": r.budget_refused,

@@ -4,13 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use kinglet::{Model, Region, Target};
+use kinglet_compiler::{OperatorSupport, Support};
 use serde_json::{Map, Value, json};
 
 use crate::Status;
 use crate::args::{Dims, Opening};
 use crate::describe::{self, Port};
-use crate::error::Result;
-use crate::io::Streams;
+use crate::error::{Error, Result};
+use crate::io::{Streams, read_file};
 use crate::model::Source;
 use crate::table::{Table, bytes, grouped, shape};
 use crate::terminal::{LONGEST, line};
@@ -27,6 +28,9 @@ pub struct Args {
     opening: Opening,
     #[command(flatten)]
     dims: Dims,
+    /// List the operators of an .onnx and what each becomes, without compiling it
+    #[arg(long)]
+    support: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,6 +38,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
+    if args.support {
+        return support(args, streams);
+    }
     let source = Source::open(&args.model, args.opening.how())?;
     source.check_dims(&args.dims, streams)?;
     let file = source.ready(&args.dims.options())?;
@@ -44,6 +51,42 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
         writeln!(streams.out, "{}", line(&args.model.display().to_string(), LONGEST))?;
         print(&model, file.bytes().len(), streams.out)?;
     }
+    Ok(Status::Ok)
+}
+
+/// Lists what becomes of the operators of an ONNX file.
+fn support(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
+    let bytes = read_file(&args.model)?;
+    let list = kinglet_compiler::support(&bytes).map_err(|e| Error::compiler(&args.model, &e))?;
+    let name =
+        |o: &OperatorSupport| if o.domain.is_empty() { o.name.clone() } else { format!("{}.{}", o.domain, o.name) };
+    if args.json {
+        let operator = |o: &OperatorSupport| match &o.becomes {
+            Support::Step { kind, limits } => {
+                json!({ "operator": name(o), "nodes": o.nodes, "becomes": kind, "limits": limits })
+            }
+            Support::Function => {
+                json!({ "operator": name(o), "nodes": o.nodes, "becomes": "the nodes of its function" })
+            }
+            Support::Refused { reason, remedy } => {
+                json!({ "operator": name(o), "nodes": o.nodes, "refused": reason, "remedy": remedy })
+            }
+        };
+        writeln!(streams.out, "{:#}", list.iter().map(operator).collect::<Value>())?;
+        return Ok(Status::Ok);
+    }
+    let mut table = Table::new(&["operator", ">nodes", "becomes", "<limits, or why not"]);
+    for o in &list {
+        let [becomes, why] = match &o.becomes {
+            Support::Step { kind, limits } => [kind.to_string(), limits.to_string()],
+            Support::Function => ["the nodes of its function".into(), String::new()],
+            Support::Refused { reason, remedy } => ["refused".into(), format!("{reason}: {remedy}")],
+        };
+        table.row([name(o), o.nodes.to_string(), becomes, why]);
+    }
+    table.print(streams.out)?;
+    let refused = list.iter().filter(|o| matches!(o.becomes, Support::Refused { .. })).count();
+    writeln!(streams.out, "{} operators, {refused} of them refused", list.len())?;
     Ok(Status::Ok)
 }
 
