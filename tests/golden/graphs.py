@@ -68,6 +68,9 @@ class Graph:
         self.rng = np.random.default_rng(zlib.crc32(name.encode()))
         self.nodes, self.feeds, self.initialisers, self.outputs = [], {}, {}, []
         self.expected, self.defaults, self.ir_version = {}, {}, None
+        # Whether the outputs are those of onnx's own evaluator: ONNX Runtime does not run the graph.
+        self.reference = False
+        self.padded = {}
         self.count = 0
 
     def fresh(self, prefix):
@@ -102,10 +105,13 @@ class Graph:
         return Body(self, inputs)
 
     def op(self, kind, *inputs, outputs=1, name=None, **attributes):
-        """Add a node; inputs are names, literals (which become initialisers), or None for an absent one."""
+        """Add a node; inputs are names, literals (which become initialisers), or None for an absent one; outputs are as
+        many as said, or those named."""
         inputs = ["" if i is None else i if isinstance(i, str) else self.const(i) for i in inputs]
         attributes = {k: v.proto() if isinstance(v, Body) else v for k, v in attributes.items()}
-        names = [name] if name else [self.fresh(kind + "_") for _ in range(outputs)]
+        if not isinstance(outputs, list):
+            outputs = [self.fresh(kind + "_") for _ in range(outputs)]
+        names = [name] if name else outputs
         self.nodes.append(helper.make_node(kind, inputs, names, name=names[0], **attributes))
         return names[0] if len(names) == 1 else names
 
@@ -134,13 +140,19 @@ class Graph:
         self.out(name)
         self.expected[name] = value
 
+    def pad(self, name, rows):
+        """Mark a value as a graph output that here has `rows` rows, those behind ONNX Runtime's filled with -1."""
+        self.out(name)
+        self.padded[name] = rows
+
     def model(self, outputs):
         """The model with the given declarations of its outputs."""
         declared = self.feeds | self.defaults
         inputs = [helper.make_tensor_value_info(k, dtype_of(v), v.shape) for k, v in declared.items()]
         constants = [numpy_helper.from_array(v, k) for k, v in (self.initialisers | self.defaults).items()]
         graph = helper.make_graph(self.nodes, self.name, inputs, outputs, constants)
-        opsets = [helper.make_opsetid("", self.opset)]
+        domains = {node.domain for node in self.nodes} - {""}
+        opsets = [helper.make_opsetid("", self.opset), *(helper.make_opsetid(d, 1) for d in sorted(domains))]
         version = self.ir_version or (8 if self.opset < 20 else 10 if self.opset < 23 else 11)
         return helper.make_model(graph, opset_imports=opsets, ir_version=version)
 
@@ -211,6 +223,26 @@ def several(name, nodes, opset=17):
 def one(name, kind, *inputs, opset=17, outputs=1, **attributes):
     """Register a graph of one node."""
     several(name, [node(kind, *inputs, outputs=outputs, **attributes)], opset)
+
+
+def sharing(name, nodes, opset=17, reference=False):
+    """As `several`, in fewer and shorter vectors: a recipe or array of several nodes is one input, and names are short."""
+
+    def build(g):
+        g.reference = reference
+        given = {}
+        for kind, inputs, outputs, attributes in nodes:
+            names = []
+            for value in inputs:
+                if value is not None and id(value) not in given:
+                    const = isinstance(value, Const)
+                    given[id(value)] = g.const(value.value) if const else g.input(g.fresh("x"), value)
+                names.append(given.get(id(value)))
+            results = [g.fresh("y") for _ in range(outputs)]
+            g.op(kind, *names, outputs=results, **attributes)
+            g.out(*results)
+
+    case(name, opset)(build)
 
 
 def scan(g, body, states, scanned, outputs, **attributes):

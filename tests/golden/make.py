@@ -2,10 +2,10 @@
 
 Every graph is written to `cases/NAME.onnx`; inputs and outputs of the graphs of one set go
 into `vectors_SET.npz` (of the oldest set, which has no name: `vectors.npz`) under the keys
-`NAME/in/INPUT` and `NAME/out/OUTPUT`. ONNX Runtime runs without graph optimisations, so an
-output is what the operators say one by one. What it does not run has its outputs from the
-operator's text, written out in numpy beside the graph. 16-bit integers are stored as int32,
-because the reader of the vectors has no 16-bit types.
+`NAME/in/INPUT` and `NAME/out/OUTPUT` (packed in some sets, see `packed`). ONNX Runtime runs without graph optimisations, so an
+output is what the operators say one by one. What it does not run has its outputs from onnx's
+own evaluator (`reference`), or from the operator's text, written out in numpy beside the graph.
+Types that the reader of the vectors lacks are stored as the next wider one that it has.
 
 Each case draws its numbers from a generator seeded with its own name: adding or removing
 a case changes no other. Quantised cases use scales of odd ten-thousandths, with which
@@ -22,22 +22,42 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from graphs import CASES, Const, Graph, booleans, case, dtype_of, f32, i8, i64, integers, node, one, positive, reals
 from graphs import several, u8
+import contrib
+from broad import broad
+from corners import corners
 from defaults import defaults
 from epilogues import epilogues
 from folding import folding
 from grids import constants_among_quantised, zero_points
+from indices import gathers, largest, masks, scatters
 from loops import loops
+from networks import networks
+from recurrent import recurrent
 from resizes import resizes
+from sampling import boxes, grids
 from scans_and_branches import branches, scans
 from sequences import sequences
+from spectra import spectra
 from versions import versions
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Scales of inputs, weights, and outputs, for most quantised cases.
 SX, SW, SY = 0.0213, 0.0117, 0.0531
+# Element types that the reader of the vectors lacks, and what they are stored as.
+STORED = {
+    "int16": np.int32,
+    "uint16": np.int32,
+    "uint32": np.int64,
+    "uint64": np.int64,
+    "int4": np.int8,
+    "uint4": np.uint8,
+    "float16": np.float32,
+    "bfloat16": np.float32,
+}
 
 
 def elementwise():
@@ -792,6 +812,9 @@ def evaluate(g):
     if g.expected:
         assert list(g.expected) == g.outputs, f"{g.name} says some of its outputs"
         return g.expected
+    if g.reference:
+        evaluator = ReferenceEvaluator(g.model([helper.make_empty_tensor_value_info(o) for o in g.outputs]))
+        return dict(zip(g.outputs, map(np.asarray, evaluator.run(g.outputs, g.feeds))))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
@@ -799,12 +822,28 @@ def evaluate(g):
     # Types and shapes of the outputs are ONNX Runtime's business here.
     model = g.model([helper.make_empty_tensor_value_info(o) for o in g.outputs])
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(g.outputs, map(np.asarray, session.run(g.outputs, g.feeds))))
+    outputs = dict(zip(g.outputs, map(np.asarray, session.run(g.outputs, g.feeds))))
+    for name, rows in g.padded.items():
+        value = outputs[name]
+        outputs[name] = np.concatenate([value, np.full((rows - len(value), *value.shape[1:]), -1, value.dtype)])
+    return outputs
 
 
 def storable(array):
     """The array in a type that the reader of the vectors has."""
-    return array.astype(np.int32) if array.dtype in (np.int16, np.uint16) else array
+    return array.astype(STORED.get(array.dtype.name, array.dtype))
+
+
+def packed(vectors):
+    """The vectors of many small arrays, each of which costs a file of its own 300 bytes: of every type one array, end to
+    end, and as `index` a line for each of the vectors with its key, its type, and its shape."""
+    flat, index = {}, []
+    for key, array in vectors.items():
+        flat.setdefault(array.dtype.name, []).append(array.ravel())
+        index.append(" ".join([key, array.dtype.name, *map(str, array.shape)]))
+    return {name: np.concatenate(arrays) for name, arrays in flat.items()} | {
+        "index": np.frombuffer("\n".join(index).encode(), np.uint8)
+    }
 
 
 # The sets of cases, and the functions that register them.
@@ -830,7 +869,17 @@ SETS = {
     "epilogues": (epilogues,),
     "folding": (folding,),
     "resizes": (resizes,),
+    "corners": (corners,),
+    "contrib": (contrib.fused, contrib.quantised, contrib.attention),
+    "indices": (scatters, gathers, largest, masks),
+    "recurrent": (recurrent,),
+    "broad": (broad,),
+    "sampling": (grids, boxes),
+    "spectra": (spectra,),
+    "networks": (networks,),
 }
+# The sets whose vectors are packed.
+PACKED = {"broad", "networks"}
 
 
 def write(name, families):
@@ -853,9 +902,11 @@ def write(name, families):
     path = HERE / ("vectors.npz" if name == "-" else f"vectors_{name}.npz")
     # The graphs that the set had before and has no more.
     if path.exists():
-        for stale in {key.split("/")[0] for key in np.load(path).files} - set(CASES):
+        old = np.load(path)
+        keys = bytes(old["index"]).decode().splitlines() if name in PACKED else old.files
+        for stale in {key.split("/")[0] for key in keys} - set(CASES):
             (HERE / "cases" / f"{stale}.onnx").unlink(missing_ok=True)
-    np.savez_compressed(path, **vectors)
+    np.savez_compressed(path, **(packed(vectors) if name in PACKED else vectors))
     print(f"{path.name}: {len(CASES)} cases, {path.stat().st_size} bytes")
 
 

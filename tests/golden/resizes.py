@@ -45,6 +45,20 @@ def resizes():
     for dtype in (np.int8, np.uint8, np.int32):
         one(f"resize_{np.dtype(dtype)}", "Resize", integers(dtype, 1, 2, 4, 3), None, Const(f32([1, 1, 2, 1.5])), opset=13)
 
+    # Linear ones of bytes are cut off, not rounded. ONNX Runtime's quantiser writes them in its form of operators.
+    for dtype in (np.int8, np.uint8):
+        whole = [Const(f32([1, 1, *scales])) for scales in ((2, 2), (4, 0.5), (1, 8))]
+        nodes = [node("Resize", integers(dtype, 1, 2, 4, 6), None, scales, mode="linear") for scales in whole]
+        corners = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+        nodes.append(node("Resize", integers(dtype, 1, 1, 3, 5), None, None, Const(i64(1, 1, 5, 17)), **corners))
+        several(f"resize_linear_{np.dtype(dtype)}", nodes, opset=13)
+
+    @case("resize_quantized_linear", 13)
+    def _(g):
+        x = g.q(g.input("x", reals(1, 3, 5, 4)), 0.0213, np.int8(-7))
+        y = g.op("Resize", x, None, g.const(f32([1, 1, 2, 2])), mode="linear")
+        g.out(y, g.dq(y, 0.0213, np.int8(-7)))
+
     for mode in ("nearest", "linear"):
 
         @case(f"resize_qdq_{mode}", 13, mode=mode)

@@ -1,6 +1,7 @@
 //! What the whole-path tests share: models and arrays from files, running a plan, comparing results.
 
 pub mod hostile;
+pub mod indices;
 pub mod mobilenet;
 pub mod one_node;
 pub mod parts;

@@ -69,6 +69,13 @@ parts! {
     feed: Feed,
     conv_f16: ConvF16,
     depthwise_f16: DepthwiseF16,
+    scatter: Scatter,
+    topk: TopK,
+    lstm: Lstm,
+    gru: Gru,
+    rnn: Rnn,
+    gridsample: GridSample,
+    nms: NonMaxSuppression,
 }
 
 /// Tells the kernels which step runs, and ends the run behind the last one.

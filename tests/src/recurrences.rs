@@ -1,10 +1,10 @@
-//! Random selective scans and Legendre memories as graphs of one node, whole or cut in time.
+//! Random selective scans, Legendre memories and recurrent layers as graphs of one node, whole or cut in time.
 
 use std::collections::BTreeMap;
 
 use kinglet::DType;
 use kinglet_compiler::array::Array;
-use kinglet_compiler::graph::{Op, Quant, TensorId};
+use kinglet_compiler::graph::{Activation, Op, Quant, TensorId, UnaryOp, Way};
 use kinglet_compiler::{Options, compile};
 
 use crate::one_node::{Case, Like};
@@ -121,6 +121,55 @@ impl Recurrence {
         ];
         let outputs = vec![Like::f32(&[batch, time, inner, state])];
         Recurrence { op: Op::LegendreMemory, operands, outputs }
+    }
+
+    /// An LSTM, a GRU or an RNN (`kind` 0, 1, 2) with a state of `e.state`. Bits of `with`: 0 the hidden state before the first
+    /// frame, 1 the cell, or the bias behind the reset, 2 peepholes, 3 lengths, 4 from the last frame on, 5 bounds, 6 the input
+    /// gate forgets, or the product before the reset, 7 R is an input. Its matrices neither fade nor grow by much.
+    pub fn layer(r: &mut Random, e: Extents, kind: usize, with: usize) -> Self {
+        let Extents { batch, time, state: hidden, .. } = e;
+        let has = |bit: usize| with >> bit & 1 == 1;
+        let gates = [4, 3, 1][kind] * hidden;
+        let lengths = (0..batch).map(|_| r.below(time + 1) as i64).collect();
+        let way = Way { reverse: has(4), clip: if has(5) { 0.4 } else { f32::INFINITY } };
+        let sharp = Activation { op: UnaryOp::HardSigmoid, alpha: 0.3, beta: 0.4 };
+        let open = Activation::of(r.pick(&[UnaryOp::Sigmoid, UnaryOp::Softsign]));
+        let f = r.pick(&[Activation::of(UnaryOp::Sigmoid), open, sharp]);
+        let mut bounded = || r.pick(&[UnaryOp::Tanh, UnaryOp::Tanh, UnaryOp::Softsign, UnaryOp::Sigmoid]);
+        let [g, h] = [Activation::of(bounded()), Activation::of(bounded())];
+        let mut operand = |name, shape: &[usize], most: f64| {
+            let drawn = r.array(DType::F32, shape);
+            let value = Array::f32(shape, drawn.reals().iter().map(|v| v * most).collect()).stored();
+            Operand { name, value, quant: None, constant: false, of_time: false }
+        };
+        let x = operand("x", &[time, batch, gates], 2.0);
+        let weights = operand("R", &[hidden, gates], (1.0 / hidden as f64).sqrt());
+        let start = operand("h", &[batch, hidden], 1.0);
+        let cell = operand("c", &[batch, hidden], 1.0);
+        let peepholes = Operand { constant: true, ..operand("P", &[3 * hidden], 0.5) };
+        let bias = Operand { constant: true, ..operand("b", &[hidden], 1.0) };
+        let lengths = Array::int(DType::I32, &[batch], lengths);
+        let lengths = Operand { name: "lengths", value: lengths, quant: None, constant: has(0), of_time: false };
+        let mut operands = vec![
+            Some(x),
+            Some(Operand { constant: !has(7), ..weights }),
+            has(3).then_some(lengths),
+            has(0).then_some(start),
+        ];
+        let frames = Like::f32(&[time, batch, hidden]);
+        let (op, outputs) = match kind {
+            0 => {
+                operands.extend([has(1).then_some(cell), has(2).then_some(peepholes)]);
+                let op = Op::Lstm { way, functions: [f, g, h], input_forget: has(6) };
+                (op, vec![frames, Like::f32(&[batch, hidden])])
+            }
+            1 => {
+                operands.push(has(1).then_some(bias));
+                (Op::Gru { way, functions: [f, g], linear_before_reset: has(6) }, vec![frames])
+            }
+            _ => (Op::Rnn { way, function: g }, vec![frames]),
+        };
+        Recurrence { op, operands, outputs }
     }
 
     /// The recurrence as a graph of one node; every output of the node is one of the graph.

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use kinglet::format::words::Record;
 use kinglet::format::{BandRecord, MAX_RANK, StepRecord, TensorRecord};
-use kinglet::kernels::{Conv, CumSum, Pad};
+use kinglet::kernels::{Activation, Conv, CumSum, Layer, Lstm, Pad};
 use kinglet::product::{Epilogue, Geometry, Packing, STAGES, Scratch, Stage};
 use kinglet::{DType, StepKind, Target};
-use kinglet_compiler::ops::{OPERATORS, OWN_OPERATORS, Row};
+use kinglet_compiler::ops::{CONTRIB_OPERATORS, OPERATORS, OWN_OPERATORS, Row};
 
 /// The documents that hold tables.
 const WITH_TABLES: [&str; 3] = ["docs/format.md", "docs/models.md", "docs/operators.md"];
@@ -120,6 +120,8 @@ fn words(kind: &str) -> usize {
         None if kind == "Geometry" => Geometry::WORDS,
         None if kind == "Packing" => Packing::WORDS,
         None if kind == "Scratch" => Scratch::WORDS,
+        None if kind == "Layer" => Layer::WORDS,
+        None if kind == "Activation" => Activation::WORDS,
         // Numbers, bools and enums take one each.
         None => 1,
     }
@@ -225,6 +227,7 @@ fn tables() -> BTreeMap<String, String> {
         ("Packing", Packing::WORDS),
         ("Epilogue", Epilogue::WORDS),
         ("CumSum", CumSum::WORDS),
+        ("Lstm", Lstm::WORDS),
         ("Pad", Pad::WORDS),
     ];
     for (name, words) in sizes {
@@ -232,6 +235,7 @@ fn tables() -> BTreeMap<String, String> {
     }
     let mut tables: BTreeMap<String, String> = declared.iter().map(|(name, d)| (name.clone(), d.print())).collect();
     tables.insert("OPERATORS".into(), operators(OPERATORS));
+    tables.insert("CONTRIB_OPERATORS".into(), operators(CONTRIB_OPERATORS));
     tables.insert("OWN_OPERATORS".into(), operators(OWN_OPERATORS));
     tables.insert("DType".into(), dtypes());
     tables.insert("zoo".into(), kinglet_models::zoo::markdown());

@@ -73,6 +73,67 @@ fn integers_that_an_index_does_not_select_are_zero() {
 }
 
 #[test]
+fn an_update_without_a_place_goes_nowhere() {
+    let x = Array::f32(&[3, 2], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    for (op, reduction, shape) in [("ScatterElements", "add", [2i64, 2]), ("ScatterND", "none", [1, 2])] {
+        let mut b = Builder::default();
+        b.input("x", DataType::Float, &[3, 2]).input("i", DataType::Int64, &[2, if op == "ScatterND" { 1 } else { 2 }]);
+        b.input("u", DataType::Float, &[2, 2]);
+        b.node(op, "x i u", "y", &[("reduction", Value::S(reduction))]).outputs("y");
+        let kgl = plan(&b.build());
+        let u = Array::f32(&[2, 2], vec![10.0, 20.0, 30.0, 40.0]);
+        for bad in [3, -4, 1 << 32, i64::MAX, i64::MIN] {
+            let index = if op == "ScatterND" { vec![bad, -1] } else { vec![bad, 0, -1, bad] };
+            let want = match op {
+                "ScatterND" => [1.0, 2.0, 3.0, 4.0, 30.0, 40.0],
+                _ => [1.0, 22.0, 3.0, 4.0, 35.0, 6.0],
+            };
+            let (result, y) =
+                run(&kgl, &[x.clone(), Array::int(kinglet::DType::I64, &[index.len()], index), u.clone()], &Inline);
+            assert_eq!(
+                (result, f32s(&y)),
+                (Err(Error::IndexOutOfRange { step: 0 }), want.to_vec()),
+                "{op} {bad}, {shape:?}"
+            );
+        }
+    }
+}
+
+/// An index out of its axis is within the tensor, where elements lie in a row: it must not select a neighbour.
+#[test]
+fn an_index_out_of_its_axis_selects_no_neighbour() {
+    let x = Array::f32(&[2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let gather = |op: &str, axis: i64| {
+        let mut b = Builder::default();
+        b.input("x", DataType::Float, &[2, 3]).input("i", DataType::Int64, &[2, 2]);
+        let axis = [("axis", Value::I(axis))];
+        plan(&b.node(op, "x i", "y", if op == "GatherND" { &[] } else { &axis }).outputs("y").build())
+    };
+    for (op, axis, good, bad) in [
+        ("GatherElements", 1, [0i64, -1, 2, 1], &[3i64, -4, 1 << 40, -(1 << 40), i64::MAX, i64::MIN][..]),
+        ("GatherElements", 0, [0, -1, -2, 1], &[2, -3]),
+        ("GatherND", 0, [0, -1, -2, 1], &[2, -3]),
+    ] {
+        let kgl = gather(op, axis);
+        let (result, y) = run(&kgl, &[x.clone(), Array::int(kinglet::DType::I64, &[2, 2], good.to_vec())], &Inline);
+        let want: &[f32] = match (op, axis) {
+            ("GatherElements", 1) => &[1.0, 3.0, 6.0, 5.0],
+            ("GatherElements", _) => &[1.0, 5.0, 1.0, 5.0],
+            _ => &[3.0, 2.0],
+        };
+        assert_eq!((result, &f32s(&y)[..]), (Ok(()), want), "{op} {axis}");
+        for &bad in bad {
+            let mut index = good.to_vec();
+            index[0] = bad;
+            let (result, y) = run(&kgl, &[x.clone(), Array::int(kinglet::DType::I64, &[2, 2], index)], &Inline);
+            assert!(matches!(result, Err(Error::IndexOutOfRange { .. })), "{op} {axis} {bad}: {result:?}");
+            let y = f32s(&y);
+            assert!(y[0].is_nan() && y[1..] == want[1..], "{op} {axis} {bad}: {y:?}");
+        }
+    }
+}
+
+#[test]
 fn a_run_names_the_first_fault_on_any_number_of_threads_and_forgets_it() {
     // Large enough to be cut; two gathers behind each other, both of which may fail.
     let mut b = Builder::default();

@@ -9,7 +9,7 @@ use kinglet_tests::hostile::cases;
 use kinglet_tests::hostile::lie::{ARENA_BYTES, Lie, STATE_BYTES};
 use kinglet_tests::hostile::plan::{seal, section, sections, set, word};
 use kinglet_tests::hostile::run::survives;
-use kinglet_tests::small_onnx::{Builder, Value, floats};
+use kinglet_tests::small_onnx::{Builder, Value, floats, ints};
 use kinglet_tests::{Aligned, Random};
 
 /// Two scans, one behind the other: a band each, of five slices and of four.
@@ -308,6 +308,59 @@ fn parameters_of_recurrences() {
                 let step = matches!(result, Err(Error::Step { fault: Fault::Params | Fault::Shape | Fault::Rows, .. }));
                 assert!(step, "word {word_of} {old} became {new}: {result:?}");
             }
+        }
+    }
+}
+
+/// Places that updates could reach beyond the tensor, more indices than there are extents, and counts of nothing.
+#[test]
+fn parameters_of_scatters() {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[4, 3, 5]).input("i", DataType::Int64, &[6, 2]).input("u", DataType::Float, &[6, 5]);
+    let slices = b.node("ScatterND", "x i u", "y", &[]).outputs("y").build();
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[4, 3, 5]).input("i", DataType::Int64, &[4, 2, 5]);
+    b.input("u", DataType::Float, &[4, 2, 5]).node("ScatterElements", "x i u", "y", &[("axis", Value::I(1))]);
+    let elements = b.outputs("y").build();
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[4, 7]).constant(ints("k", DataType::Int64, &[1], &[3]));
+    let largest = b.node("TopK", "x k", "y i", &[]).outputs("y i").build();
+    // Word, and what it must not be. Words: op, rows, row, six extents, six strides, inner, depth, six extents, six steps.
+    let (inner, depth, extents, steps) = (15, 16, 17, 23);
+    let of_slices = [
+        (0, 5),
+        (1, 13),
+        (2, 6),
+        (8, 5),
+        (8, 7),
+        (14, 5),
+        (14, 1 << 31),
+        (14, u32::MAX),
+        (inner, 0),
+        (inner, 4),
+        (depth, 0),
+        (depth, 1),
+        (depth, 7),
+        (extents, 5),
+        (extents, 0),
+        (extents + 1, 4),
+        (steps, 16),
+        (steps + 1, 6),
+        (steps, u32::MAX),
+    ];
+    let of_elements =
+        [(3, 5), (9, 16), (9, 1 << 31), (13, 6), (14, 2), (extents, 4), (steps, 6), (inner, 2), (steps, u32::MAX)];
+    let of_largest = [(0, 3), (1, 8), (1, 2), (2, 2), (3, 0), (3, 2), (3, 8), (4, 2)];
+    for (model, words) in [(&slices, &of_slices[..]), (&elements, &of_elements), (&largest, &of_largest)] {
+        for &(word_of, new) in words {
+            let mut lie = Lie::new(model);
+            assert_eq!(lie.steps(), 1);
+            let at = section(&lie.file, Section::Params).0 / 4 + lie.step(0).params as usize + word_of;
+            let old = word(&lie.file, at);
+            set(&mut lie.file, at, new);
+            let result = lie.load();
+            let step = matches!(result, Err(Error::Step { fault: Fault::Params | Fault::Shape | Fault::Rows, .. }));
+            assert!(step && old != new, "word {word_of} {old} became {new}: {result:?}");
         }
     }
 }

@@ -2,8 +2,8 @@
 
 mod hostile;
 
-use hostile::{check_all, check_expected, control, sequences};
-use kinglet_compiler::ops::{OPERATORS, OWN_OPERATORS};
+use hostile::{broad, check_all, check_expected, control, sequences};
+use kinglet_compiler::ops::{CONTRIB_OPERATORS, OPERATORS, OWN_OPERATORS};
 use kinglet_onnx::GraphProto;
 use kinglet_tests::hostile::model::{Outcome, check, check_bytes};
 use kinglet_tests::hostile::structure::mutate;
@@ -17,7 +17,7 @@ fn the_small_models_compile_and_hold_every_operator() {
         assert_eq!(check(&model), Ok(Outcome::Ran), "{name}");
         kinds(&model.graph.expect("a graph"), &mut seen);
     }
-    let rows = OPERATORS.iter().chain(OWN_OPERATORS);
+    let rows = OPERATORS.iter().chain(OWN_OPERATORS).chain(CONTRIB_OPERATORS);
     let missing: Vec<_> = rows.map(|row| row.name).filter(|n| !seen.iter().any(|s| s == n)).collect();
     assert!(missing.is_empty(), "no small model has {missing:?}");
 }
@@ -108,6 +108,27 @@ fn changed_single_nodes() {
         }
     }
     report(&found);
+}
+
+/// Each operand in turn has other shapes, and the types that most operators know.
+#[test]
+fn other_operands() {
+    let mut found = Vec::new();
+    for (name, model) in small_onnx::all() {
+        for node in &model.graph.as_ref().expect("a graph").node {
+            for (how, bad) in broad::other_operands(&hostile::alone(&model, node), node) {
+                if let Err(e) = check(&bad) {
+                    found.push(format!("{name}, {} `{}`, {how}: {e}", node.op_type, node.output[0]));
+                }
+            }
+        }
+    }
+    report(&found);
+}
+
+#[test]
+fn operators_of_many_nodes_are_refused_or_harmless() {
+    check_all(&broad::bombs());
 }
 
 #[test]

@@ -11,7 +11,13 @@ use kinglet_onnx::ModelProto;
 use kinglet_tests::{Aligned, Random, parse_npz, row, run, run_with, small_onnx};
 
 fn options(hot_weights: usize) -> Options {
-    Options { hot_weights, draws_as_inputs: true, dims: [("batch".to_string(), 1)].into(), ..Options::default() }
+    Options {
+        hot_weights,
+        draws_as_inputs: true,
+        pad_selections: true,
+        dims: [("batch".to_string(), 1)].into(),
+        ..Options::default()
+    }
 }
 
 fn compiled(onnx: &[u8], hot: usize) -> Compiled {

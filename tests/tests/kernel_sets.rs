@@ -112,7 +112,8 @@ fn recurrences() {
         let e = Extents { batch: 2, time: 13, inner: 35, state };
         let memory = Recurrence::legendre_memory(&mut r, Extents { inner: 3, ..e }, true);
         let scans = [0, 7, 15].map(|with| Recurrence::selective_scan(&mut r, e, with));
-        for (k, recurrence) in scans.into_iter().chain([memory]).enumerate() {
+        let layers = [0, 1, 2].map(|kind| Recurrence::layer(&mut r, e, kind, 0b101_1111));
+        for (k, recurrence) in scans.into_iter().chain([memory]).chain(layers).enumerate() {
             let (graph, inputs) = recurrence.case().parts();
             let compiled = compile(graph, &Options::default()).expect("compiles");
             compare(&format!("recurrence {k} of state {state}"), &compiled, &inputs);
@@ -133,7 +134,8 @@ fn repacked_plans_are_those_of_the_target() {
     for ((name, onnx), precision) in models.flat_map(|model| precisions.map(|p| (model.clone(), p))) {
         let compiled = |target| {
             let dims = [("batch".to_string(), 1)].into();
-            let options = Options { target, precision, dims, draws_as_inputs: true, ..Options::default() };
+            let options =
+                Options { target, precision, dims, draws_as_inputs: true, pad_selections: true, ..Options::default() };
             compile(import(&onnx, None, &options).expect("imports"), &options).expect("compiles").kgl
         };
         let run = |kgl: &[u8]| {

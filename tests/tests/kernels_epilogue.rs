@@ -39,7 +39,7 @@ const TAME: [(UnaryOp, f32, f32); 23] = [
 
 /// Functions with poles, gaps and steep places: a sum that is 0 in f32 is next to it in f64, on either side, and what is large
 /// leaves the next function few digits. Only by themselves.
-const STEEP: [(UnaryOp, f32, f32); 9] = [
+const STEEP: [(UnaryOp, f32, f32); 18] = [
     (UnaryOp::Sqrt, 0.0, 0.0),
     (UnaryOp::Reciprocal, 0.0, 0.0),
     (UnaryOp::Exp, 0.0, 0.0),
@@ -49,13 +49,23 @@ const STEEP: [(UnaryOp, f32, f32); 9] = [
     (UnaryOp::Pow, 3.0, 0.0),
     (UnaryOp::Sin, 0.0, 0.0),
     (UnaryOp::Cos, 0.0, 0.0),
+    (UnaryOp::Tan, 0.0, 0.0),
+    (UnaryOp::Asin, 0.0, 0.0),
+    (UnaryOp::Acos, 0.0, 0.0),
+    (UnaryOp::Atan, 0.0, 0.0),
+    (UnaryOp::Sinh, 0.0, 0.0),
+    (UnaryOp::Cosh, 0.0, 0.0),
+    (UnaryOp::Asinh, 0.0, 0.0),
+    (UnaryOp::Acosh, 0.0, 0.0),
+    (UnaryOp::Atanh, 0.0, 0.0),
 ];
 
 /// The bound of chains: a sum of magnitude 100 may meet its like, and a function squeeze the difference to about 1.
 const CHAINS: Bound = Bound::OfLargest(1e-4);
 
 /// Functions that jump: the evaluator's f64 may lie on the other side. Only by themselves.
-const JUMPS: [UnaryOp; 5] = [UnaryOp::Floor, UnaryOp::Ceil, UnaryOp::Round, UnaryOp::Sign, UnaryOp::Not];
+const JUMPS: [UnaryOp; 6] =
+    [UnaryOp::Floor, UnaryOp::Ceil, UnaryOp::Round, UnaryOp::Sign, UnaryOp::Not, UnaryOp::BitwiseNot];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Product {

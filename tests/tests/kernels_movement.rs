@@ -2,7 +2,7 @@
 
 use kinglet::DType;
 use kinglet_compiler::array::Array;
-use kinglet_compiler::graph::{Layout, Op, PadMode, Quant, TensorId};
+use kinglet_compiler::graph::{Layout, Op, PadMode, Quant, ScatterOp, TensorId};
 use kinglet_tests::Random;
 use kinglet_tests::one_node::{Bound, Case, Like, TIE, cases};
 use proptest::prelude::*;
@@ -115,6 +115,21 @@ proptest! {
         let i = c.operand(constant, Array::int(index_type, &index, values), None);
         let shape = [&shape[..axis], &index, &shape[axis + 1..]].concat();
         check(c, Op::Gather { axis }, &[x, i], Like { dtype, shape, quant });
+    }
+
+    /// Of elements and of slices, also of some that several updates meet.
+    #[test]
+    fn scatters(seed: u64, slices: bool, constant: bool, wide: bool) {
+        let mut r = Random::new(seed);
+        let mut c = Case::new();
+        let shape = r.shape(1..=5, 5);
+        let (axis, index, updated) = r.scattered(&shape, slices);
+        let index = r.indices(&shape, axis, &index, if wide { DType::I64 } else { DType::I32 });
+        let (x, dtype, quant) = input(&mut r, &mut c, &shape);
+        let updates = r.wide(dtype, &updated);
+        let updates = c.operand(r.once_in(3), updates, quant.clone());
+        let i = c.operand(constant, index, None);
+        check(c, Op::Scatter { op: ScatterOp::Replace, axis }, &[x, updates, i], Like { dtype, shape, quant });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use kinglet::DType;
 use kinglet_compiler::array::Array;
-use kinglet_compiler::graph::{Layout, NormKind, Op, PoolKind, Quant, ReduceOp, TensorId, Window};
+use kinglet_compiler::graph::{Layout, NormKind, Op, PoolKind, Quant, ReduceOp, ScatterOp, TensorId, Window};
 use kinglet_compiler::{Options, compile, eval};
 use kinglet_tests::one_node::{Bound, Case, LOOSE_TIE, Like, SUMS, TIE, cases};
 use kinglet_tests::{Random, run};
@@ -243,6 +243,65 @@ proptest! {
         let y = c.node(op, &[x], Like::int(DType::I64, &reduced(&shape, &[axis], keep)));
         c.output(y);
         c.check(SUMS, TIE);
+    }
+
+    /// With many equal elements, integers that f32 would confuse, and NaN.
+    #[test]
+    fn top_k(seed: u64, smallest: bool, kind in 0..5, long: bool) {
+        let mut r = Random::new(seed);
+        let mut shape = r.shape(1..=4, 9);
+        let axis = r.below(shape.len());
+        if long {
+            shape[axis] = r.between(10, 70);
+        }
+        let mut c = Case::new();
+        let n: usize = shape.iter().product();
+        let many = r.pick(&[4, 1000]);
+        let few = |r: &mut Random, base: i64| (0..n).map(|_| base + r.below(many) as i64).collect::<Vec<_>>();
+        let x = match kind {
+            0 => Array::f32(&shape, few(&mut r, -2).iter().map(|&v| v as f64).collect()),
+            1 => Array::int(DType::I64, &shape, few(&mut r, 1 << 40)),
+            2 => Array::int(DType::I32, &shape, few(&mut r, 1 << 26)),
+            3 => Array::f32(&shape, few(&mut r, -2).iter().map(|&v| if v == 0 { f64::NAN } else { v as f64 }).collect()),
+            _ => r.array(DType::U8, &shape),
+        };
+        let (dtype, q) = (x.dtype, (kind == 4).then(|| r.quant(DType::U8, 0.01)));
+        let x = c.input(x, q.clone());
+        shape[axis] = r.between(1, shape[axis]);
+        // Quantised elements as they are, or as reals.
+        let taken = match &q {
+            Some(q) if r.once_in(2) => Like::quantized(dtype, &shape, q.clone()),
+            Some(_) => Like::f32(&shape),
+            None => Like::int(dtype, &shape),
+        };
+        let y = c.nodes(Op::TopK { axis, smallest }, vec![Some(x)], vec![taken, Like::int(DType::I64, &shape)]);
+        y.into_iter().for_each(|t| c.output(t));
+        c.check(SUMS, TIE);
+    }
+
+    /// Updates that are joined with elements, several with one.
+    #[test]
+    fn scatters_that_join(seed: u64, op in 1..5usize, slices: bool, constant: bool, quant in 0..5) {
+        let op = ScatterOp::ALL[op];
+        let mut r = Random::new(seed);
+        let mut c = Case::new();
+        let shape = r.shape(1..=5, 5);
+        let (axis, index, updated) = r.scattered(&shape, slices);
+        let index = r.indices(&shape, axis, &index, DType::I64);
+        let op = Op::Scatter { op, axis };
+        if quant == 4 {
+            let dtype = r.pick(&INTEGERS);
+            let (x, updates) = (r.wide(dtype, &shape), r.wide(dtype, &updated));
+            let (x, updates, i) = (c.input(x, None), c.operand(r.once_in(3), updates, None), c.operand(constant, index, None));
+            let y = c.node(op, &[x, updates, i], Like::int(dtype, &shape));
+            c.output(y);
+        } else {
+            let (x, updates) = (real(&mut r, &mut c, &shape, quant & 1 == 1), real(&mut r, &mut c, &updated, quant & 1 == 1));
+            let i = c.operand(constant, index, None);
+            let y = c.node(op, &[x, updates, i], Like::f32(&shape));
+            finish(&mut r, &mut c, y, quant & 2 == 2, 0.02);
+        }
+        c.check(SUMS, LOOSE_TIE);
     }
 
     #[test]

@@ -4,9 +4,11 @@ use kinglet::DType;
 use kinglet::kernels::{MAX_ORDER, MAX_STATE, UnaryOp};
 use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Node, Op, Quant, Tensor};
-use kinglet_compiler::{Error, Options, compile, eval};
+use kinglet_compiler::{Error, Options, compile, eval, import};
+use kinglet_onnx::DataType;
 use kinglet_tests::one_node::{LOOSE_TIE, Like, SUMS, cases};
 use kinglet_tests::recurrences::{Extents, Operand, Recurrence, cut};
+use kinglet_tests::small_onnx::{Builder, Value, floats, ints};
 use kinglet_tests::{Random, difference, run};
 use proptest::prelude::*;
 
@@ -90,6 +92,33 @@ proptest! {
             u.value = r.array(dtype, &u.value.shape.clone());
         }
         memory.case().check(SUMS, LOOSE_TIE);
+    }
+
+    #[test]
+    fn recurrent_layers(seed: u64, kind in 0..3usize, with in 0..256usize, batch in 1..5usize, time in 1..13usize, hidden in 1..41usize) {
+        let mut r = Random::new(seed);
+        let e = Extents { batch, time, inner: 1, state: hidden };
+        Recurrence::layer(&mut r, e, kind, with).case().check(SUMS, LOOSE_TIE);
+    }
+
+    /// What comes in as integers stands for reals, and so does what comes out.
+    #[test]
+    fn quantised_recurrent_layers(seed: u64, kind in 0..3usize, with in 0..128usize, out: bool) {
+        let mut r = Random::new(seed);
+        let e = Extents { batch: r.between(1, 3), time: r.between(1, 9), inner: 1, state: r.between(1, 20) };
+        let mut layer = Recurrence::layer(&mut r, e, kind, with);
+        for k in [0, 3, 4] {
+            let states = k < 4 || kind == 0;
+            if let Some(operand) = layer.operands.get_mut(k).and_then(Option::as_mut).filter(|_| states) {
+                quantize(&mut r, operand, if k == 0 { 2.0 } else { 1.0 });
+            }
+        }
+        if out {
+            let dtype = r.pick(&[DType::I8, DType::U8]);
+            let quant = r.quant(dtype, 0.02);
+            layer.outputs[0] = Like::quantized(dtype, &layer.outputs[0].shape.clone(), quant);
+        }
+        layer.case().check(SUMS, LOOSE_TIE);
     }
 
     /// Two runs, the second going on from the state of the first, give the bits of one.
@@ -238,4 +267,35 @@ fn small_recurrences_by_hand() {
     let [frames, last] = memory.run();
     assert_eq!(&frames.reals()[..], [3.0, 5.0, 5.5, 7.0]);
     assert_eq!(&last.reals()[..], [5.5, 7.0]);
+}
+
+/// What a layer's node says that cannot be computed, or that contradicts itself, is refused by name.
+#[test]
+fn layers_out_of_order_are_refused() {
+    let one = |inputs: &str, attributes: &[(&str, Value<'_>)]| {
+        let mut b = Builder::default();
+        b.input("x", DataType::Float, &[4, 2, 3]).constant(floats("w", &[1, 20, 3])).constant(floats("r", &[1, 20, 5]));
+        b.constant(floats("square", &[1, 20, 4])).constant(ints("n", DataType::Int32, &[2], &[4, 5]));
+        let model = b.node("LSTM", inputs, "y", attributes).outputs("y").build();
+        import(&model.to_bytes(), None, &Options::default()).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(one("x w r", &[("activations", Value::Ss(&["sigmoid", "TANH", "Elu"]))]), Ok(()));
+    let functions = |of: &'static [&str]| ("activations", Value::Ss(of));
+    let refused = [
+        ("x w square", vec![], "W has the shape [1, 20, 3]"),
+        ("x w r _ n", vec![], "a sequence of 5 frames"),
+        ("x w r r", vec![], "B has the shape"),
+        ("x w r", vec![("hidden_size", Value::I(4))], "hidden_size is 4"),
+        ("x w r", vec![("direction", Value::S("backwards"))], "direction `backwards`"),
+        ("x w r", vec![("direction", Value::S("bidirectional"))], "W has the shape"),
+        ("x w r", vec![("clip", Value::F(0.0))], "clip is 0"),
+        ("x w r", vec![("activation_alpha", Value::Fs(&[0.1]))], "more parameters of activations"),
+        ("x w r", vec![functions(&["Tanh", "Tanh"])], "2 activations, where there are 3"),
+        ("x w r", vec![functions(&["Tanh", "Tanh", "Cosh"])], "the activation `Cosh`"),
+        ("x w r", vec![functions(&["Sigmoid", "Tanh", "ScaledTanh"])], "no kernel for the activation ScaledTanh"),
+    ];
+    for (inputs, attributes, text) in refused {
+        let error = one(inputs, &attributes).expect_err(text);
+        assert!(error.contains(text), "{error} instead of {text}");
+    }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use kinglet::kernels::{self, BinaryOp, NormKind, PadMode, PoolKind, ReduceOp};
 use kinglet::{DType, Kernels, Model, Reference, Region, Session, StepKind, Target};
 use kinglet_compiler::array::Array;
-use kinglet_compiler::graph::{Layout, Op, Post, TensorId, UnaryOp, Window};
+use kinglet_compiler::graph::{Layout, Op, Post, SampleMode, SamplePadding, ScatterOp, TensorId, UnaryOp, Window};
 use kinglet_compiler::{Options, Precision, compile, import};
 use kinglet_native::kernel_sets;
 use kinglet_tests::one_node::{Case, Like, cases};
@@ -334,7 +334,50 @@ impl Image {
             let mut taken = all.clone();
             taken[axis] = count;
             self.node(Op::Gather { axis }, &[self.x, index], &taken);
+            self.indices(axis, taken);
         }
+    }
+
+    /// Elements that are taken and scattered along an axis, as many as there are in `taken`, and slices.
+    fn indices(&mut self, axis: usize, mut taken: Vec<usize>) {
+        let all = self.shape.to_vec();
+        for along in [Some(axis), None] {
+            let index = if along.is_some() { taken.clone() } else { vec![3, axis + 1] };
+            let updated = if along.is_some() { taken.clone() } else { [&[3], &all[axis + 1..]].concat() };
+            let op = if axis.is_multiple_of(2) { ScatterOp::Replace } else { ScatterOp::Max };
+            let index = self.r.indices(&all, along, &index, DType::I64);
+            let constant = self.r.once_in(2);
+            let index = self.c.operand(constant, index, None);
+            let updates = self.c.operand(!constant, self.r.array(DType::F32, &updated), None);
+            self.node(Op::Scatter { op, axis: along }, &[self.x, updates, index], &all);
+        }
+        taken[axis] = taken[axis].min(all[axis]);
+        let places = Like::int(DType::I64, &taken);
+        let top = Op::TopK { axis, smallest: axis == 1 };
+        let top = self.c.nodes(top, vec![Some(self.x)], vec![Like::f32(&taken), places]);
+        self.c.output(top[1]);
+        self.end(top[0]);
+    }
+
+    /// The image as pictures with as many axes as it has, in the order of its elements, and boxes.
+    fn samples(&mut self) {
+        let [batch, channels, height, width] = self.shape;
+        let pictures: [Vec<usize>; 3] =
+            [vec![batch * channels, height, width], self.shape.to_vec(), vec![batch, channels, height, width, 1]];
+        for (k, shape) in pictures.into_iter().enumerate() {
+            let places: Vec<usize> = (0..=k).map(|_| self.r.between(1, 3)).collect();
+            let grid = self.r.array(DType::F32, &[&shape[..1], &places, &[k + 1]].concat());
+            let grid = self.c.input(grid, None);
+            let (mode, padding) = (self.r.pick(SampleMode::ALL), self.r.pick(SamplePadding::ALL));
+            let x = self.c.node(Op::Reshape, &[self.x], Like::f32(&shape));
+            let op = Op::GridSample { mode, padding, align_corners: self.r.once_in(2) };
+            self.node(op, &[x, grid], &[&shape[..1], &places, &shape[k + 2..]].concat());
+        }
+        let boxes = self.c.input(self.r.array(DType::F32, &[batch, 6, 4]), None);
+        let scores = self.c.input(self.r.array(DType::F32, &[batch, 2, 6]), None);
+        let op = Op::NonMaxSuppression { most: 3, centers: false };
+        let selected = self.c.node(op, &[boxes, scores], Like::int(DType::I64, &[batch * 6, 3]));
+        self.c.output(selected);
     }
 
     fn movement(&mut self) {
@@ -353,9 +396,9 @@ impl Image {
 fn rows_depend_on_nothing_else() {
     let mut kinds = Kinds::new();
     for seed in 0..u64::from(cases(24)) {
-        let families = [Image::products, Image::windows, Image::elements, Image::axes, Image::movement];
+        let families = [Image::products, Image::windows, Image::elements, Image::axes, Image::movement, Image::samples];
         for (k, family) in families.into_iter().enumerate() {
-            let mut image = Image::new(seed * 5 + k as u64 + 1);
+            let mut image = Image::new(seed * 6 + k as u64 + 1);
             family(&mut image);
             let mut r = Random::new(seed + 1);
             check_case(&format!("family {k}, seed {seed}"), &image.c, &mut r, &mut kinds);
@@ -364,13 +407,18 @@ fn rows_depend_on_nothing_else() {
         let e =
             Extents { batch: r.between(1, 3), time: r.between(1, 6), inner: r.between(1, 40), state: r.between(1, 9) };
         let with = r.below(16);
-        for recurrence in [Recurrence::selective_scan(&mut r, e, with), Recurrence::legendre_memory(&mut r, e, true)] {
+        let scan = Recurrence::selective_scan(&mut r, e, with);
+        let memory = Recurrence::legendre_memory(&mut r, e, true);
+        let several = Extents { batch: e.batch + 1, ..e };
+        let layers = [0, 1, 2].map(|kind| Recurrence::layer(&mut r, several, kind, with & 0b111 | 8 | (with & 8) << 1));
+        for recurrence in [scan, memory].into_iter().chain(layers) {
             check_case(&format!("a recurrence, seed {seed}"), &recurrence.case(), &mut r, &mut kinds);
         }
     }
     println!("{kinds:#?}");
-    // A feed reads nothing.
-    for kind in StepKind::ALL.iter().filter(|k| **k != StepKind::Feed) {
+    // A feed reads nothing; the only row of a selection of boxes reads all.
+    let whole = [StepKind::Feed, StepKind::NonMaxSuppression];
+    for kind in StepKind::ALL.iter().filter(|k| !whole.contains(k)) {
         let seen = kinds.get(kind.name()).unwrap_or_else(|| panic!("no step is a {}", kind.name()));
         assert!(seen.narrow >= 10, "{}: only {} inputs were not read whole", kind.name(), seen.narrow);
         assert!(seen.felt >= 10, "{}: only {} rows felt what they read", kind.name(), seen.felt);
@@ -384,7 +432,7 @@ fn steps_of_every_operator() {
     let mut checked = 0;
     for (name, model) in small_onnx::all() {
         for target in Target::ALL {
-            let options = Options { target, draws_as_inputs: true, ..Options::default() };
+            let options = Options { target, draws_as_inputs: true, pad_selections: true, ..Options::default() };
             let graph = import(&model.to_bytes(), None, &options).expect("imports");
             let compiled = compile(graph, &options).expect("compiles");
             let mut r = Random::new(7);

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use kinglet::kernels::{BinaryOp, NormKind, PadMode, PoolKind, ReduceOp};
 use kinglet::{DType, Quiet, Workers};
 use kinglet_compiler::array::Array;
-use kinglet_compiler::graph::{Layout, Op, Post, Quant, TensorId, UnaryOp, Window};
+use kinglet_compiler::graph::{
+    Layout, Op, Post, Quant, SampleMode, SamplePadding, ScatterOp, TensorId, UnaryOp, Window,
+};
 use kinglet_compiler::{Options, compile, import};
 use kinglet_onnx::DataType;
 use kinglet_tests::one_node::{Case, Like};
@@ -162,6 +164,40 @@ fn large(seed: u64, quantized: bool) -> Case {
     ends.push(c.node(square, &[flat, flat], Like::f32(&[48, 35, 35])));
     let i = c.constant(Array::i64s(&[3, -1, 7, 0, 0, 30]), None);
     ends.push(c.node(Op::Gather { axis: 2 }, &[x, i], Like::f32(&[2, 24, 6, 17])));
+    // Of elements within slices, and of slices, each of which meets others.
+    let (index, updates) = ([2, 24, 9, 17], r.array(DType::F32, &[2, 24, 9, 17]));
+    let index = r.indices(&shape, Some(2), &index, DType::I64);
+    let (i, updates) = (c.input(index, None), c.constant(updates, None));
+    ends.push(c.node(Op::Scatter { op: ScatterOp::Max, axis: Some(2) }, &[x, updates, i], all.clone()));
+    let (index, updates) = (r.indices(&shape, None, &[90, 3], DType::I32), r.array(DType::F32, &[90, 17]));
+    let (i, updates) = (c.input(index, None), c.input(updates, None));
+    for op in [ScatterOp::Replace, ScatterOp::Add] {
+        ends.push(c.node(Op::Scatter { op, axis: None }, &[x, updates, i], all.clone()));
+    }
+    let places = Like::int(DType::I64, &[2, 24, 9, 17]);
+    // The same picture with its rows as pictures' axes, one and two.
+    for (axes, mode) in [(1, SampleMode::Linear), (2, SampleMode::Cubic)] {
+        let (batch, channels) = if axes == 1 { (2 * 24, 17) } else { (2, 17) };
+        let (extents, places) = if axes == 1 { (vec![35], vec![70]) } else { (vec![24, 35], vec![30, 31]) };
+        let picture = c.node(Op::Reshape, &[x], Like::f32(&[&[batch], &extents[..], &[channels]].concat()));
+        let grid = c.input(r.array(DType::F32, &[&[batch], &places[..], &[axes]].concat()), None);
+        let op = Op::GridSample { mode, padding: SamplePadding::Reflection, align_corners: axes == 1 };
+        ends.push(c.node(op, &[picture, grid], Like::f32(&[&[batch], &places[..], &[channels]].concat())));
+    }
+    // Corners are integers, so that no overlap is nearly the limit.
+    let corners = (0..2 * 40 * 4).map(|_| r.below(20) as f64).collect();
+    let boxes = c.input(Array::f32(&[2, 40, 4], corners), None);
+    let scores = c.input(r.array(DType::F32, &[2, 3, 40]), None);
+    let limit = c.constant(Array::scalar(0.3137), None);
+    let select = Op::NonMaxSuppression { most: 30, centers: false };
+    let selected = c.node(select, &[boxes, scores, limit], Like::int(DType::I64, &[180, 3]));
+    c.output(selected);
+    let top = Op::TopK { axis: 2, smallest: true };
+    // Of what has its channels last, and many equal elements.
+    let pooled = c.node(Op::Pool { kind: PoolKind::Max, window: window(3, 1, 1), layout }, &[x], all.clone());
+    let top = c.nodes(top, vec![Some(pooled)], vec![Like::f32(&[2, 24, 9, 17]), places]);
+    ends.push(top[0]);
+    c.output(top[1]);
     for v in ends {
         let quant = q(&mut r).filter(|_| r.once_in(2));
         let y = match quant {
@@ -210,6 +246,11 @@ fn chain(quantized: bool) -> Case {
             if quantized { Like::quantized(dtype, &shape, Quant::per_tensor(unit, -100)) } else { Like::f32(&shape) };
         v = c.node(op, &[v], y);
     }
+    if !quantized {
+        let (index, updates) = (r.indices(&shape, None, &[50, 2], DType::I64), r.array(DType::F32, &[50, 24]));
+        let (i, updates) = (c.input(index, None), c.input(updates, None));
+        v = c.node(Op::Scatter { op: ScatterOp::Add, axis: None }, &[v, updates, i], Like::f32(&shape));
+    }
     let by = c.input(r.array(DType::F32, &[1, 1, 24]), None);
     v = c.node(Op::Binary(BinaryOp::Sub), &[by, v], Like::f32(&shape));
     v = c.node(Op::ScaleShift, &[v, by, by], Like::f32(&shape));
@@ -232,7 +273,16 @@ fn recurrences() {
     let e = Extents { batch: 2, time: 40, inner: 70, state: 17 };
     let scans = [0, 7, 15].map(|with| Recurrence::selective_scan(&mut r, e, with));
     let memory = Recurrence::legendre_memory(&mut r, Extents { inner: 5, state: 41, ..e }, true);
-    for (k, recurrence) in scans.into_iter().chain([memory]).enumerate() {
+    let layers = (0..6).map(|k| {
+        Recurrence::layer(
+            &mut r,
+            Extents { batch: 7, time: 9, inner: 1, state: 33 },
+            k / 2,
+            [0b101_1111, 0b010_0000][k % 2],
+        )
+    });
+    let layers: Vec<_> = layers.collect();
+    for (k, recurrence) in scans.into_iter().chain([memory]).chain(layers).enumerate() {
         let (graph, inputs) = recurrence.case().parts();
         let compiled = compile(graph, &Options::default()).expect("compiles");
         check(&format!("recurrence {k}"), &compiled.kgl, &inputs);

@@ -29,9 +29,9 @@ pub enum Outcome {
     Ran,
 }
 
-/// What the files are compiled with: random draws as inputs, so that files that draw come further.
+/// What the files are compiled with: random draws as inputs and selections padded, so that files that have some come further.
 pub fn options() -> Options {
-    Options { draws_as_inputs: true, ..Options::default() }
+    Options { draws_as_inputs: true, pad_selections: true, ..Options::default() }
 }
 
 /// As [`check_bytes`], of a model.

@@ -55,7 +55,7 @@ pub fn planned_in_regions(name: &str, model: &ModelProto, target: Target) -> Vec
 }
 
 fn planned_with(name: &str, model: &ModelProto, options: &Options) -> Vec<u8> {
-    let options = Options { draws_as_inputs: true, keep_loops: true, ..options.clone() };
+    let options = Options { draws_as_inputs: true, pad_selections: true, keep_loops: true, ..options.clone() };
     let graph = import(&model.to_bytes(), None, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
     compile(graph, &options).unwrap_or_else(|e| panic!("{name}: {e}")).kgl
 }

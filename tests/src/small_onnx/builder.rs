@@ -1,6 +1,6 @@
 //! ONNX models in a few lines.
 
-use kinglet_compiler::ops::OWN_DOMAIN;
+use kinglet_compiler::ops::{NEWEST_OPSET, OWN_DOMAIN};
 use kinglet_onnx::{
     AttributeProto, DataType, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
@@ -19,6 +19,8 @@ pub enum Value<'a> {
     Fs(&'a [f32]),
     /// A string.
     S(&'a str),
+    /// Strings.
+    Ss(&'a [&'a str]),
     /// A tensor.
     T(Box<TensorProto>),
     /// A graph.
@@ -65,7 +67,7 @@ pub fn reals(name: &str, values: &[f32]) -> TensorProto {
 impl Default for Builder {
     fn default() -> Self {
         let opset = |(domain, version): (&str, i64)| OperatorSetIdProto { domain: domain.into(), version };
-        let opset_import = [("", 24), (OWN_DOMAIN, 1)].map(opset).to_vec();
+        let opset_import = [("", NEWEST_OPSET), (OWN_DOMAIN, 1)].map(opset).to_vec();
         let graph = Some(GraphProto::default());
         Builder { model: ModelProto { ir_version: 10, graph, opset_import, ..ModelProto::default() } }
     }
@@ -74,6 +76,12 @@ impl Default for Builder {
 impl Builder {
     fn graph(&mut self) -> &mut GraphProto {
         self.model.graph.get_or_insert_default()
+    }
+
+    /// Says which operator set of ai.onnx the model is written in.
+    pub fn opset(&mut self, version: i64) -> &mut Self {
+        self.model.opset_import[0].version = version;
+        self
     }
 
     /// Adds an input.
@@ -109,6 +117,7 @@ impl Builder {
                 Value::Is(v) => a.ints = v.to_vec(),
                 Value::Fs(v) => a.floats = v.to_vec(),
                 Value::S(v) => a.s = v.into(),
+                Value::Ss(v) => a.strings = v.iter().map(|&s| s.into()).collect(),
                 Value::T(v) => a.t = Some(*v),
                 Value::G(v) => a.g = Some(*v),
             }

@@ -1,13 +1,16 @@
 //! Small ONNX models that between them use every operator and every step kind: what the hostile-input tests mutate.
 
+pub mod broad;
 mod builder;
+mod contrib;
+mod spectra;
 
 pub use builder::{Builder, Value, floats, ints, reals};
 use kinglet_onnx::{DataType, ModelProto};
 
 /// Every small model with its name.
 pub fn all() -> Vec<(&'static str, ModelProto)> {
-    vec![
+    let mut models = vec![
         ("windows", windows()),
         ("quantized", quantized()),
         ("qlinear", qlinear()),
@@ -18,13 +21,21 @@ pub fn all() -> Vec<(&'static str, ModelProto)> {
         ("reductions", reductions()),
         ("norms", norms()),
         ("resizes", resizes()),
+        ("indices", indices()),
+        ("selections", selections()),
         ("products", products()),
         ("shapes", shapes()),
         ("loops", loops()),
         ("branches", branches()),
         ("sequences", sequences()),
         ("recurrences", recurrences()),
-    ]
+        ("layers", layers()),
+        ("contrib", contrib::contrib()),
+        ("sampling", sampling()),
+        ("spectra", spectra::spectra()),
+    ];
+    models.extend(broad::all());
+    models
 }
 
 /// Convolutions of a tall picture, with a residual and a stride between: what is compiled to a band of rows.
@@ -195,6 +206,59 @@ fn movement() -> ModelProto {
     b.node("Reshape", "x flat", "b5", &[]).node("Flatten", "a0", "b6", &[("axis", Value::I(2))]);
     b.node("Unsqueeze", "x one", "b7", &[]).node("Squeeze", "b7 one", "b8", &[]).node("Relu", "b8", "b9", &[]);
     b.outputs("a0 a1 a3 a4 a5 a6 a7 a8 a9 b0 b1 b2 b3 b4 b5 b6 b9").build()
+}
+
+fn indices() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 3, 4]).input("n", DataType::Int32, &[5]);
+    b.input("e", DataType::Int64, &[2, 2, 3]).input("u", DataType::Float, &[2, 2, 3]);
+    b.input("t", DataType::Int64, &[3, 2]).input("v", DataType::Float, &[3, 4]).input("i", DataType::Int32, &[5]);
+    b.constant(ints("two", DataType::Int64, &[1], &[2]));
+    let along = |reduction: &'static str| [("axis", Value::I(1)), ("reduction", Value::S(reduction))];
+    b.node("ScatterElements", "x e u", "a0", &along("none")).node("ScatterElements", "x e u", "a1", &along("max"));
+    b.node("ScatterND", "x t v", "a2", &[("reduction", Value::S("add"))]).node("Scatter", "n i n", "a3", &[]);
+    b.node("TopK", "x two", "a4 a5", &[("axis", Value::I(1))]);
+    b.node("TopK", "n two", "a6 a7", &[("largest", Value::I(0))]);
+    b.outputs("a0 a1 a2 a3 a4 a5 a6 a7").build()
+}
+
+fn selections() -> ModelProto {
+    let i64s = |name: &str, v: &[i64]| ints(name, DataType::Int64, &[v.len() as i64], v);
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 3, 4]).input("e", DataType::Int64, &[2, 3, 2]);
+    b.input("t", DataType::Int32, &[2, 2]).input("p", DataType::Int64, &[2, 2, 1]).input("q", DataType::Int64, &[3, 2]);
+    b.constant(ints("five", DataType::Int64, &[], &[5])).constant(reals("values", &[-1.0, 0.5]));
+    b.constant(reals("unit", &[0.0, 1.0])).constant(ints("some", DataType::Bool, &[3], &[1, 0, 1]));
+    b.constant(i64s("lengths", &[3, 2]))
+        .constant(ints("k", DataType::Int64, &[], &[-1]))
+        .constant(i64s("v", &[2, 0, 2]));
+    b.node("GatherElements", "x e", "a0", &[("axis", Value::I(2))]).node("GatherND", "x q", "a1", &[]);
+    b.node("GatherND", "x p", "a2", &[("batch_dims", Value::I(1))]);
+    b.node("OneHot", "t five values", "a3", &[("axis", Value::I(1))]).node("OneHot", "t five unit", "a4", &[]);
+    b.node("Hardmax", "x", "a5", &[("axis", Value::I(1))]).node("Compress", "x some", "a6", &[("axis", Value::I(1))]);
+    let batch = [("batch_axis", Value::I(0)), ("time_axis", Value::I(1))];
+    b.node("ReverseSequence", "x lengths", "a7", &batch).node("Trilu", "x k", "a8", &[("upper", Value::I(0))]);
+    b.constant(floats("m", &[4, 3])).node("EyeLike", "m", "eye", &[("k", Value::I(1))]).node(
+        "MatMul",
+        "x eye",
+        "a9",
+        &[],
+    );
+    b.node("NonZero", "v", "nz", &[]).node("Unique", "v", "un ui", &[]).node(
+        "Gather",
+        "x ui",
+        "b0",
+        &[("axis", Value::I(1))],
+    );
+    b.node("Reshape", "nz two", "flat", &[]).constant(i64s("two", &[2])).node(
+        "Gather",
+        "x flat",
+        "b1",
+        &[("axis", Value::I(2))],
+    );
+    b.node("Cast", "un", "uf", &[("to", Value::I(1))]).constant(ints("row", DataType::Int64, &[2], &[2, 1]));
+    b.node("Reshape", "uf row", "uf2", &[]).node("Concat", "uf2 uf2", "c4", &[("axis", Value::I(0))]);
+    b.node("MatMul", "x c4", "b2", &[]).outputs("a0 a1 a2 a3 a4 a5 a6 a7 a8 a9 b0 b1 b2").build()
 }
 
 fn reductions() -> ModelProto {
@@ -403,4 +467,33 @@ fn recurrences() -> ModelProto {
     b.node("Add", "RandomNormal RandomUniform", "r", &[]).node("Mul", "r RandomNormalLike", "rs", &[]);
     b.node("Mul", "RandomUniformLike rs", "noise", &[]);
     b.outputs("y hn y2 ms ml ms2 noise").build()
+}
+
+/// (Small: its plan is in the corpus.)
+fn layers() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[3, 2, 2]).input("h", DataType::Float, &[1, 2, 2]).input(
+        "c",
+        DataType::Float,
+        &[1, 2, 2],
+    );
+    for (kind, gates) in [("l", 8), ("g", 6), ("r", 2)] {
+        b.constant(floats(&format!("{kind}w"), &[1, gates, 2])).constant(floats(&format!("{kind}r"), &[1, gates, 2]));
+    }
+    b.constant(floats("b", &[1, 12])).constant(floats("p", &[1, 6]));
+    b.constant(ints("n", DataType::Int32, &[2], &[3, 1]));
+    b.node("LSTM", "x lw lr _ n h c p", "ly _ lc", &[("clip", Value::F(0.5)), ("hidden_size", Value::I(2))]);
+    let reverse = [("direction", Value::S("reverse")), ("linear_before_reset", Value::I(1))];
+    b.node("GRU", "x gw gr b", "_ gh", &reverse).node("RNN", "x rw rr", "ry", &[]);
+    b.outputs("ly lc gh ry").build()
+}
+
+fn sampling() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[1, 2, 2, 3]).input("g", DataType::Float, &[1, 1, 2, 2]);
+    b.input("p", DataType::Float, &[1, 3, 4]).input("s", DataType::Float, &[1, 1, 3]);
+    b.constant(ints("k", DataType::Int64, &[1], &[2])).constant(reals("t", &[0.4]));
+    let cubic = [("mode", Value::S("cubic")), ("padding_mode", Value::S("reflection"))];
+    b.node("GridSample", "x g", "a", &cubic).node("GridSample", "x g", "b", &[("align_corners", Value::I(1))]);
+    b.node("NonMaxSuppression", "p s k t", "n", &[]).outputs("a b n").build()
 }

@@ -1,5 +1,6 @@
 //! Malformed ONNX files made by hand.
 
+pub mod broad;
 pub mod control;
 pub mod sequences;
 
