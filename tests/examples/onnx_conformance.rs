@@ -3,7 +3,8 @@
 //! A case is a folder as `tests/onnx-conformance/make.py` writes it. A model is compiled for the shapes of its inputs, and the
 //! plan is run by the best kernels of this CPU. Where that is refused, the values of integer and boolean inputs are bound, as few
 //! as it takes; those of floats never are. An output has the expected shape, its integers are the expected ones, and its floats
-//! are as close as ONNX asks: within 1e-7, and a thousandth of what is expected.
+//! are as close as ONNX asks: within 1e-7, and a thousandth of what is expected. (`closeness` says where that is less than the
+//! expectation itself is exact to.)
 //!
 //! Prints how many cases pass by operator, and what stands in the way of the others. `PASSES` is the list of those that pass, which
 //! has to be true; with `KINGLET_BLESS=1` it is written anew. `ONLY=TEXT` leaves out cases without the text in their name, and says

@@ -203,10 +203,12 @@ def node(kind, *inputs, outputs=1, **attributes):
     return kind, inputs, outputs, attributes
 
 
-def several(name, nodes, opset=17):
-    """Register a graph of nodes that have nothing to do with each other."""
+def several(name, nodes, opset=17, reference=False):
+    """Register a graph of nodes that have nothing to do with each other; with `reference` its outputs are those of onnx's own
+    evaluator."""
 
     def build(g):
+        g.reference = reference
         for kind, inputs, outputs, attributes in nodes:
             names = []
             for value in inputs:

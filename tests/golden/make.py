@@ -814,7 +814,8 @@ def evaluate(g):
         return g.expected
     if g.reference:
         evaluator = ReferenceEvaluator(g.model([helper.make_empty_tensor_value_info(o) for o in g.outputs]))
-        return dict(zip(g.outputs, map(np.asarray, evaluator.run(g.outputs, g.feeds))))
+        # The reader of the vectors has rows one after the other.
+        return dict(zip(g.outputs, (np.asarray(v, order="C") for v in evaluator.run(g.outputs, g.feeds))))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1

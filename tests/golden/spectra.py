@@ -2,33 +2,8 @@
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
 
 from graphs import Const, booleans, case, f32, i64, integers, node, one, reals, several
-
-
-def by_reference(name, nodes, opset):
-    """As `several`, for operators that ONNX Runtime lacks: the outputs are those of onnx.reference."""
-
-    def build(g):
-        outputs = []
-        for kind, inputs, count, attributes in nodes:
-            names = []
-            for value in inputs:
-                if isinstance(value, Const):
-                    names.append(g.const(value.value))
-                else:
-                    names.append(None if value is None else g.input(g.fresh("x"), value))
-            result = g.op(kind, *names, outputs=count, **attributes)
-            outputs += result if isinstance(result, list) else [result]
-        g.outputs += outputs
-        model = g.model([onnx.helper.make_empty_tensor_value_info(k) for k in outputs])
-        g.outputs.clear()
-        for key, value in zip(outputs, ReferenceEvaluator(model).run(outputs, g.feeds)):
-            # The reader of the vectors has rows one after the other.
-            g.expect(key, np.ascontiguousarray(value))
-
-    case(name, opset)(build)
 
 
 def spectra():
@@ -64,7 +39,7 @@ def spectra():
         node("CausalConvWithState", reals(2, 3, 1), Const(reals(3, 1, 4)), reals(3), reals(2, 3, 3), outputs=2),
         node("CausalConvWithState", reals(1, 3, 5), reals(3, 1, 2), None, reals(1, 3, 1), outputs=2, activation="silu"),
     ]
-    by_reference("causal_conv_with_state", causal, 27)
+    several("causal_conv_with_state", causal, 27, reference=True)
     q, k, v, past = reals(2, 4, 12), reals(2, 4, 6, scale=0.5), reals(2, 4, 10), reals(2, 2, 3, 5)
     attributes = {"outputs": 2, "q_num_heads": 4, "kv_num_heads": 2}
     rules = [
@@ -73,7 +48,7 @@ def spectra():
         node("LinearAttention", q, k, v, past, None, reals(2, 4, 1), update_rule="delta", scale=0.5, **attributes),
         node("LinearAttention", q, k, v, past, reals(2, 4, 2, scale=0.3), reals(2, 4, 2), **attributes),
     ]
-    by_reference("linear_attention", rules, 27)
+    several("linear_attention", rules, 27, reference=True)
     starts = Const(i64(1, 3))
     scatters = [
         node("TensorScatter", reals(2, 3, 6, 2), reals(2, 3, 3, 2)),
@@ -81,7 +56,7 @@ def spectra():
         node("TensorScatter", reals(2, 6, 2), reals(2, 4, 2), Const(i64(5, 4)), mode="circular", axis=1),
         node("TensorScatter", reals(2, 6), reals(2, 2), integers(np.int64, 2, low=0, high=5), axis=-1),
     ]
-    by_reference("tensor_scatter", scatters, 24)
+    several("tensor_scatter", scatters, 24, reference=True)
 
     for opset in (9, 11, 22):
 
@@ -112,7 +87,7 @@ def spectra():
         for e in (0, 1)
     ]
     filters.append(node("Resize", x, None, Const(f32([1, 1, 0.5, 1.5])), mode="linear", antialias=1))
-    by_reference("resize_antialias", filters, 18)
+    several("resize_antialias", filters, 18, reference=True)
     crops = [
         node("Resize", x, region, none, Const(i64(1, 2, 5, 4)), mode=mode, extrapolation_value=2.5,
              coordinate_transformation_mode="tf_crop_and_resize")

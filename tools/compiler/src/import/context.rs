@@ -33,7 +33,9 @@ impl Failure {
 
     /// An unsupported node.
     pub fn unsupported(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Failure::Unsupported { reason: reason.into(), remedy: remedy.into() }
+        let remedy = remedy.into();
+        debug_assert!(!remedy.is_empty(), "every refusal has a way out");
+        Failure::Unsupported { reason: reason.into(), remedy }
     }
 }
 
@@ -388,12 +390,7 @@ impl<'a, 'b> Context<'a, 'b> {
     }
 
     /// The plain integers of a quantised tensor, or the tensor.
-    pub fn plain(&mut self, t: TensorId) -> TensorId {
-        self.raw(t)
-    }
-
-    /// The plain integers of a quantised tensor.
-    pub(super) fn raw(&mut self, t: TensorId) -> TensorId {
+    pub fn raw(&mut self, t: TensorId) -> TensorId {
         let graph = &mut self.importer.frame.graph;
         if graph.tensors[t].quant.is_none() {
             return t;

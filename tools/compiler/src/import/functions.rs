@@ -16,27 +16,23 @@ const DEPTH: usize = 32;
 
 /// What a model defines, and what was written out of it.
 #[derive(Default)]
-pub(super) struct Functions {
-    by_name: HashMap<(String, String), Arc<FunctionProto>>,
+pub(super) struct Functions<'a> {
+    by_name: HashMap<(&'a str, &'a str), &'a FunctionProto>,
     /// Bodies with the attributes of their callers and without inputs that these do not give: callers that are alike share one. Constants are
     /// known by their place in memory, which stays taken.
     bodies: HashMap<Vec<u8>, Arc<GraphProto>>,
     depth: usize,
 }
 
-impl Functions {
-    pub(super) fn of(model: &ModelProto) -> Self {
-        let key = |f: &FunctionProto| (domain(&f.domain).to_string(), f.name.clone());
-        let by_name = model.functions.iter().map(|f| (key(f), Arc::new(f.clone()))).collect();
+impl<'a> Functions<'a> {
+    pub(super) fn of(model: &'a ModelProto) -> Self {
+        let by_name = model.functions.iter().map(|f| ((domain(&f.domain), f.name.as_str()), f)).collect();
         Functions { by_name, ..Functions::default() }
     }
 
     /// The function that a node calls.
-    pub(super) fn called(&self, node: &NodeProto) -> Option<Arc<FunctionProto>> {
-        if self.by_name.is_empty() {
-            return None;
-        }
-        self.by_name.get(&(domain(&node.domain).to_string(), node.op_type.clone())).cloned()
+    pub(super) fn called(&self, node: &NodeProto) -> Option<&'a FunctionProto> {
+        self.by_name.get(&(domain(&node.domain), node.op_type.as_str())).copied()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The inputs of a model: what the file declares, and the tensors or values that they become.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use kinglet::DType;
 use kinglet_onnx::{Bytes, DataType, Dimension, DimensionProto, GraphProto, TensorProto, ValueInfoProto};
@@ -121,39 +122,15 @@ impl Importer<'_> {
                         .ok_or_else(|| Error::UnboundDimension { input: info.name.clone(), dimension: s.clone() })?,
                 });
             }
-            if let Some(value) = self.options.bind.get(&info.name) {
-                if (value.dtype, &value.shape) != (info.dtype, &shape) {
-                    let is = |dtype: DType, shape: &[usize]| format!("{} {shape:?}", dtype.name());
-                    let (own, given) = (is(info.dtype, &shape), is(value.dtype, &value.shape));
-                    return Err(Error::Input {
-                        input: info.name,
-                        reason: format!("it is {own}, and the value to bind it to {given}"),
-                    });
-                }
-                let id = self.frame.graph.add_exact(info.name.clone(), value.clone().into());
-                self.frame.define(info.name.clone(), Value::Tensor(id));
-                self.frame.set_type(&info.name, types[&*info.name]);
-                continue;
-            }
             let default = match defaults.get(info.name.as_str()) {
-                Some(t) => match self.initializer(t)? {
+                Some(t) if !self.options.bind.contains_key(&info.name) => match self.initializer(t)? {
                     None => continue,
                     some => some,
                 },
-                None => None,
+                _ => None,
             };
-            // Nothing can be given for what has no elements.
-            if let Some(default) = default.as_ref().filter(|_| self.bound.contains(&info.name) || shape.contains(&0)) {
-                let value = self.bound_value(&info.name, &shape, default)?;
-                let id = self.frame.graph.add_constant(info.name.clone(), value);
-                self.frame.define(info.name.clone(), Value::Tensor(id));
-                self.frame.set_type(&info.name, types[&*info.name]);
-                continue;
-            }
-            // What has no elements has one value, and needs none to be given.
-            if shape.contains(&0) && fits(&shape) {
-                let value = Array::from_bytes(info.dtype, &shape, &[]).expect("a shape without elements");
-                let id = self.frame.graph.add_constant(info.name.clone(), value);
+            if let Some(value) = self.fixed_value(&info, &shape, default.as_ref())? {
+                let id = self.frame.graph.add_exact(info.name.clone(), value);
                 self.frame.define(info.name.clone(), Value::Tensor(id));
                 self.frame.set_type(&info.name, types[&*info.name]);
                 continue;
@@ -173,6 +150,32 @@ impl Importer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The value of an input that is a constant here: it is bound, or has no elements, so that there is one value of it alone.
+    fn fixed_value(
+        &self,
+        info: &InputInfo,
+        shape: &[usize],
+        default: Option<&Arc<Array>>,
+    ) -> Result<Option<Arc<Array>>, Error> {
+        if let Some(value) = self.options.bind.get(&info.name) {
+            if (value.dtype, &value.shape[..]) != (info.dtype, shape) {
+                let is = |dtype: DType, shape: &[usize]| format!("{} {shape:?}", dtype.name());
+                let (own, given) = (is(info.dtype, shape), is(value.dtype, &value.shape));
+                let reason = format!("it is {own}, and the value to bind it to {given}");
+                return Err(Error::Input { input: info.name.clone(), reason });
+            }
+            return Ok(Some(value.clone().into()));
+        }
+        let empty = shape.contains(&0) && fits(shape);
+        match default {
+            Some(default) if empty || self.bound.contains(&info.name) => {
+                self.bound_value(&info.name, shape, default).map(Some)
+            }
+            _ if empty => Ok(Array::from_bytes(info.dtype, shape, &[]).map(Arc::new)),
+            _ => Ok(None),
+        }
     }
 
     /// Symbols take the values given for them, or the sizes that given arrays, or else defaults, have in their places.

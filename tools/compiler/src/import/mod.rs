@@ -132,7 +132,7 @@ pub(crate) struct Importer<'a> {
     pub(crate) base_dir: Option<&'a Path>,
     /// Version of each operator set by domain.
     opsets: HashMap<String, i64>,
-    functions: functions::Functions,
+    functions: functions::Functions<'a>,
     unsupported: Vec<Unsupported>,
     pub(crate) budget: Budget,
     /// Inputs with a default that are constants in this import; see [`defaults`].
@@ -147,7 +147,7 @@ pub(crate) struct Importer<'a> {
 
 impl<'a> Importer<'a> {
     fn new(
-        model: &ModelProto,
+        model: &'a ModelProto,
         base_dir: Option<&'a Path>,
         options: &'a Options,
         budget: Budget,
@@ -254,7 +254,7 @@ impl<'a> Importer<'a> {
             }
         }
         if let Some(function) = self.functions.called(node) {
-            return self.call(node, &function);
+            return self.call(node, function);
         }
         let domain = if node.domain == "ai.onnx" { "" } else { &node.domain };
         let opset = self.opsets.get(domain).copied().unwrap_or(0);

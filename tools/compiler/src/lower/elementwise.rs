@@ -155,8 +155,12 @@ impl Lowerer<'_> {
         let all: [Vec<i64>; N] = shapes.map(|s| broadcast_strides(s, out).into_iter().map(|s| s as i64).collect());
         let lead = out.len() - if out.len() >= 4 { 2 } else { 1 }.min(out.len());
         let merged = merge(out, std::array::from_fn(|k| &all[k][..]), lead);
-        let merged = merged
-            .ok_or_else(|| no_kernel(format!("broadcasting over shape {out:?} needs too many dimensions"), ""))?;
+        let merged = merged.ok_or_else(|| {
+            no_kernel(
+                format!("broadcasting over shape {out:?} needs too many dimensions"),
+                "reshape neighbouring axes into one before it",
+            )
+        })?;
         Ok((merged.dims, merged.strides))
     }
 

@@ -4,7 +4,7 @@ use kinglet::DType;
 use kinglet::kernels::UnaryOp;
 use kinglet::product::{Epilogue, STAGES, Stage};
 
-use super::{Result, no_kernel};
+use super::{DEFECT, Result, no_kernel};
 use crate::graph::{self, Graph, Mid, Node, Post, TensorId};
 use crate::passes::post::along_channels;
 
@@ -45,7 +45,7 @@ pub(super) fn ending(graph: &Graph, node: &Node, post: &Post, mid: Option<&Mid>,
     };
     let mut stages = Vec::new();
     if let Some(&Mid { dtype, scale, zero_point }) = mid {
-        let (lo, hi) = dtype.quantized_range().ok_or_else(|| no_kernel("an output that is no byte", ""))?;
+        let (lo, hi) = dtype.quantized_range().ok_or_else(|| no_kernel("an output that is no byte", DEFECT))?;
         let cut = |v: f32| kinglet::quant::quantize(v, scale, zero_point, lo, hi);
         (e.epilogue.q_lo, e.epilogue.q_hi) = (cut(post.lo), cut(post.hi));
         (e.epilogue.mid_scale, e.epilogue.mid_zero) = (scale, zero_point);
@@ -57,10 +57,13 @@ pub(super) fn ending(graph: &Graph, node: &Node, post: &Post, mid: Option<&Mid>,
         stages.push(match *stage {
             graph::Stage::Function(op, alpha, beta) => Stage::Function { op, alpha, beta },
             graph::Stage::Combine(op) => {
-                let &t = operands.next().ok_or_else(|| no_kernel("a product without the operand of its stage", ""))?;
+                let &t =
+                    operands.next().ok_or_else(|| no_kernel("a product without the operand of its stage", DEFECT))?;
                 if graph.tensors[t].value.is_some() {
                     let row = along_channels(graph, t, channels);
-                    e.rows.extend(row.ok_or_else(|| no_kernel("a constant that does not run along the channels", ""))?);
+                    e.rows.extend(
+                        row.ok_or_else(|| no_kernel("a constant that does not run along the channels", DEFECT))?,
+                    );
                     Stage::Channels(op)
                 } else {
                     e.residual = Some(t);
@@ -70,7 +73,7 @@ pub(super) fn ending(graph: &Graph, node: &Node, post: &Post, mid: Option<&Mid>,
         });
     }
     let slots = e.epilogue.stages.get_mut(..stages.len());
-    let slots = slots.ok_or_else(|| no_kernel(format!("more than {STAGES} functions fused into a product"), ""))?;
+    let slots = slots.ok_or_else(|| no_kernel(format!("more than {STAGES} functions fused into a product"), DEFECT))?;
     slots.copy_from_slice(&stages);
     Ok(e)
 }

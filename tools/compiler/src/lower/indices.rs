@@ -38,12 +38,19 @@ impl Lowerer<'_> {
         };
         let depth = selected.len();
         if depth > DIMS {
-            return Err(no_kernel(format!("indices of {depth} axes; at most {DIMS} are taken"), ""));
+            return Err(no_kernel(
+                format!("indices of {depth} axes; at most {DIMS} are taken"),
+                "flatten the axes and the indices before it",
+            ));
         }
         // Rows are the slices that the indices of an axis select within; if there is one slice, the positions that they select.
         let leading = axis.filter(|&axis| product(&shape[..axis]) > 1).unwrap_or(selected.end);
-        let merged = merge(&extents, [&strides], axis.unwrap_or(0))
-            .ok_or_else(|| no_kernel(format!("a scatter of updates {extents:?} has too many dimensions"), ""))?;
+        let merged = merge(&extents, [&strides], axis.unwrap_or(0)).ok_or_else(|| {
+            no_kernel(
+                format!("a scatter of updates {extents:?} has too many dimensions"),
+                "reshape neighbouring axes into one before it",
+            )
+        })?;
         let mut params = Scatter {
             op,
             rows: product(&shape[..leading]) as u32,

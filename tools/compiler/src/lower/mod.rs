@@ -11,11 +11,14 @@ mod pack;
 mod products;
 mod recurrent;
 mod reduce;
+mod refusal;
 mod sampling;
 mod sequence;
 mod strides;
 mod weights;
 
+use refusal::{DEFECT, LAYOUT};
+pub(crate) use refusal::{NoKernel, Result, no_kernel};
 pub(crate) use strides::rows_of;
 
 use std::collections::{HashMap, HashSet};
@@ -137,18 +140,6 @@ impl Lowered {
         self.inputs.iter().copied().filter(move |&t| !fed(t))
     }
 }
-
-/// Why a node cannot be lowered.
-pub(crate) struct NoKernel {
-    reason: String,
-    remedy: String,
-}
-
-pub(crate) fn no_kernel(reason: impl Into<String>, remedy: impl Into<String>) -> NoKernel {
-    NoKernel { reason: reason.into(), remedy: remedy.into() }
-}
-
-pub(crate) type Result<T> = std::result::Result<T, NoKernel>;
 
 /// Lowers a graph for a target, with the floats of a precision and the rows of some inputs and outputs given and taken by the caller, as
 /// `options` say. `folds` makes a mean over a picture two steps, the first of which can be a part of a band of rows.

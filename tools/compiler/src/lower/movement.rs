@@ -4,7 +4,7 @@ use kinglet::kernels::{Copy, DIMS, Gather, Pad};
 use kinglet::{DType, StepKind};
 
 use super::strides::{contiguous, merge};
-use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
+use super::{DEFECT, Extra, LAYOUT, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::broadcast_strides;
 use crate::graph::moves_nothing;
 use crate::graph::{Layout, Node, Op, Tensor, TensorId};
@@ -69,7 +69,7 @@ impl Lowerer<'_> {
             }
             Op::DepthToSpace { block, crd, layout } => {
                 if *layout != Layout::ChannelsLast {
-                    return Err(no_kernel("depth to space of a channels-first tensor", ""));
+                    return Err(no_kernel("depth to space of a channels-first tensor", LAYOUT));
                 }
                 let (b, c) = (*block, output[3]);
                 let (n, h, w) = (input[0], input[1], input[2]);
@@ -83,13 +83,17 @@ impl Lowerer<'_> {
             Op::Concat { axis } => self.concat(node, *axis)?,
             Op::Pad { mode, before, value, .. } => {
                 let place = |s: &[usize]| -> Result<[u32; DIMS]> {
-                    spread(s).ok_or_else(|| no_kernel("padding of more than six axes", ""))
+                    spread(s).ok_or_else(|| {
+                        no_kernel("padding of more than six axes", "reshape neighbouring axes into one before it")
+                    })
                 };
                 let params = Pad {
                     mode: *mode,
                     input: place(&input)?,
                     output: place(&output)?,
-                    before: spread_with(before, 0).ok_or_else(|| no_kernel("padding of more than six axes", ""))?,
+                    before: spread_with(before, 0).ok_or_else(|| {
+                        no_kernel("padding of more than six axes", "reshape neighbouring axes into one before it")
+                    })?,
                     value: *value as f32,
                 };
                 let rows = params.output[0] as usize * params.output[1] as usize;
@@ -119,7 +123,7 @@ impl Lowerer<'_> {
                 let y = self.buffer_tensor(node.output);
                 self.emit(node, StepKind::Gather, params, vec![Some(x), Some(index)], y, Extra::rows(rows));
             }
-            other => return Err(no_kernel(format!("{} has no step", other.name()), "")),
+            other => return Err(no_kernel(format!("{} has no step", other.name()), DEFECT)),
         }
         Ok(())
     }
@@ -133,9 +137,14 @@ impl Lowerer<'_> {
     pub(super) fn emit_copy(&mut self, node: &Node, x: PlanTensorId, y: PlanTensorId, block: &Block) -> Result<()> {
         let rows = block.shape.iter().position(|&n| n != 1).map_or(0, |d| d + 1);
         let rows = if rows == block.shape.len() { rows.saturating_sub(1) } else { rows };
-        let merged = merge(&block.shape, [&block.from_strides, &block.to_strides], rows)
-            .ok_or_else(|| no_kernel(format!("a copy of shape {:?} needs too many dimensions", block.shape), ""))?;
-        let small = |v: i64| i32::try_from(v).map_err(|_| no_kernel("an offset beyond 2³¹ elements", ""));
+        let merged = merge(&block.shape, [&block.from_strides, &block.to_strides], rows).ok_or_else(|| {
+            no_kernel(
+                format!("a copy of shape {:?} needs too many dimensions", block.shape),
+                "move fewer axes at a time",
+            )
+        })?;
+        let small =
+            |v: i64| i32::try_from(v).map_err(|_| no_kernel("an offset beyond 2³¹ elements", "split the tensor"));
         let [from_strides, to_strides] = merged.strides;
         let params =
             Copy { dims: merged.dims, from: small(block.from)?, from_strides, to: small(block.to)?, to_strides };

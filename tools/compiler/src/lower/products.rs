@@ -5,7 +5,7 @@ use kinglet::product::{Geometry, Scratch};
 use kinglet::{DType, StepKind};
 
 use super::pack::Dims;
-use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
+use super::{DEFECT, Extra, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::broadcast_strides;
 use crate::graph::{Layout, Node, Op, Post, Quant, TensorId, Window};
 
@@ -155,7 +155,7 @@ impl Lowerer<'_> {
             return self.product(node, &product, false);
         }
         if *post != Post::default() {
-            return Err(no_kernel("a product of two computed tensors with something fused into it", ""));
+            return Err(no_kernel("a product of two computed tensors with something fused into it", DEFECT));
         }
         let right = Right { shape: sb, transposed: *transpose_b, place: None };
         self.dynamic(node, bias, right)

@@ -3,7 +3,7 @@
 use kinglet::kernels::{Gru, Layer, Lstm, Rnn};
 use kinglet::{DType, StepKind};
 
-use super::{Extra, Lowerer, Result, no_kernel};
+use super::{DEFECT, Extra, Lowerer, Result, no_kernel};
 use crate::graph::{Node, Op, TensorId, Way};
 
 impl Lowerer<'_> {
@@ -11,7 +11,7 @@ impl Lowerer<'_> {
     pub(super) fn recurrent(&mut self, node: &Node) -> Result<()> {
         let inputs: Vec<Option<TensorId>> = (0..6).map(|i| node.inputs.get(i).copied().flatten()).collect();
         let (x, r) = (inputs[0].expect("x is there"), inputs[1].expect("R is there"));
-        let &[time, batch, width] = self.shape(x) else { return Err(no_kernel("x has not three axes", "")) };
+        let &[time, batch, width] = self.shape(x) else { return Err(no_kernel("x has not three axes", DEFECT)) };
         let hidden = self.shape(r)[0];
         // What the kernel takes as it is: R, and of a GRU the bias behind the reset, of an LSTM the peepholes.
         let own =
@@ -55,7 +55,7 @@ impl Lowerer<'_> {
                 let params = Rnn { layer: layer(way), f };
                 self.emit(node, StepKind::Rnn, params, operands, y, extra(Rnn::scratch(hidden)));
             }
-            _ => return Err(no_kernel("it is no recurrent layer", "")),
+            _ => return Err(no_kernel("it is no recurrent layer", DEFECT)),
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use kinglet::kernels::{
 use kinglet::product::Geometry;
 use kinglet::{DType, StepKind};
 
-use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel, rows_of};
+use super::{Extra, LAYOUT, Lowerer, PlanTensorId, Result, no_kernel, rows_of};
 use crate::graph::{Graph, Layout, Node, Op, TensorId};
 
 /// Extents before, in and behind a run of axes.
@@ -130,7 +130,12 @@ impl Lowerer<'_> {
         let run = match &runs[..] {
             [] => shape.len()..shape.len(),
             [one] => one.clone(),
-            _ => return Err(no_kernel(format!("a norm over axes {axes:?} that are not neighbours"), "")),
+            _ => {
+                return Err(no_kernel(
+                    format!("a norm over axes {axes:?} that are not neighbours"),
+                    "transpose them beside each other before it",
+                ));
+            }
         };
         let (outer, n, inner) = split(&shape, run);
         let parameters: Vec<Option<TensorId>> = (1..3).map(|i| node.inputs.get(i).copied().flatten()).collect();
@@ -212,7 +217,7 @@ impl Lowerer<'_> {
     pub(super) fn pool(&mut self, node: &Node) -> Result<()> {
         let Op::Pool { kind, window, layout } = &node.op else { unreachable!("dispatched by operator") };
         if *layout != Layout::ChannelsLast {
-            return Err(no_kernel("pooling of a channels-first tensor", ""));
+            return Err(no_kernel("pooling of a channels-first tensor", LAYOUT));
         }
         let t = node.inputs[0].expect("has an input");
         let (input, output) = (self.shape(t).to_vec(), self.shape(node.output).to_vec());

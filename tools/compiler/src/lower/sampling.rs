@@ -3,7 +3,7 @@
 use kinglet::StepKind;
 use kinglet::kernels::{GridSample, NonMaxSuppression};
 
-use super::{Extra, Lowerer, Result, no_kernel};
+use super::{DEFECT, Extra, Lowerer, Result, no_kernel};
 use crate::graph::{Node, Op, SampleMode, SamplePadding};
 
 impl Lowerer<'_> {
@@ -11,7 +11,7 @@ impl Lowerer<'_> {
         match node.op {
             Op::GridSample { mode, padding, align_corners } => self.grid_sample(node, mode, padding, align_corners),
             Op::NonMaxSuppression { most, centers } => self.non_max_suppression(node, most, centers),
-            _ => Err(no_kernel("it samples nothing", "")),
+            _ => Err(no_kernel("it samples nothing", DEFECT)),
         }
     }
 
@@ -26,12 +26,15 @@ impl Lowerer<'_> {
         let (shape, samples) = (self.shape(x), self.shape(grid));
         let axes = shape.len() - 2;
         if !(1..=3).contains(&axes) {
-            return Err(no_kernel(format!("a picture of {axes} axes; at most 3 are sampled"), ""));
+            return Err(no_kernel(
+                format!("a picture of {axes} axes; at most 3 are sampled"),
+                "sample some of them at a time",
+            ));
         }
         let mut extents = [1; 3];
         for (extent, &n) in extents[3 - axes..].iter_mut().zip(&shape[1..=axes]) {
             if n > 1 << 24 {
-                return Err(no_kernel(format!("an axis of {n} pixels, which f32 cannot number"), ""));
+                return Err(no_kernel(format!("an axis of {n} pixels, which f32 cannot number"), "sample parts of it"));
             }
             *extent = n as u32;
         }
@@ -55,7 +58,7 @@ impl Lowerer<'_> {
     fn non_max_suppression(&mut self, node: &Node, most: usize, centers: bool) -> Result<()> {
         let scores = node.inputs[1].expect("has scores");
         let &[batch, classes, boxes] = self.shape(scores) else {
-            return Err(no_kernel("its scores are not of pictures, classes and boxes", ""));
+            return Err(no_kernel("its scores are not of pictures, classes and boxes", DEFECT));
         };
         let params = NonMaxSuppression {
             batch: batch as u32,

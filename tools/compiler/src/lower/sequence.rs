@@ -135,11 +135,14 @@ impl<'a> Lowerer<'a> {
         let x = self.shape(input(0).expect("x is there")).to_vec();
         let state = self.shape(input(2).expect("A is there"))[1];
         if state > MAX_STATE {
-            return Err(no_kernel(format!("a state of {state}; at most {MAX_STATE} are held"), ""));
+            return Err(no_kernel(
+                format!("a state of {state}; at most {MAX_STATE} are held"),
+                "keep it as the loop it is (--keep-loops)",
+            ));
         }
         for i in [2, 5, 7].into_iter().filter_map(input) {
             if self.graph.tensors[i].dtype != DType::F32 {
-                return Err(no_kernel("A, D and the state must be f32", ""));
+                return Err(no_kernel("A, D and the state must be f32", "dequantise them before it"));
             }
         }
         let operands: Vec<_> = (0..8).map(|i| input(i).map(|t| self.operand(t))).collect();
@@ -165,7 +168,10 @@ impl<'a> Lowerer<'a> {
         };
         let order = bv.len();
         if order > MAX_ORDER {
-            return Err(no_kernel(format!("a memory of order {order}; at most {MAX_ORDER} are held"), ""));
+            return Err(no_kernel(
+                format!("a memory of order {order}; at most {MAX_ORDER} are held"),
+                "keep it as the loop it is (--keep-loops)",
+            ));
         }
         let av = av.reals();
         let blocks = order.div_ceil(MEMORY_LANES);

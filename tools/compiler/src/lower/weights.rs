@@ -63,7 +63,7 @@ impl Lowerer<'_> {
     /// Packs weights, bias and multipliers of a product.
     pub(super) fn constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
         if p.bias.is_some_and(|b| self.value(b).is_none()) {
-            return Err(no_kernel("its bias is not constant", ""));
+            return Err(no_kernel("its bias is not constant", "add it behind the product"));
         }
         match self.single_quant(p.x) {
             Some(x) => self.int_constants(node, p, depthwise, x),
@@ -111,7 +111,10 @@ impl Lowerer<'_> {
     fn byte_constants(&mut self, node: &Node, p: &Product<'_>, depthwise: bool) -> Result<Constants> {
         let (d, out_c) = (p.dims(), p.output[2]);
         let w = &self.graph.tensors[p.weights];
-        let quant = w.quant.as_ref().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
+        let quant = w
+            .quant
+            .as_ref()
+            .ok_or_else(|| no_kernel("its weights are not quantised", "quantise them as the input is, or neither"))?;
         let packing = self.target.info().packing(false, depthwise, d.taps() * d.group_in, d.extents(depthwise).length);
         let of = |c: usize| if quant.scales.len() == 1 { 0 } else { c };
         let (bytes, signed) = (self.value(p.weights).expect("checked").to_bytes(), w.dtype == DType::I8);
@@ -233,7 +236,10 @@ impl Lowerer<'_> {
         let e = d.extents(depthwise);
         let mut packing = self.target.info().packing(true, depthwise, taps * d.group_in, e.length);
         let w = &self.graph.tensors[p.weights];
-        let quant = w.quant.clone().ok_or_else(|| no_kernel("its weights are not quantised", ""))?;
+        let quant = w
+            .quant
+            .clone()
+            .ok_or_else(|| no_kernel("its weights are not quantised", "quantise them as the input is, or neither"))?;
         let zero = |c: usize| i64::from(quant.zero_points[if quant.zero_points.len() == 1 { 0 } else { c }]);
         let bytes = self.value(p.weights).expect("checked").to_bytes();
         let signed = w.dtype == DType::I8;

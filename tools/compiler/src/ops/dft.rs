@@ -4,7 +4,6 @@ use kinglet::DType;
 
 use super::matmul::emit_matmul;
 use crate::array::Array;
-use crate::graph::Op;
 use crate::import::{Context, Failure};
 
 /// `DFT` (opset 17 and 20): x `[…, n, …, 1 or 2]`, the last axis holding real and imaginary part.
@@ -42,7 +41,7 @@ pub fn dft(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let matrix = c.add_constant(Array::f32(&[given * parts, m * out_parts], matrix));
     let order: Vec<usize> = (0..rank - 1).filter(|&d| d != axis).chain([axis, rank - 1]).collect();
     let lead: Vec<usize> = order[..rank - 2].iter().map(|&d| shape[d]).collect();
-    let moved = transpose(c, x, &order)?;
+    let moved = c.transposed(x, &order)?;
     let flat = c.reshaped(moved, &[&lead[..], &[given * parts]].concat())?;
     // A single row keeps the operand at rank 2.
     let flat = if lead.is_empty() { c.reshaped(flat, &[1, given * parts])? } else { flat };
@@ -50,7 +49,7 @@ pub fn dft(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let y = c.reshaped(y, &[&lead[..], &[m, out_parts]].concat())?;
     let mut back = vec![0; rank];
     order.iter().enumerate().for_each(|(i, &d)| back[d] = i);
-    let y = transpose(c, y, &back)?;
+    let y = c.transposed(y, &back)?;
     c.output(0, y);
     Ok(())
 }
@@ -102,14 +101,4 @@ impl Transform {
         }
         Ok(matrix)
     }
-}
-
-fn transpose(c: &mut Context<'_, '_>, x: usize, perm: &[usize]) -> Result<usize, Failure> {
-    if perm.iter().enumerate().all(|(i, &d)| i == d) {
-        return Ok(x);
-    }
-    let shape = c.shape(x);
-    let out: Vec<usize> = perm.iter().map(|&d| shape[d]).collect();
-    let dtype = c.dtype(x);
-    c.emit(Op::Transpose { perm: perm.to_vec() }, &[x], dtype, &out)
 }

@@ -93,7 +93,7 @@ pub const OPERATORS: &[Row] = table! {
         "auto_pad:s ceil_mode:i>=10 count_include_pad:i>=7 dilations:I>=19 kernel_shape:I pads:I strides:I"),
         pool::pool, "Pool";
     "BatchNormalization" (1: "T T T T T" => 5; "epsilon:f is_test:i<7 momentum:f spatial:i<9 training_mode:i>=14"),
-        normalize::batch, "Ternary", "constant statistics; folded into a neighbouring convolution where that is exact";
+        normalize::batch, "Ternary", "folded into a neighbouring convolution where that is exact; computed statistics as Binary";
     "BitCast" (26: "_" => 1; "to:i"), cast::bit_cast, "Convert", "between integers of one width, or of a constant";
     "BitShift" (11: "T T" => 1; "direction:s"), elementwise::bit_shift, "Binary";
     "BitwiseAnd" (18: "T T" => 1; ""), elementwise::binary, "Binary";

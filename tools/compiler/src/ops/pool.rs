@@ -25,7 +25,7 @@ pub fn pool(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let spatial = output_extents(&window, &shape[2..], c.flag("ceil_mode", false))?;
     let out = Layout::ChannelsFirst.shape(shape[0], shape[1], &spatial);
     if c.has_output(1) {
-        let raw = c.plain(x);
+        let raw = c.raw(x);
         let at = places_of_maxima(c, raw, &window, &out, c.flag("storage_order", false))?;
         c.output(1, at);
     }

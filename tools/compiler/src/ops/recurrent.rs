@@ -203,17 +203,6 @@ fn reals(c: &mut Context<'_, '_>, t: TensorId, d: usize) -> Result<TensorId, Fai
     Ok(c.add_constant(value))
 }
 
-/// Elements `from .. to` of a tensor of one axis.
-fn run(c: &mut Context<'_, '_>, t: TensorId, from: usize, to: usize) -> Result<TensorId, Failure> {
-    c.emit(Op::Slice { starts: vec![from], steps: vec![1] }, &[t], DType::F32, &[to - from])
-}
-
-/// The sum of two tensors of one axis.
-fn sum(c: &mut Context<'_, '_>, a: TensorId, b: TensorId) -> Result<TensorId, Failure> {
-    let shape = c.shape(a);
-    c.emit(Op::Binary(BinaryOp::Add), &[a, b], DType::F32, &shape)
-}
-
 /// The state of direction `d` before the first frame, `[batch, hidden]`.
 fn state(c: &mut Context<'_, '_>, e: &Extents, i: usize, d: usize) -> Result<Option<TensorId>, Failure> {
     let Some(t) = c.optional(i) else { return Ok(None) };
@@ -281,12 +270,12 @@ fn direction(
     if let Some(b) = c.optional(3) {
         let b = reals(c, b, d)?;
         let summed = if linear_before_reset { 2 * n } else { gates };
-        let (wb, rb) = (run(c, b, 0, summed)?, run(c, b, gates, gates + summed)?);
-        let mut all = sum(c, wb, rb)?;
+        let (wb, rb) = (c.sliced(b, 0, 0, summed, 1)?, c.sliced(b, 0, gates, summed, 1)?);
+        let mut all = c.binary(BinaryOp::Add, wb, rb)?;
         if linear_before_reset {
-            let rest = run(c, b, 2 * n, gates)?;
+            let rest = c.sliced(b, 0, 2 * n, n, 1)?;
             all = c.concatenated(&[all, rest], 0)?;
-            behind = Some(run(c, b, gates + 2 * n, 2 * gates)?);
+            behind = Some(c.sliced(b, 0, gates + 2 * n, n, 1)?);
         }
         bias = Some(all);
     }
@@ -297,7 +286,7 @@ fn direction(
     let shape = [e.time, e.batch, gates];
     let mut x = c.emit_optional(op, &[Some(x), Some(w), fixed], DType::F32, &shape, None)?;
     if let Some(b) = bias.filter(|_| fixed.is_none()) {
-        x = c.emit(Op::Binary(BinaryOp::Add), &[x, b], DType::F32, &shape)?;
+        x = c.binary(BinaryOp::Add, x, b)?;
     }
     let h = state(c, e, 5, d)?;
     let mut inputs = vec![Some(x), Some(r), lengths, h];

@@ -191,7 +191,7 @@ fn emit(c: &mut Context<'_, '_>, x: TensorId, axes: &[Axis]) -> Result<(), Failu
         along[axis] = outside.len();
         let outside = c.add_constant(Array::int(DType::Bool, &along, outside));
         let value = f64::from(c.float("extrapolation_value", 0.0));
-        y = c.plain(y);
+        y = c.raw(y);
         let value = c.scalar_like(y, value);
         y = c.select(outside, value, y)?;
     }

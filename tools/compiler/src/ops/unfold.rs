@@ -227,7 +227,7 @@ pub(super) fn places_of_maxima(
         None if c.dtype(x) == DType::F32 => {
             (c.unary_with(UnaryOp::Clip, [f32::MIN, f32::INFINITY], x)?, f64::NEG_INFINITY)
         }
-        None => (x, i64::MIN as f64),
+        None => (c.as_type(x, DType::I64)?, i64::MIN as f64),
     };
     let under = columns(c, x, w, spatial, outside)?;
     let &[batch, channels, taps, places] = &c.shape(under)[..] else { unreachable!("it has four axes") };
