@@ -4,12 +4,12 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Sign, Sums, Weights, pack_panels};
+use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Sign, Sums, Weights};
 use kinglet::rows::View;
 use kinglet::{DType, Element, f16};
 
 use super::dense_i8::sized;
-use super::some;
+use super::{some, transpose};
 use crate::Avx2;
 use crate::{by_channels, halves};
 
@@ -117,12 +117,8 @@ microkernel!(DenseW8, i8, true);
 
 impl Pack for DenseF32 {
     fn pack(&self, b: &Matrix<'_, f32>, columns: Range<usize>, to: &mut [f32]) {
-        #[target_feature(enable = "avx2")]
-        fn pack(b: &Matrix<'_, f32>, columns: Range<usize>, to: &mut [f32]) {
-            pack_panels::<f32, 16, 1>(b, columns, |v| v, to);
-        }
         // SAFETY: `self.0` is the proof of the features.
-        unsafe { pack(b, columns, to) }
+        unsafe { transpose::pack(b, columns, to) }
     }
 }
 

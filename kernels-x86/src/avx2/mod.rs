@@ -6,6 +6,7 @@ mod dense_i8;
 mod depthwise_f32;
 mod depthwise_i8;
 mod round;
+pub(crate) mod transpose;
 
 pub(crate) use dense_f32::{DenseF16, DenseF32, DenseW8};
 pub(crate) use dense_i8::DenseI8;

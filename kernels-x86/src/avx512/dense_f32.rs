@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 use kinglet::elementwise::Elementwise;
-use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Plain, Sign, Sums, Weights, pack_panels};
+use kinglet::product::{Finish, Inputs, Matrix, Microkernel, Pack, Place, Plain, Sign, Sums, Weights};
 use kinglet::rows::{PixelsMut, View};
 use kinglet::{DType, Element, f16};
 
@@ -12,6 +12,7 @@ use super::dense_i8::{runs, sized, tile};
 use super::finish;
 use super::{lanes, reals};
 use crate::Avx512;
+use crate::avx2::transpose;
 use crate::{by_channels, halves};
 
 /// 14 pixels × 32 channels at a time, as of bytes.
@@ -139,12 +140,8 @@ microkernel!(DenseW8, i8, true);
 
 impl Pack for DenseF32 {
     fn pack(&self, b: &Matrix<'_, f32>, columns: Range<usize>, to: &mut [f32]) {
-        #[target_feature(enable = "avx512f")]
-        fn pack(b: &Matrix<'_, f32>, columns: Range<usize>, to: &mut [f32]) {
-            pack_panels::<f32, 16, 1>(b, columns, |v| v, to);
-        }
         // SAFETY: `self.0` is the proof of the features.
-        unsafe { pack(b, columns, to) }
+        unsafe { transpose::pack(b, columns, to) }
     }
 }
 
