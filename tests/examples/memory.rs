@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use kinglet_compiler::graph::Graph;
 use kinglet_compiler::{Banding, DimInfo, Options, compile, import, import_file};
 use kinglet_models::zoo;
+use kinglet_tests::attention::attention;
 use kinglet_tests::mobilenet::mobilenet_v2;
 use kinglet_tests::shared;
 
@@ -25,6 +26,7 @@ fn main() {
         let options = one(path);
         row(name, &options, import_file(path, &options).expect("it imports"));
     }
+    row("attention, 8 heads of 1,024 x 64, f32", &Options::default(), attention(8, 1024, 64, None).0);
     row("MobileNetV2 1.0, 224 x 224, int8", &Options::default(), mobilenet_v2(224).0);
     for name in ["vanillanet-5", "poolformer-s12", "convformer-s18", "dwformer", "mpgnet-t"] {
         let model =

@@ -1,5 +1,6 @@
 //! What the whole-path tests share: models and arrays from files, running a plan, comparing results.
 
+pub mod attention;
 pub mod hostile;
 pub mod indices;
 pub mod mobilenet;
@@ -310,12 +311,21 @@ impl Random {
         Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// The next number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % n.max(1) as u64) as usize
+        self.0
+    }
+
+    /// The next number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((self.next() >> 11) % n.max(1) as u64) as usize
+    }
+
+    /// The next eight bytes.
+    pub fn bytes(&mut self) -> [u8; 8] {
+        self.next().to_le_bytes()
     }
 
     /// The next real in −1 to 1, on a grid that f32 holds exactly.

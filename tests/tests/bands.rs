@@ -9,6 +9,7 @@ use kinglet_compiler::array::Array;
 use kinglet_compiler::graph::{Graph, Layout, Op, PoolKind, Post, TensorId, Window};
 use kinglet_compiler::{Banding, Compiled, Error, MemoryRegion, Options, Precision, compile, import};
 use kinglet_native::Pool;
+use kinglet_tests::attention::attention;
 use kinglet_tests::mobilenet::mobilenet_v2;
 use kinglet_tests::one_node::{Case, Like};
 use kinglet_tests::quantised::quantised;
@@ -64,7 +65,7 @@ impl Net {
         let (x, size) = self.tensors[self.tensors.len() - 1 - back];
         let [h, w, c] = size;
         let layout = Layout::ChannelsLast;
-        match self.r.below(16) {
+        match self.r.below(18) {
             0 | 1 => {
                 let Some((window, [oh, ow])) = self.window(size) else { return };
                 let depthwise = self.r.below(2) == 0;
@@ -163,6 +164,7 @@ impl Net {
                 let mean = self.tensors.pop().expect("it was added").0;
                 self.add(Op::Binary(BinaryOp::Add), &[x, mean], size);
             }
+            15 | 16 => self.attend(x, size),
             _ => {
                 let op = [ReduceOp::Mean, ReduceOp::Max][self.r.below(2)];
                 let axis = self.r.below(2) + 2;
@@ -170,6 +172,22 @@ impl Net {
                 self.add(Op::Reduce { op, axes: vec![axis], keep: true }, &[x], shape);
             }
         }
+    }
+
+    /// Attention, each row of the picture a head: to itself, or to a tensor of which only the height is the same.
+    fn attend(&mut self, x: TensorId, size: [usize; 3]) {
+        let [h, w, c] = size;
+        let product = |transpose_b| Op::MatMul { transpose_a: false, transpose_b, post: Post::default() };
+        let other = self.tensors.iter().find(|(t, s)| *t != x && (s[0], s[2]) == (h, c)).copied();
+        let (k, keys) = other.map_or((x, w), |(t, s)| (t, s[1]));
+        self.add(product(true), &[x, k], [h, w, keys]);
+        let scores = self.tensors.pop().expect("it was added").0;
+        let shape = with_batch([h, w, keys]);
+        let mask = [vec![keys], vec![w, keys], vec![h, 1, keys]][self.r.below(3)].clone();
+        let mask = self.case.constant(self.r.array(DType::F32, &mask), None);
+        let shown = self.case.node(Op::Binary(BinaryOp::Add), &[scores, mask], Like::f32(&shape));
+        let weights = self.case.node(Op::Softmax { axis: 3, log: false }, &[shown], Like::f32(&shape));
+        self.add(product(false), &[weights, k], size);
     }
 
     fn build(seed: u64, steps: usize) -> (Graph, BTreeMap<String, Array>) {
@@ -389,6 +407,28 @@ fn bands_for_speed_change_no_bit() {
     };
     let want = run(&off, &Inline);
     assert!(run(&on, &Inline) == want && run(&on, &pool) == want);
+}
+
+/// Of the scores of attention only some rows are there at a time: of all heads' where nothing of another shape is added to them, of one
+/// head's where a mask is that all heads share.
+#[test]
+fn attention_keeps_few_of_its_scores() {
+    const HEADS: usize = 6;
+    const TIME: usize = 160;
+    let scores = HEADS * TIME * TIME * 4;
+    for (mask, rows) in [(None, 64), (Some(&[TIME][..]), 64), (Some(&[TIME, TIME]), TIME)] {
+        let (graph, inputs) = attention(HEADS, TIME, 8, mask);
+        assert!(check(&graph, &inputs, Precision::F32) > 0);
+        let target = Target::X86_64;
+        let tensors = |bands| {
+            let plan = compile(graph.clone(), &Options { target, bands, ..Options::default() }).expect("it compiles");
+            plan.report.arena_bytes - plan.report.scratch_bytes
+        };
+        // Scores are written, and read by softmax, which writes them anew.
+        let kept = 3 * rows * TIME * 4;
+        let (off, on) = (tensors(Banding::Off), tensors(Banding::Memory));
+        assert!(off >= scores && on <= off - scores + kept, "{off} bytes become {on}");
+    }
 }
 
 /// There are bands in what the property tests run, so that they test something.

@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use super::Params;
 use super::walk::elements;
+use crate::bands::{Rule, Window};
 use crate::elementwise::Elementwise;
 use crate::error::Fault;
 use crate::format::verify::{Check, Verdict, all_bytes, ensure, product as sizes, work};
@@ -94,6 +95,9 @@ impl MatMul {
 impl MatMul {
     /// As [`Params::reads`].
     fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        if input == 0 && self.left_is_rows() {
+            return Some(elements(rows, &[self.k]));
+        }
         let m = (self.m as usize).max(1);
         let batch = rows.start / m..rows.end.div_ceil(m);
         let one = batch.len() == 1;
@@ -111,6 +115,22 @@ impl MatMul {
         };
         let [first, last] = self.offsets(strides, batch);
         Some(first.saturating_add(matrix.start)..last.saturating_add(matrix.end))
+    }
+
+    /// Whether the rows of all left matrices lie one after the other, as those of the output do.
+    fn left_is_rows(&self) -> bool {
+        let mut apart = self.m.checked_mul(self.k);
+        let mut dense = !self.transpose_a;
+        for (&n, &stride) in self.batch.iter().zip(&self.a_strides).rev().filter(|(n, _)| **n != 1) {
+            dense &= apart == Some(stride);
+            apart = apart.and_then(|apart| apart.checked_mul(n));
+        }
+        dense
+    }
+
+    /// As [`Params::rule`].
+    fn rule(&self, input: usize) -> Rule {
+        if input == 0 && self.left_is_rows() { Rule::Rows(Window::pointwise(self.k)) } else { Rule::Whole }
     }
 
     /// Offsets between which those of the matrices with these numbers lie, both ends included.
@@ -340,6 +360,14 @@ macro_rules! kind {
 
             fn reads(&self, input: usize, rows: Range<usize>) -> Option<Range<usize>> {
                 self.0.reads(input, rows)
+            }
+
+            fn row(&self) -> Option<u32> {
+                Some(self.0.n)
+            }
+
+            fn rule(&self, input: usize) -> Rule {
+                self.0.rule(input)
             }
 
             #[inline(always)]

@@ -6,7 +6,7 @@ use kinglet::kernels::{
 use kinglet::{DType, StepKind};
 
 use super::strides::merge;
-use super::{Extra, Lowerer, PlanTensor, PlanTensorId, Result, no_kernel, rows_of};
+use super::{Extra, Lowerer, PlanTensorId, Result, no_kernel};
 use crate::array::broadcast_strides;
 use crate::graph::{Node, Op, Quant, TensorId};
 
@@ -21,7 +21,7 @@ impl Lowerer<'_> {
                 return self.per_axis(node, t, &quant);
             }
         }
-        let (rows, row) = rows_of(self.shape(t));
+        let (rows, row) = self.rows(t);
         let x = self.operand(t);
         let y = self.buffer_tensor(node.output);
         let (r, n) = (rows as u32, row as u32);
@@ -58,7 +58,7 @@ impl Lowerer<'_> {
     /// Quantisation with a scale for each position of an axis, of a computed tensor.
     fn per_axis(&mut self, node: &Node, t: TensorId, quant: &Quant) -> Result<()> {
         let shape = self.shape(t).to_vec();
-        let (rows, row) = rows_of(&shape);
+        let (rows, row) = self.rows(t);
         let along: Vec<usize> = (0..shape.len()).map(|d| if d == quant.axis { shape[d] } else { 1 }).collect();
         let zeros: Vec<f32> = quant.zero_points.iter().map(|&z| z as f32).collect();
         let scales = self.constant_f32(&quant.scales);
@@ -113,7 +113,8 @@ impl Lowerer<'_> {
         (b, sb): (PlanTensorId, &[usize]),
         (y, sy): (PlanTensorId, &[usize]),
     ) -> Result<()> {
-        let (dims, [a_strides, b_strides]) = self.broadcast([sa, sb], sy)?;
+        let axes = self.out.tensors[y].axes_of_row_as(sy);
+        let (dims, [a_strides, b_strides]) = broadcast([sa, sb], sy, axes)?;
         let in_place = [(a, &a_strides), (b, &b_strides)];
         let mask = self.in_place_mask(&in_place, y, &dims);
         let extra = Extra::rows(dims[0] as usize).in_place(mask);
@@ -131,7 +132,8 @@ impl Lowerer<'_> {
         let y = self.buffer_tensor(node.output);
         let shapes = [0, 1, 2].map(|i| self.shape(ids[i]).to_vec());
         let sy = self.shape(node.output).to_vec();
-        let (dims, [a_strides, b_strides, c_strides]) = self.broadcast([&shapes[0], &shapes[1], &shapes[2]], &sy)?;
+        let axes = self.out.tensors[y].axes_of_row_as(&sy);
+        let (dims, [a_strides, b_strides, c_strides]) = broadcast([&shapes[0], &shapes[1], &shapes[2]], &sy, axes)?;
         let pairs = [(operands[0], &a_strides), (operands[1], &b_strides), (operands[2], &c_strides)];
         let mask = self.in_place_mask(&pairs, y, &dims);
         let params = Ternary { op, dims, a_strides, b_strides, c_strides };
@@ -146,24 +148,6 @@ impl Lowerer<'_> {
         operands.map(|&t| &self.graph.tensors[t]).all(|t| t.dtype != DType::F32 && t.quant.is_none())
     }
 
-    /// Merged extents of an output and the strides with which operands are read over it.
-    fn broadcast<const N: usize>(
-        &self,
-        shapes: [&[usize]; N],
-        out: &[usize],
-    ) -> Result<([u32; DIMS], [[i32; DIMS]; N])> {
-        let all: [Vec<i64>; N] = shapes.map(|s| broadcast_strides(s, out).into_iter().map(|s| s as i64).collect());
-        let lead = out.len() - if out.len() >= 4 { 2 } else { 1 }.min(out.len());
-        let merged = merge(out, std::array::from_fn(|k| &all[k][..]), lead);
-        let merged = merged.ok_or_else(|| {
-            no_kernel(
-                format!("broadcasting over shape {out:?} needs too many dimensions"),
-                "reshape neighbouring axes into one before it",
-            )
-        })?;
-        Ok((merged.dims, merged.strides))
-    }
-
     /// Operands that an elementwise output may replace: those laid out exactly like it.
     fn in_place_mask(&self, operands: &[(PlanTensorId, &[i32; DIMS])], y: PlanTensorId, dims: &[u32; DIMS]) -> u32 {
         let contiguous = contiguous(dims);
@@ -176,12 +160,28 @@ impl Lowerer<'_> {
 
     /// Copies a whole tensor.
     pub(super) fn copy_all(&mut self, node: &Node, from: PlanTensorId, to: PlanTensorId) {
-        let PlanTensor { shape, dtype, .. } = self.out.tensors[from].clone();
-        let (rows, row) = rows_of(&shape);
+        let ((rows, row), dtype) = (self.out.tensors[from].rows(), self.out.tensors[from].dtype);
         let how = if dtype.is_float() { Conversion::Real } else { Conversion::Integer };
         let params = convert(how, rows as u32, row as u32);
         self.emit(node, StepKind::Convert, params, vec![Some(from)], to, Extra::rows(rows));
     }
+}
+
+/// Merged extents of an output, of whose axes so many last ones make up a row, and the strides with which operands are read over it.
+fn broadcast<const N: usize>(
+    shapes: [&[usize]; N],
+    out: &[usize],
+    axes_of_row: usize,
+) -> Result<([u32; DIMS], [[i32; DIMS]; N])> {
+    let all: [Vec<i64>; N] = shapes.map(|s| broadcast_strides(s, out).into_iter().map(|s| s as i64).collect());
+    let merged = merge(out, std::array::from_fn(|k| &all[k][..]), out.len() - axes_of_row);
+    let merged = merged.ok_or_else(|| {
+        no_kernel(
+            format!("broadcasting over shape {out:?} needs too many dimensions"),
+            "reshape neighbouring axes into one before it",
+        )
+    })?;
+    Ok((merged.dims, merged.strides))
 }
 
 fn convert(conversion: Conversion, rows: u32, row: u32) -> Convert {

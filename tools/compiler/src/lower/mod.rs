@@ -12,6 +12,7 @@ mod products;
 mod recurrent;
 mod reduce;
 mod refusal;
+mod rows;
 mod sampling;
 mod sequence;
 mod strides;
@@ -19,7 +20,7 @@ mod weights;
 
 use refusal::{DEFECT, LAYOUT};
 pub(crate) use refusal::{NoKernel, Result, no_kernel};
-pub(crate) use strides::rows_of;
+pub(crate) use rows::rows_of;
 
 use std::collections::{HashMap, HashSet};
 
@@ -53,6 +54,8 @@ pub struct PlanTensor {
     pub dtype: DType,
     /// Dimensions.
     pub shape: Vec<usize>,
+    /// Trailing axes that make up a row.
+    pub axes_of_row: usize,
     /// Scale, 1 if not quantised.
     pub scale: f32,
     /// Zero point, 0 if not quantised.
@@ -152,6 +155,8 @@ pub fn lower(graph: &Graph, options: &Options, folds: bool) -> std::result::Resu
     if options.precision == Precision::F16 && target.info().halves {
         l.halves = halves::halves(graph);
     }
+    // Rows that the caller gives or takes are those of pictures.
+    l.matrices.retain(|&t| !feed.contains(&graph.tensors[t].name));
     for (number, &t) in graph.inputs.iter().enumerate() {
         let p = l.buffer_tensor(t);
         l.out.inputs.push(p);
@@ -189,6 +194,8 @@ pub(crate) struct Lowerer<'a> {
     target: Target,
     folds: bool,
     precision: Precision,
+    /// Tensors whose rows are those of matrices.
+    matrices: HashSet<TensorId>,
     /// Tensors that are stored as halves.
     halves: HashSet<TensorId>,
     /// Halves of others, made for products.
@@ -252,6 +259,7 @@ impl<'a> Lowerer<'a> {
             target,
             folds: false,
             precision: Precision::F32,
+            matrices: rows::of_matrices(graph),
             halves: HashSet::new(),
             narrowed: HashMap::new(),
             out: Lowered::default(),
@@ -285,7 +293,7 @@ impl<'a> Lowerer<'a> {
 
     /// The step that asks for the rows of input `number`.
     fn feed(&mut self, number: usize, t: TensorId, p: PlanTensorId) {
-        let (rows, row) = rows_of(self.shape(t));
+        let (rows, row) = self.rows(t);
         let node = Node::new(Op::Reshape, Vec::new(), t, Vec::new());
         let params = Feed { input: number as u32, rows: rows as u32, row: row as u32 };
         self.emit(&node, StepKind::Feed, params, Vec::new(), p, Extra::rows(rows));
@@ -327,7 +335,8 @@ impl<'a> Lowerer<'a> {
         // Scales along an axis are no property of a runtime tensor; steps that need them take them as an operand.
         let (scale, zero_point) = tensor.quant.as_ref().and_then(|q| q.single()).unwrap_or((1.0, 0));
         let dtype = if self.halves.contains(&t) { DType::F16 } else { tensor.dtype };
-        PlanTensor { dtype, shape: tensor.shape.clone(), scale, zero_point, place, advance: 0 }
+        let axes_of_row = self.axes_of_row(t);
+        PlanTensor { dtype, shape: tensor.shape.clone(), axes_of_row, scale, zero_point, place, advance: 0 }
     }
 
     fn add(&mut self, tensor: PlanTensor) -> PlanTensorId {
@@ -356,7 +365,7 @@ impl<'a> Lowerer<'a> {
     /// An unquantised intermediate of a node that becomes several steps.
     fn temporary(&mut self, dtype: DType, shape: &[usize]) -> PlanTensorId {
         let place = self.new_buffer();
-        self.add(PlanTensor { dtype, shape: shape.to_vec(), scale: 1.0, zero_point: 0, place, advance: 0 })
+        self.add(PlanTensor::plain(dtype, shape, place))
     }
 
     /// The plan's tensor for graph tensor `t`; constants are stored on first use.
@@ -390,7 +399,7 @@ impl<'a> Lowerer<'a> {
     /// A constant operand with the given bytes.
     fn constant(&mut self, dtype: DType, shape: &[usize], bytes: impl AsRef<[u8]>) -> PlanTensorId {
         let place = self.store(bytes.as_ref());
-        self.add(PlanTensor { dtype, shape: shape.to_vec(), scale: 1.0, zero_point: 0, place, advance: 0 })
+        self.add(PlanTensor::plain(dtype, shape, place))
     }
 
     /// A constant f32 operand.

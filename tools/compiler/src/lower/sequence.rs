@@ -67,7 +67,7 @@ impl<'a> Lowerer<'a> {
 
     /// The view of `whole` that in each slice of a band is one position of its first axis, with the shape of `t`.
     fn slice_of(&mut self, whole: PlanTensorId, body: &Body, t: TensorId) -> PlanTensorId {
-        let slice = PlanTensor { shape: body.graph.tensors[t].shape.clone(), ..self.out.tensors[whole].clone() };
+        let slice = self.out.tensors[whole].clone().with_shape(&body.graph.tensors[t].shape);
         let advance = slice.bytes();
         self.add(PlanTensor { advance, ..slice })
     }

@@ -60,14 +60,3 @@ pub(crate) fn merge<const N: usize>(shape: &[usize], strides: [&[i64]; N], rows:
 pub(crate) fn contiguous(shape: &[usize]) -> Vec<i64> {
     crate::array::strides(shape).into_iter().map(|s| s as i64).collect()
 }
-
-/// Output rows of a tensor, and elements of a row: image rows, time frames or matrix rows. A tensor without elements has no
-/// rows either.
-pub(crate) fn rows_of(shape: &[usize]) -> (usize, usize) {
-    if shape.contains(&0) {
-        return (0, 0);
-    }
-    let inner = if shape.len() >= 4 { 2 } else { 1 };
-    let lead = shape.len().saturating_sub(inner);
-    (shape[..lead].iter().product(), shape[lead..].iter().product())
-}

@@ -126,7 +126,7 @@ fn record(l: &Lowered, number: usize, layout: &Layout) -> Result<TensorRecord, E
     let mut dims = [0; MAX_RANK];
     dims.iter_mut().zip(&shape).for_each(|(d, &n)| *d = n as u32);
     let bytes = u32::try_from(t.bytes()).map_err(|_| Error::TooLarge(format!("a tensor of {} bytes", t.bytes())))?;
-    let rows = crate::lower::rows_of(&shape).0 as u32;
+    let rows = t.rows().0 as u32;
     let row_bytes = bytes.checked_div(rows).unwrap_or(0);
     let ring = buffer(l, number).and_then(|b| layout.bands.rings.get(b).copied().flatten());
     let capacity = ring.and_then(|r| (r.bytes as u32).checked_div(row_bytes)).unwrap_or(rows);

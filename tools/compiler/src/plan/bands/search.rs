@@ -1,10 +1,12 @@
 //! The search for bands: what a run of steps would take as one.
 
+use kinglet::StepKind;
 use kinglet::bands::{Made, Rule, Slice, Sliding, Window};
-use kinglet::kernels;
+use kinglet::format::words::{Record, Words};
+use kinglet::kernels::{self, MatMul};
 
-use super::{CACHE, CALL, Ring, Slide};
-use crate::lower::{Lowered, rows_of};
+use super::{CACHE, CALL, LEAST_TO_PACK, PACKED, Ring, Slide};
+use crate::lower::{Lowered, PlanStep};
 use crate::plan::arena::{ALIGN, Lifetime};
 use crate::plan::order::buffer;
 
@@ -22,6 +24,36 @@ pub(super) struct Known {
     folds: bool,
     /// Bytes of an element of the output.
     width: usize,
+    /// What it packs anew in each slice.
+    packs: Option<Packs>,
+}
+
+/// A product of computed matrices that packs the right ones.
+struct Packs {
+    /// Rows of a left matrix, and how many there are.
+    rows: u64,
+    matrices: u64,
+    /// Bytes of a right one.
+    bytes: usize,
+}
+
+impl Packs {
+    /// What a step packs in each slice, if it does.
+    fn of(l: &Lowered, step: &PlanStep) -> Option<Packs> {
+        if !matches!(step.kind, StepKind::MatMulF32 | StepKind::MatMulI8) {
+            return None;
+        }
+        let words: Vec<u8> = step.params.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let p = MatMul::read(&Words::new(&words), 0).filter(|p| p.tile > 0)?;
+        let right = step.inputs[1]?;
+        let matrices = p.batch.iter().map(|&n| u64::from(n)).product();
+        Some(Packs { rows: p.m.into(), matrices, bytes: p.n as usize * p.k as usize * l.tensors[right].dtype.size() })
+    }
+
+    /// Rows of a slice that are worth packing.
+    fn least(&self) -> u64 {
+        self.rows.min(LEAST_TO_PACK)
+    }
 }
 
 impl Known {
@@ -95,7 +127,7 @@ impl<'a> Search<'a> {
         let mut whole: Vec<Option<Option<Whole>>> = vec![None; l.buffers];
         for (t, tensor) in l.tensors.iter().enumerate() {
             let Some(b) = buffer(l, t) else { continue };
-            let (n, row) = rows_of(&tensor.shape);
+            let (n, row) = tensor.rows();
             widths[b] = tensor.dtype.size();
             let row = row * widths[b];
             let own = (tensor.advance == 0 && n * row > 0).then_some(Whole { bytes: n * row, row });
@@ -260,6 +292,10 @@ impl<'a> Search<'a> {
                 times = lcm_of(times, row / gcd(bytes, row))?;
             }
         }
+        for (step, pace) in steps.iter().zip(&paces) {
+            let least = step.packs.as_ref().map_or(1, Packs::least);
+            times = times.checked_mul(least.div_ceil(pace.checked_mul(times)?.max(1)))?;
+        }
         for pace in &mut paces {
             *pace = pace.checked_mul(times)?;
         }
@@ -345,7 +381,8 @@ impl<'a> Search<'a> {
         band.rings.iter().map(|(_, ring)| ring.bytes).sum::<usize>() <= CACHE / 2
     }
 
-    /// Bytes that leave the caches, more or less: tensors that do not fit them, each once, and what a call costs in each slice.
+    /// Bytes that leave the caches, more or less: tensors that do not fit them, each once, what a call costs in each slice, and what
+    /// packing does.
     pub(super) fn traffic(&self, start: usize, end: usize, band: Option<&Band>) -> usize {
         let mut seen: Vec<usize> = Vec::new();
         for step in &self.touched[start..end] {
@@ -356,7 +393,10 @@ impl<'a> Search<'a> {
         let within = |b: &usize| band.is_some_and(|band| band.rings.iter().any(|(ring, _)| ring == b));
         let large = |b: &usize| self.lives[*b].bytes > CACHE && !within(b);
         let bytes: usize = seen.iter().filter(|b| large(b)).map(|&b| self.lives[b].bytes).sum();
-        bytes + band.map_or(0, |b| b.count as usize * (end - start) * CALL)
+        let slices = band.map_or(0, |b| b.count as usize);
+        let packed = |p: &Packs| slices.max(p.matrices as usize) * p.bytes / PACKED;
+        let packs = self.steps[start..end].iter().flatten().filter_map(|s| s.packs.as_ref());
+        bytes + slices * (end - start) * CALL + packs.map(packed).sum::<usize>()
     }
 
     /// Bytes alive in a band: what it shares with what is outside or lives through it, its rings, and at most what lives within a
@@ -383,7 +423,7 @@ impl Known {
         let step = &l.steps[i];
         let &[output] = &step.outputs[..] else { return None };
         let words: Vec<u8> = step.params.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let rules = kernels::rules(step.kind, &kinglet::format::words::Words::new(&words), 0)?;
+        let rules = kernels::rules(step.kind, &Words::new(&words), 0)?;
         let b = buffer(l, output).filter(|_| step.band.is_none())?;
         let width = l.tensors[output].dtype.size();
         if !rules.folds && whole[b]?.bytes != step.rows * rules.row as usize * width {
@@ -404,6 +444,7 @@ impl Known {
             ))
         });
         Some(Known {
+            packs: Packs::of(l, step),
             output: b,
             inputs: inputs.collect(),
             rows: step.rows as u64,
