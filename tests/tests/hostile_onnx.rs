@@ -47,7 +47,7 @@ fn flipped_bytes() {
     let mut found = Vec::new();
     for (name, model) in small_onnx::all() {
         let good = model.to_bytes();
-        for seed in 0..cases(1500) {
+        for seed in 0..cases(700) {
             let mut random = Random::new(seed + 5);
             let mut bytes = good.clone();
             for _ in 0..1 + random.below(3) {
@@ -70,7 +70,7 @@ fn changed_structures() {
     let mut found = Vec::new();
     let mut ran = 0;
     for (name, model) in small_onnx::all() {
-        for seed in 0..cases(4000) {
+        for seed in 0..cases(2000) {
             let mut random = Random::new(seed + 1);
             let mut bad = model.clone();
             for _ in 0..1 + random.below(3) {
@@ -95,7 +95,7 @@ fn changed_single_nodes() {
         for node in &graph.node {
             // Computed inputs become inputs of the model where the test knows nothing better than a plausible shape.
             let alone = hostile::alone(&model, node);
-            for seed in 0..cases(250) {
+            for seed in 0..cases(120) {
                 let mut random = Random::new(seed + 9);
                 let mut bad = alone.clone();
                 for _ in 0..1 + random.below(3) {
