@@ -40,7 +40,9 @@ pub(crate) fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> 
         (Op::Cast(to), Some(x)) if quant(0).is_none() && output.quant.is_none() => return Some(vec![cast(x, *to)]),
         (Op::Quantize, Some(x)) => {
             let q = output.quant.as_ref().expect("its output is quantised");
-            return Some(vec![quantize(x, q, output.dtype)]);
+            // What it reads may be quantised, too, on another grid.
+            let reals = quant(0).map(|q| dequantize(x, q));
+            return Some(vec![quantize(reals.as_ref().unwrap_or(x), q, output.dtype)]);
         }
         (Op::Dequantize, Some(x)) => return Some(vec![dequantize(x, quant(0).expect("its input is quantised"))]),
         _ => {}

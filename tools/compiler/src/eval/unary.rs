@@ -100,6 +100,7 @@ fn integer_function(op: UnaryOp, a: f64, b: f64, x: i64) -> i64 {
         UnaryOp::Clip => x.max(a.ceil() as i64).min(b.floor() as i64),
         UnaryOp::Sign => x.signum(),
         UnaryOp::Not => i64::from(x == 0),
+        UnaryOp::BitwiseNot => !x,
         _ => function(op, a, b, x as f64) as i64,
     }
 }
@@ -199,6 +200,7 @@ mod tests {
         assert_eq!(op(UnaryOp::Clip, 0., f32::INFINITY, big), [big]);
         assert_eq!(op(UnaryOp::Clip, -0.5, 7.5, 9), [7]);
         assert_eq!(op(UnaryOp::Sign, 0., 0., -9), [-1]);
+        assert_eq!(op(UnaryOp::BitwiseNot, 0., 0., big), [!big]);
         assert_eq!(op(UnaryOp::Sqrt, 0., 0., 8), [2]);
         assert_eq!(ints(Op::unary(UnaryOp::Not), &[int(DType::Bool, &[2], &[0, 1])], DType::Bool, &[2]), [1, 0]);
     }
