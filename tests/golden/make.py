@@ -11,6 +11,8 @@ Each case draws its numbers from a generator seeded with its own name: adding or
 a case changes no other. Quantised cases use scales of odd ten-thousandths, with which
 a rounding tie is (next to) impossible, so that they can be compared exactly.
 
+The samples of the set `every` are all in one file, `every/samples.npz`, models too.
+
     pip install numpy onnx onnxruntime
     python make.py [SET ...]            all sets, or those named (the one without a name is `-`)
 """
@@ -27,6 +29,11 @@ from onnx.reference import ReferenceEvaluator
 from graphs import CASES, Const, Graph, booleans, case, dtype_of, f32, i8, i64, integers, node, one, positive, reals
 from graphs import several, u8
 import contrib
+import every
+# These register the recipes of `every`.
+import every_contrib  # noqa: F401
+import every_movement  # noqa: F401
+import every_recipes  # noqa: F401
 from broad import broad
 from corners import corners
 from defaults import defaults
@@ -911,11 +918,32 @@ def write(name, families):
     print(f"{path.name}: {len(CASES)} cases, {path.stat().st_size} bytes")
 
 
+def write_every():
+    """Write the samples of every operator, model and vectors in one file, and say what has no vectors."""
+    arrays, missing, known = {}, [], 0
+    for name, g, outputs, complaint in every.samples(evaluate):
+        declared = [helper.make_tensor_value_info(k, dtype_of(v), v.shape) for k, v in (outputs or {}).items()]
+        model = g.model(declared or [helper.make_empty_tensor_value_info(o) for o in g.outputs])
+        arrays[f"{name}/model"] = np.frombuffer(model.SerializeToString(), np.uint8)
+        if outputs is None:
+            missing.append((name, complaint))
+            continue
+        known += 1
+        for side, values in (("in", g.feeds), ("out", outputs)):
+            arrays |= {f"{name}/{side}/{k}": every.storable(v) for k, v in values.items()}
+    print("No outputs, so that the test sees only whether the type is read:")
+    every.report(missing)
+    path = HERE / "every" / "samples.npz"
+    np.savez_compressed(path, **packed(arrays))
+    print(f"{path.name}: {known} samples with outputs, {len(missing)} without, {path.stat().st_size} bytes")
+
+
 def main():
     """Write the sets that are named, or all."""
-    (HERE / "cases").mkdir(exist_ok=True)
-    for name in sys.argv[1:] or SETS:
-        write(name, SETS[name])
+    for folder in ("cases", "every"):
+        (HERE / folder).mkdir(exist_ok=True)
+    for name in sys.argv[1:] or [*SETS, "every"]:
+        write_every() if name == "every" else write(name, SETS[name])
 
 
 if __name__ == "__main__":

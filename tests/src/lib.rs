@@ -1,6 +1,7 @@
 //! What the whole-path tests share: models and arrays from files, running a plan, comparing results.
 
 pub mod attention;
+pub mod golden;
 pub mod hostile;
 pub mod indices;
 pub mod mobilenet;
@@ -109,6 +110,8 @@ fn parse_npy(raw: &[u8]) -> Option<Array> {
         "f8" => Array::f32(&shape, npy.into_vec::<f64>().ok()?),
         "i1" => ints!(i8, DType::I8),
         "u1" => ints!(u8, DType::U8),
+        "i2" => ints!(i16, DType::I16),
+        "u2" => ints!(u16, DType::U16),
         "i4" => ints!(i32, DType::I32),
         "i8" => ints!(i64, DType::I64),
         "b1" => ints!(bool, DType::Bool),

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 
 use kinglet::DType;
 use kinglet_compiler::array::Array;
 use kinglet_compiler::ops::{CONTRIB_OPERATORS, OPERATORS};
 use kinglet_compiler::{Error, Options};
 use kinglet_onnx::{GraphProto, ModelProto, NodeProto};
+use kinglet_tests::golden::{Arrays, folder, unpacked};
 use kinglet_tests::{compile, difference, options_for, read_npz, run};
 
 /// Cases in which the values of inputs decide shapes or parameters: they compile only for given values.
@@ -21,12 +21,6 @@ const DRAWS: [&str; 4] = ["RandomNormal", "RandomNormalLike", "RandomUniform", "
 
 /// Largest difference of a float output, relative to the output's largest magnitude.
 const FLOAT_BOUND: f64 = 1e-5;
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
-}
-
-type Arrays = BTreeMap<String, Array>;
 
 /// Inputs and outputs of every case by the case's name.
 fn vectors() -> BTreeMap<String, (Arrays, Arrays)> {
@@ -43,26 +37,6 @@ fn vectors() -> BTreeMap<String, (Arrays, Arrays)> {
         if side == "in" { inputs } else { outputs }.insert(name.to_string(), array);
     }
     cases
-}
-
-/// The arrays of a set. If it is packed (many small ones would take more room for their names than for their numbers), there
-/// is a line for each in `index`, with its key, its type, and its shape; those of one type lie end to end.
-fn unpacked(mut set: Arrays) -> Arrays {
-    let Some(index) = set.remove("index") else { return set };
-    let index: Vec<u8> = index.ints().iter().map(|&b| b as u8).collect();
-    let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
-    let lines = std::str::from_utf8(&index).expect("the index is text").lines();
-    let one = |line| {
-        let mut words = str::split(line, ' ');
-        let (Some(key), Some(kind)) = (words.next(), words.next()) else { panic!("the line `{line}`") };
-        let shape: Vec<usize> = words.map(|d| d.parse().expect("an extent")).collect();
-        let from = taken.entry(kind).or_default();
-        let to = *from + shape.iter().product::<usize>();
-        let array = set[kind].cut(0, *from..to).reshaped(&shape);
-        *from = to;
-        (key.to_string(), array)
-    };
-    lines.map(one).collect()
 }
 
 /// What is wrong with an output; `None` if nothing is.
