@@ -216,26 +216,28 @@ def samples(evaluate):
     """All samples: yields name, graph, and outputs (None if nothing computes them) or the complaint in their place."""
     known = schemas()
     for key in RECIPES:
-        name, of_floats = ".".join(filter(None, key)), None
+        name, of_floats, quantised = ".".join(filter(None, key)), None, None
         for version in versions(known[key]):
             made = {t: build(key, version, t) for t in types(known[key][version], RECIPES[key][1])}
             done = {t: attempt(evaluate, g) for t, g in made.items()}
             if all(outputs is None for outputs, _ in done.values()):
                 done = {t: (attempt(by_reference, g)[0], done[t][1]) for t, g in made.items()}
             elif version < NO_QDQ and done.get("float", (None,))[0]:
-                of_floats = version, done["float"][0]
+                quantised = version
+            if done.get("float", (None,))[0]:
+                of_floats = version, [i for i, v in enumerate(done["float"][0].values()) if v.dtype == np.float32]
             # ONNX Runtime's Python has no arrays of bfloat16.
             lacks = "bfloat16" in made and done["bfloat16"][0] is None
             if lacks and agree(done["float"][0], attempt(by_reference, made["float"])[0]):
                 done["bfloat16"] = attempt(by_reference, made["bfloat16"])
             for t, g in made.items():
                 yield f"{name}/{version}/{t}", g, *done[t]
-        if of_floats:
+        if quantised:
             # The newest version that ONNX Runtime runs.
-            version, outputs = of_floats
-            reals = {i for i, v in enumerate(outputs.values()) if v.dtype == np.float32}
-            g = build(key, version, "float", reals)
-            yield f"{name}/{version}/qdq", g, *attempt(evaluate, g)
+            g = build(key, quantised, "float", of_floats[1])
+            yield f"{name}/{quantised}/qdq", g, *attempt(evaluate, g)
+        if of_floats:
+            version, reals = of_floats
             yield f"{name}/{version}/step", build(key, version, "float", reals, alone=True), None, None
 
 

@@ -115,8 +115,8 @@ pub fn samples() -> Vec<Sample> {
 pub struct Takes {
     /// Element types of its main operand, in short: see [`in_short`].
     pub types: String,
-    /// The kinds of the steps that it becomes between quantised tensors; `f32` if one of them runs in floats, and nothing if it
-    /// has no floats.
+    /// The kinds of the steps that it becomes between quantised tensors; `f32` if one of them runs in floats, `refused` if floats
+    /// are, and nothing if it has none.
     pub quantised: String,
 }
 
@@ -146,7 +146,9 @@ fn kinds(compiled: &Compiled) -> String {
     if !compiled.report.float_steps.is_empty() {
         return "f32".into();
     }
-    let kinds: BTreeSet<&str> = compiled.report.steps.iter().map(|step| step.kind.as_str()).collect();
+    // A conversion that is none in floats hands an input or a constant to an output, as nothing else is there to do.
+    let kinds = compiled.report.steps.iter().map(|step| step.kind.as_str()).filter(|kind| *kind != "Convert");
+    let kinds: BTreeSet<&str> = kinds.collect();
     if kinds.is_empty() { "no step".into() } else { kinds.into_iter().collect::<Vec<_>>().join(", ") }
 }
 

@@ -12,7 +12,8 @@ use kinglet::format::{BandRecord, MAX_RANK, StepRecord, TensorRecord};
 use kinglet::kernels::{Activation, Conv, CumSum, Layer, Lstm, Pad};
 use kinglet::product::{Epilogue, Geometry, Packing, STAGES, Scratch, Stage};
 use kinglet::{DType, StepKind, Target};
-use kinglet_compiler::ops::{CONTRIB_OPERATORS, OPERATORS, OWN_OPERATORS, Row};
+use kinglet_compiler::ops::{CONTRIB_DOMAIN, CONTRIB_OPERATORS, OPERATORS, OWN_OPERATORS, Row};
+use kinglet_tests::golden::{Takes, takes};
 
 /// The documents that hold tables.
 const WITH_TABLES: [&str; 3] = ["docs/format.md", "docs/models.md", "docs/operators.md"];
@@ -163,11 +164,27 @@ impl Declared {
     }
 }
 
-fn operators(rows: &[Row]) -> String {
-    let mut out = String::from("| operator | from operator set | becomes | remarks |\n| --- | ---: | --- | --- |\n");
+/// A line for each operator, with what its samples say of it under the names that `key` gives.
+fn operators(rows: &[Row], takes: &BTreeMap<String, Takes>, key: impl Fn(&Row) -> String) -> String {
+    let mut out = String::from(
+        "| operator | from set | element types | becomes | quantised | remarks |\n| --- | ---: | --- | --- | --- | --- |\n",
+    );
+    let unknown = Takes::default();
     for row in rows {
         let (since, becomes) = (row.signature.since, cell(row.becomes));
-        writeln!(out, "| `{}` | {since} | {becomes} | {} |", row.name, cell(row.notes)).expect("memory");
+        let Takes { types, quantised } = takes.get(&key(row)).unwrap_or(&unknown);
+        writeln!(out, "| `{}` | {since} | {types} | {becomes} | {quantised} | {} |", row.name, cell(row.notes))
+            .expect("memory");
+    }
+    out
+}
+
+/// Operators that take floats alone, of which there are no samples.
+fn own_operators() -> String {
+    let mut out = String::from("| operator | from set | becomes | remarks |\n| --- | ---: | --- | --- |\n");
+    for row in OWN_OPERATORS {
+        writeln!(out, "| `{}` | {} | {} | {} |", row.name, row.signature.since, cell(row.becomes), cell(row.notes))
+            .expect("memory");
     }
     out
 }
@@ -234,9 +251,11 @@ fn tables() -> BTreeMap<String, String> {
         assert_eq!(declared[name].words(), words, "words of {name}");
     }
     let mut tables: BTreeMap<String, String> = declared.iter().map(|(name, d)| (name.clone(), d.print())).collect();
-    tables.insert("OPERATORS".into(), operators(OPERATORS));
-    tables.insert("CONTRIB_OPERATORS".into(), operators(CONTRIB_OPERATORS));
-    tables.insert("OWN_OPERATORS".into(), operators(OWN_OPERATORS));
+    let takes = takes();
+    tables.insert("OPERATORS".into(), operators(OPERATORS, &takes, |row| row.name.into()));
+    let contrib = |row: &Row| format!("{CONTRIB_DOMAIN}.{}", row.name);
+    tables.insert("CONTRIB_OPERATORS".into(), operators(CONTRIB_OPERATORS, &takes, contrib));
+    tables.insert("OWN_OPERATORS".into(), own_operators());
     tables.insert("DType".into(), dtypes());
     tables.insert("zoo".into(), kinglet_models::zoo::markdown());
     tables.insert("Target".into(), targets());

@@ -253,7 +253,7 @@ pub const OPERATORS: &[Row] = table! {
     "Reshape" (1: "T int64>=5" => 1; "allowzero:i>=14 shape:I<5"), movement::reshape, "no step";
     "Resize" (10: "T float<11 T2?>=11 float?>=11 int64?>=11" => 1;
         "antialias:i>=18 axes:I>=18 coordinate_transformation_mode:s>=11 cubic_coeff_a:f>=11 exclude_outside:i>=11 extrapolation_value:f>=11 keep_aspect_ratio_policy:s>=18 mode:s nearest_mode:s>=11"),
-        resize::resize, "Copy, or Gather and Binary, or MatMul", "constant scales or sizes, constant region";
+        resize::resize, "Copy, or Gather and Binary, or MatMul", "constant scales or sizes, constant region; integers by the nearest neighbour, bytes also linearly if that is exact";
     "ReverseSequence" (10: "T int64" => 1; "batch_axis:i time_axis:i"),
         indices::reverse_sequence, "Gather", "constant lengths";
     "RotaryEmbedding" (23: "T T T int64?" => 1; "interleaved:i num_heads:i rotary_embedding_dim:i"), attention::rotary_embedding, "Binary and Copy";
@@ -311,7 +311,7 @@ pub const OPERATORS: &[Row] = table! {
     "Unique" (11: "T" => 4; "axis:i sorted:i"), indices::unique, "folds", "constants only";
     "Unsqueeze" (1: "T int64>=13" => 1; "axes:I<13"), movement::unsqueeze, "no step";
     "Upsample" (7: "T float>=9" => 1; "mode:s scales:F<9"),
-        resize::upsample, "Copy, or Gather and Binary", "constant scales";
+        resize::upsample, "Copy, or Gather and Binary", "constant scales; integers by the nearest neighbour, bytes also linearly if that is exact";
     "Where" (9: "bool T T" => 1; ""), elementwise::select, "Ternary";
     "Xor" (1: "bool bool" => 1; "axis:i<7 broadcast:i<7"), elementwise::binary, "Binary";
 };
