@@ -1,8 +1,8 @@
 """Every operator, at every change of its meaning from operator set 7 on, of every element type that its main operand takes.
 
 A *sample* is a model of one node (or of a few, where it cannot stand alone), built by the operator's recipe. `onnx` says which
-versions an operator has and which types each takes. A sample of the type `qdq` has its operands behind DequantizeLinear and its
-results before QuantizeLinear; the sample `step` is its first node alone, with everything on one grid: what the documents say of the
+versions an operator has and which types each takes. A sample of the type `qdq_int8` (`qdq_uint8`, `qdq_int16`) has its operands behind
+DequantizeLinear and its results before QuantizeLinear; the sample `step` is its first node alone, with everything on one grid: what the documents say of the
 operator between quantised tensors.
 
 What ONNX Runtime runs has its outputs. Where it has no kernel for any type of a version, onnx's own evaluator gives them, and
@@ -41,6 +41,8 @@ TYPES = {
     "bool": np.bool_,
 }
 REALS = list(TYPES)[:4]
+# The types that operands and results are quantised to.
+GRIDS = np.int8, np.uint8, np.int16
 CONTRIB = "com.microsoft"
 # Recipes by domain and operator, each with the variable of its main operand's type (None: the first input's).
 RECIPES = {}
@@ -65,13 +67,15 @@ class Weights(Const):
 class Sample(Graph):
     """A model of one operator under construction."""
 
-    def __init__(self, domain, kind, version, dtype, quantised=None, alone=False):
+    def __init__(self, domain, kind, version, dtype, quantised=None, grid=np.int8, alone=False):
         super().__init__(kind, OLDEST if domain else max(version, OLDEST))
         if domain:
             self.opset = 21
         self.domain, self.kind, self.version, self.dtype = domain, kind, version, TYPES.get(dtype)
         # Of a sample `qdq`, which outputs are quantised.
         self.quantised = quantised
+        # Their type, and its zero in the middle.
+        self.grid, self.middle = grid, 128 if grid is np.uint8 else 0
         # Whether only its first node counts.
         self.alone = alone
         # Equal inputs make small vectors.
@@ -125,8 +129,9 @@ class Sample(Graph):
         value = np.asarray(value.value if const else value)
         add = (lambda v: self.const(v)) if const else (lambda v: self.input(self.fresh("x"), v))
         if quantise and value.dtype == np.float32 and np.isfinite(value).all():
-            q = np.clip(np.round(value / f32(0.0213)) + 3, -128, 127).astype(np.int8)
-            return self.dq(add(q), 0.0213, np.int8(3))
+            info, zero = np.iinfo(self.grid), self.middle + 3
+            q = np.clip(np.round(value / f32(0.0213)) + zero, info.min, info.max).astype(self.grid)
+            return self.dq(add(q), 0.0213, self.grid(zero))
         return add(value)
 
     def made(self, *inputs, outputs=1, kind=None, **attributes):
@@ -146,7 +151,8 @@ class Sample(Graph):
         """Mark outputs, quantised where that is wanted."""
         for name in names:
             if self.quantised and len(self.outputs) in self.quantised:
-                name = self.q(name, *((0.0213, np.int8(3)) if self.alone else (0.0531, np.int8(-3))))
+                scale, zero = (0.0213, 3) if self.alone else (0.0531, -3)
+                name = self.q(name, scale, self.grid(self.middle + zero))
             self.out(name)
 
 
@@ -182,11 +188,12 @@ def types(schema, main):
     return found or ["-"]
 
 
-def build(key, version, dtype, quantised=None, alone=False):
+def build(key, version, dtype, quantised=None, grid=np.int8, alone=False):
     """The sample of an operator's version and type."""
-    g = Sample(*key, version, dtype, quantised, alone)
-    # The first operator set with both of them.
-    g.opset = max(g.opset, 10) if quantised is not None else g.opset
+    g = Sample(*key, version, dtype, quantised, grid, alone)
+    if quantised is not None:
+        # The first operator set with both of them, of this type.
+        g.opset = max(g.opset, 21 if grid is np.int16 else 10)
     RECIPES[key][0](g)
     return g
 
@@ -234,8 +241,9 @@ def samples(evaluate):
                 yield f"{name}/{version}/{t}", g, *done[t]
         if quantised:
             # The newest version that ONNX Runtime runs.
-            g = build(key, quantised, "float", of_floats[1])
-            yield f"{name}/{quantised}/qdq", g, *attempt(evaluate, g)
+            for grid in GRIDS:
+                g = build(key, quantised, "float", of_floats[1], grid)
+                yield f"{name}/{quantised}/qdq_{grid.__name__}", g, *attempt(evaluate, g)
         if of_floats:
             version, reals = of_floats
             yield f"{name}/{version}/step", build(key, version, "float", reals, alone=True), None, None

@@ -1,7 +1,7 @@
 //! Every operator at every change of its meaning, of every element type, against ONNX Runtime's outputs.
 //!
-//! `golden/every.py` makes the samples: a node each, small numbers. Each is run, and folded with its inputs as constants, and must be
-//! what ONNX Runtime gives. What is refused is in `golden/every/refused.txt`, with the reason (`KINGLET_BLESS=1` writes it anew).
+//! `golden/every.py` makes the samples: a node each, small numbers. Each is run, on the reference's kernels and on the best ones, and
+//! folded with its inputs as constants, and must be what ONNX Runtime gives. What is refused is in `golden/every/refused.txt`, with the reason (`KINGLET_BLESS=1` writes it anew).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use kinglet_compiler::array::Array;
 use kinglet_compiler::ops::{CONTRIB_DOMAIN, CONTRIB_OPERATORS, OPERATORS};
 use kinglet_compiler::{Compiled, Error};
 use kinglet_tests::golden::{Arrays, Sample, folder, samples};
-use kinglet_tests::{difference, run};
+use kinglet_tests::{difference, run, run_best};
 
 /// Largest difference of a float output, relative to the output's largest magnitude. What the file computes in 16 bits has
 /// been rounded to them, where a plan goes on in f32: by half a unit of 11 and of 8 digits, up to four times
@@ -39,12 +39,16 @@ fn compare(got: &Array, want: &Array, bound: f64) -> Option<String> {
 
 /// What is wrong with the outputs of a plan of the sample, an output a line.
 fn faults(sample: &Sample, compiled: &Compiled, inputs: &Arrays) -> Vec<String> {
-    let got = run(&compiled.kgl, inputs);
-    let fault = |(name, want): (&String, &Array)| match got.get(name) {
-        Some(got) => compare(got, want, bound(&sample.dtype)).map(|fault| format!("`{name}`: {fault}")),
-        None => Some(format!("`{name}` is missing")),
+    let of = |got: Arrays, kernels: &str| {
+        let fault = |(name, want): (&String, &Array)| match got.get(name) {
+            Some(got) => compare(got, want, bound(&sample.dtype)).map(|fault| format!("{kernels}, `{name}`: {fault}")),
+            None => Some(format!("`{name}` is missing")),
+        };
+        sample.outputs.iter().filter_map(fault).collect::<Vec<_>>()
     };
-    sample.outputs.iter().filter_map(fault).collect()
+    let reference = of(run(&compiled.kgl, inputs), "reference kernels");
+    let best = of(run_best(&compiled.kgl, inputs), "best kernels");
+    [reference, best].concat()
 }
 
 /// What is wrong with a sample, an output a line; and why it is refused, if its inputs are no constants.
