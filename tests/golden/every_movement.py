@@ -99,7 +99,7 @@ def _(g):
 
 @recipe("Scatter ScatterElements")
 def _(g):
-    indices, updates = i64(2, 0, 1, 1).reshape(1, 4), g.tame(1, 4)
+    indices, updates = i64(2, 0, 1, 1).reshape(1, 4), g.wild(1, 4)
     g.run(g.wild(3, 4), indices, updates)
     reductions(g, indices, updates)
 
@@ -108,12 +108,12 @@ def reductions(g, indices, updates):
     """What updates are joined by, where ONNX Runtime has it of the type."""
     if g.dtype not in (np.float16, np.bool_):
         for reduction in ("add", "mul")[: 2 * (g.version >= 16)] + ("max", "min")[: 2 * (g.version >= 18)]:
-            g.run(g.tame(3, 4), indices, updates, reduction=reduction)
+            g.run(g.wild(3, 4), indices, updates, reduction=reduction)
 
 
 @recipe("ScatterND")
 def _(g):
-    indices, updates = i64(2, 0).reshape(2, 1), g.tame(2, 4)
+    indices, updates = i64(2, 0).reshape(2, 1), g.wild(2, 4)
     g.run(g.wild(3, 4), indices, updates)
     reductions(g, indices, updates)
 

@@ -1,7 +1,8 @@
 //! Every operator at every change of its meaning, of every element type, against ONNX Runtime's outputs.
 //!
 //! `golden/every.py` makes the samples: a node each, small numbers. Each is run, on the reference's kernels and on the best ones, and
-//! folded with its inputs as constants, and must be what ONNX Runtime gives. What is refused is in `golden/every/refused.txt`, with the reason (`KINGLET_BLESS=1` writes it anew).
+//! folded with its inputs as constants, and must be what ONNX Runtime gives. What is refused is in `golden/every/refused.txt`, with the
+//! reason (`KINGLET_BLESS=1` writes it anew).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

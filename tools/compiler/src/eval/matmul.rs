@@ -5,20 +5,45 @@ use super::walk::{broadcast, strides, view, walk};
 
 /// The sums of a product over the last two axes, leading ones broadcast, bias included.
 pub(super) fn matmul(call: &Call<'_>, transpose_a: bool, transpose_b: bool) -> Vec<f64> {
-    let (a, b) = (Matrices::new(call, 0, transpose_a), Matrices::new(call, 1, transpose_b));
-    let (m, k, n) = (a.rows, a.columns, b.columns);
-    assert_eq!(k, b.rows, "columns of a and rows of b");
+    let of = |input: usize, transpose: bool| {
+        let x = call.real(input);
+        Matrices::new(x.shape, &x.v, transpose)
+    };
+    let (a, b) = (of(0, transpose_a), of(1, transpose_b));
     let shape = &call.output().shape;
-    let (lead, last) = shape.split_at(shape.len() - 2);
-    assert_eq!(last, [m, n], "rows and columns of the product");
-
-    let mut y = match call.get_real(2) {
+    let start = match call.get_real(2) {
         Some(bias) => {
-            assert_eq!(bias.v.len(), n, "a bias for each column");
+            assert_eq!(bias.v.len(), b.columns, "a bias for each column");
             bias.v.repeat(shape[..shape.len() - 1].iter().product())
         }
         None => vec![0.0; call.output().len()],
     };
+    sums(&a, &b, shape, start, |y, a, b| y + a * b)
+}
+
+/// The sums of a product of integers that stand for themselves, without a bias: they wrap.
+pub(super) fn of_integers(call: &Call<'_>, transpose_a: bool, transpose_b: bool) -> Vec<i64> {
+    let of = |input: usize, transpose: bool| {
+        let x = call.array(input);
+        Matrices::new(&x.shape, &x.ints(), transpose)
+    };
+    let (a, b) = (of(0, transpose_a), of(1, transpose_b));
+    let start = vec![0; call.output().len()];
+    sums(&a, &b, &call.output().shape, start, |y, a, b: i64| i64::wrapping_add(y, i64::wrapping_mul(a, b)))
+}
+
+/// Adds the products of two operands to `y`, of this shape.
+fn sums<T: Copy>(
+    a: &Matrices<T>,
+    b: &Matrices<T>,
+    shape: &[usize],
+    mut y: Vec<T>,
+    add: impl Fn(T, T, T) -> T,
+) -> Vec<T> {
+    let (m, k, n) = (a.rows, a.columns, b.columns);
+    assert_eq!(k, b.rows, "columns of a and rows of b");
+    let (lead, last) = shape.split_at(shape.len() - 2);
+    assert_eq!(last, [m, n], "rows and columns of the product");
     let mut y_rows = y.chunks_exact_mut(n.max(1));
     walk(lead, [&broadcast(&a.lead, lead), &broadcast(&b.lead, lead)], [0, 0], |[ia, ib]| {
         let b = &b.v[ib * k * n..][..k * n];
@@ -27,7 +52,7 @@ pub(super) fn matmul(call: &Call<'_>, transpose_a: bool, transpose_b: bool) -> V
             let Some(y) = y_rows.next() else { return };
             for (i, &a) in a.v[(ia * m + row) * k..][..k].iter().enumerate() {
                 for (y, &b) in y.iter_mut().zip(&b[i * n..]) {
-                    *y += a * b;
+                    *y = add(*y, a, b);
                 }
             }
         }
@@ -36,24 +61,23 @@ pub(super) fn matmul(call: &Call<'_>, transpose_a: bool, transpose_b: bool) -> V
 }
 
 /// An operand in the order that the product reads.
-struct Matrices {
+struct Matrices<T> {
     lead: Vec<usize>,
     rows: usize,
     columns: usize,
-    v: Vec<f64>,
+    v: Vec<T>,
 }
 
-impl Matrices {
-    fn new(call: &Call<'_>, input: usize, transpose: bool) -> Self {
-        let x = call.real(input);
-        let rank = x.shape.len();
+impl<T: Copy> Matrices<T> {
+    fn new(own: &[usize], v: &[T], transpose: bool) -> Self {
+        let rank = own.len();
         assert!(rank >= 2, "a matrix has two axes");
-        let (mut shape, mut s) = (x.shape.to_vec(), strides(x.shape));
+        let (mut shape, mut s) = (own.to_vec(), strides(own));
         if transpose {
             shape.swap(rank - 2, rank - 1);
             s.swap(rank - 2, rank - 1);
         }
-        let v = if transpose { view(&x.v, &shape, &s, 0) } else { x.v.into_owned() };
+        let v = if transpose { view(v, &shape, &s, 0) } else { v.to_vec() };
         Matrices { lead: shape[..rank - 2].to_vec(), rows: shape[rank - 2], columns: shape[rank - 1], v }
     }
 }
@@ -79,6 +103,15 @@ mod tests {
         assert_eq!(reals(op(true, false), &[at.clone(), b], &[2, 2]), want);
         assert_eq!(reals(op(false, true), &[a, bt.clone()], &[2, 2]), want);
         assert_eq!(reals(op(true, true), &[at, bt], &[2, 2]), want);
+    }
+
+    #[test]
+    fn integers_are_exact_and_wrap() {
+        // 2⁵³ + 1, which no f64 is, and a sum beyond 64 bits.
+        let (a, b) = (int(DType::I64, &[1, 2], &[1 << 53, 1]), int(DType::I64, &[2, 1], &[1, 1]));
+        assert_eq!(ints(op(false, false), &[a, b], DType::I64, &[1, 1]), [(1 << 53) + 1]);
+        let (a, b) = (int(DType::I64, &[1, 2], &[i64::MAX, 1]), int(DType::I64, &[1, 2], &[1, 2]));
+        assert_eq!(ints(op(false, true), &[a, b], DType::I64, &[1, 1]), [i64::MIN + 1]);
     }
 
     #[test]

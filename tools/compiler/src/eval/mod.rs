@@ -31,7 +31,7 @@ use std::borrow::Cow;
 use kinglet::DType;
 
 use crate::array::{Array, Numbers};
-use crate::graph::{Graph, Node, Op, Quant, ScatterOp, Tensor, TensorId};
+use crate::graph::{Graph, Node, Op, Post, Quant, ScatterOp, Tensor, TensorId};
 
 pub use fault::fault;
 pub(crate) use quant::cut;
@@ -61,6 +61,11 @@ pub fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Arr
         }
         Op::ConvTranspose { window, groups, layout, post } => {
             post::apply(post, conv::conv_transpose(&call, window, *groups, *layout), &call)
+        }
+        Op::MatMul { transpose_a, transpose_b, post }
+            if call.in_integers() && call.get_real(2).is_none() && *post == Post::default() =>
+        {
+            Numbers::I(matmul::of_integers(&call, *transpose_a, *transpose_b))
         }
         Op::MatMul { transpose_a, transpose_b, post } => {
             post::apply(post, matmul::matmul(&call, *transpose_a, *transpose_b), &call)

@@ -35,7 +35,7 @@ const OWN_TYPE: [&str; 19] = [
 const FIRST_ALONE: [&str; 2] = ["MaxPool", "TopK"];
 
 /// Operators whose results may have more bits than their operands.
-const GROWING: [&str; 17] = [
+const GROWING: [&str; 19] = [
     "Add",
     "BitShift",
     "BitwiseNot",
@@ -51,6 +51,8 @@ const GROWING: [&str; 17] = [
     "ReduceProd",
     "ReduceSum",
     "ReduceSumSquare",
+    "ScatterElements",
+    "ScatterND",
     "Sub",
     "Sum",
 ];
