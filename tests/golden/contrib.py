@@ -13,6 +13,32 @@ def scaled(scale, zero):
     return Const(f32(scale)), Const(zero)
 
 
+def dynamic_lstms():
+    """DynamicQuantizeLSTM of one frame, before which the hidden state is one that rounding it to bytes leaves as it is."""
+
+    def state(directions):
+        def build(rng):
+            h = rng.integers(0, 256, (directions, 2, 3))
+            h[:, 0, :2] = 0, 255
+            return (h / 255).astype(np.float32)
+
+        return build
+
+    for direction, weights, gates in (("forward", i8, []), ("reverse", u8, [12]), ("bidirectional", i8, [12])):
+        d = 1 + (direction == "bidirectional")
+        zeros = np.full((d, *gates), 131, np.uint8) if weights is u8 else np.zeros((d, *gates), np.int8)
+        scales = lambda rng, shape=(d, *gates): rng.uniform(0.002, 0.02, shape).astype(np.float32)
+
+        @case(f"ms_dynamic_lstm_{direction}")
+        def _(g, d=d, weights=weights, scales=scales, zeros=zeros, direction=direction):
+            x, h, c = g.input("x", reals(1, 2, 4)), g.input("h", state(d)), g.input("c", reals(d, 2, 3))
+            parts = [g.const(weights(d, n, 12)) for n in (4, 3)]
+            bias = g.const(reals(d, 24)) if direction != "reverse" else None
+            of = [g.const(v) for _ in parts for v in (scales, zeros)]
+            out = g.op("DynamicQuantizeLSTM", x, *parts, bias, None, h, c, None, *of, outputs=3, hidden_size=3, direction=direction, **MS)
+            g.out(*out)
+
+
 def fused():
     """Chains of operators under one name."""
     several("ms_gelu", [node("Gelu", reals(3, 5), **MS), node("QuickGelu", reals(3, 5), **MS)])
@@ -106,6 +132,7 @@ def quantised():
     to_float = (u8(2, 3, 4), Const(i8(4, 5)), Const(f32(0.0213)), Const(f32(0.0117)), Const(np.uint8(97)), Const(np.int8(3)))
     one("ms_matmul_integer_to_float", "MatMulIntegerToFloat", *to_float, Const(reals(5)), **MS)
     one("ms_dynamic_matmul", "DynamicQuantizeMatMul", reals(3, 4), Const(i8(4, 5)), Const(f32(0.0117)), Const(np.int8(3)), Const(reals(5)), **MS)
+    dynamic_lstms()
     nodes = [node("QuantizeLinear", reals(3, 4), *scaled(0.0213, np.uint8(97)), **MS)]
     nodes.append(node("DequantizeLinear", u8(3, 4), *scaled(0.0213, np.uint8(97)), **MS))
     several("ms_quantize", nodes)

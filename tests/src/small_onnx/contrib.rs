@@ -1,7 +1,7 @@
 //! ONNX Runtime's own operators, and a function of the model.
 
 use kinglet_compiler::ops::CONTRIB_DOMAIN;
-use kinglet_onnx::{AttributeProto, DataType, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto};
+use kinglet_onnx::{AttributeProto, DataType, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 
 use super::{Builder, Value, floats, ints, reals};
 
@@ -99,6 +99,14 @@ fn quantized(b: &mut Builder, ms: &impl Fn(&str) -> String) {
     b.node(&ms("QGemm"), "l s z r s zi bias s z", "q6", &[]);
     b.node(&ms("MatMulIntegerToFloat"), "l r s s z zi b5", "q7", &[]);
     b.node(&ms("DynamicQuantizeMatMul"), "x r s zi b5", "q8", &[]);
+    b.constant(ints("lw", DataType::Int8, &[1, 4, 8], &bytes(32))).constant(ints(
+        "lr",
+        DataType::Int8,
+        &[1, 2, 8],
+        &bytes(16),
+    ));
+    b.constant(TensorProto { float_data: vec![0.05], ..floats("ls", &[1]) });
+    b.node(&ms("DynamicQuantizeLSTM"), "x lw lr _ _ _ _ _ ls _ ls", "q12", &[]).outputs("q12");
     let nbits = [("K", Value::I(4)), ("N", Value::I(3)), ("bits", Value::I(4)), ("block_size", Value::I(16))];
     b.node(&ms("MatMulNBits"), "x bits bs", "q9", &nbits);
     b.node(&ms("QuantizeLinear"), "x s z", "q10", &[]).node(&ms("DequantizeLinear"), "l s z", "q11", &[]);

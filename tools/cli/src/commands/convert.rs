@@ -211,7 +211,7 @@ impl Summary<'_> {
             table.print(out)?;
         }
         if self.without_roundings().next().is_some() {
-            writeln!(out, "recurrences that leave out roundings of the file (--keep-loops keeps them):")?;
+            writeln!(out, "recurrences that leave out roundings of the file (--keep-loops keeps those of loops):")?;
             let mut table = Table::new(&[">roundings", "kind", "<step"]);
             for s in self.without_roundings() {
                 table.row([s.roundings.to_string(), s.kind.clone(), s.name.clone()]);

@@ -2,7 +2,7 @@
 
 use kinglet::DType;
 
-use super::quantize::dequantized;
+use super::quantize::{dequantized, dequantized_by, dynamic};
 use crate::array::Array;
 use crate::graph::{Activation, BinaryOp, Node, Op, Post, Quant, Tensor, TensorId, UnaryOp, Way};
 use crate::import::{Context, Failure, node_name};
@@ -39,6 +39,12 @@ pub fn lstm(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     layer(c, Kind::Lstm)
 }
 
+/// `DynamicQuantizeLSTM` of com.microsoft: its weights are bytes with scales, and what goes into it is rounded by its own extremes. Its
+/// hidden state, which ONNX Runtime rounds likewise in every frame, goes on in reals.
+pub fn dynamic_lstm(c: &mut Context<'_, '_>) -> Result<(), Failure> {
+    layer(c, Kind::Lstm)
+}
+
 /// `GRU` (opset 1 and later).
 pub fn gru(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     layer(c, Kind::Gru)
@@ -57,17 +63,21 @@ struct Extents {
     hidden: usize,
     /// The first axis of the input is the batch (`layout` 1).
     batch_first: bool,
+    /// W and R are bytes with scales and zero points, `[directions, input or hidden, gates]`.
+    bytes: bool,
 }
 
 impl Extents {
     fn of(c: &Context<'_, '_>, kind: Kind, directions: usize) -> Result<Extents, Failure> {
         let (x, r) = (c.input(0)?, c.input(2)?);
-        let (&[first, second, input], &[_, _, hidden]) = (&c.shape(x)[..], &c.shape(r)[..]) else {
+        let bytes = c.op_type() == "DynamicQuantizeLSTM";
+        let (&[first, second, input], &[_, rows, columns]) = (&c.shape(x)[..], &c.shape(r)[..]) else {
             return Err(Failure::malformed(format!("X has the shape {:?} and R {:?}", c.shape(x), c.shape(r))));
         };
+        let hidden = if bytes { rows } else { columns };
         let batch_first = c.flag("layout", false);
         let (time, batch) = if batch_first { (second, first) } else { (first, second) };
-        let e = Extents { kind, time, batch, hidden, batch_first };
+        let e = Extents { kind, time, batch, hidden, batch_first, bytes };
         if directions * time * batch * input * hidden == 0 {
             return Err(Failure::malformed("an axis of extent 0"));
         }
@@ -78,8 +88,13 @@ impl Extents {
         let gates = kind.gates() * hidden;
         let state = if batch_first { [batch, directions, hidden] } else { [directions, batch, hidden] };
         check(c, 0, "X", &[first, second, input])?;
-        check(c, 1, "W", &[directions, gates, input])?;
-        check(c, 2, "R", &[directions, gates, hidden])?;
+        if bytes {
+            check_bytes(c, [1, 8, 9], "W", &[directions, input, gates])?;
+            check_bytes(c, [2, 10, 11], "R", &[directions, hidden, gates])?;
+        } else {
+            check(c, 1, "W", &[directions, gates, input])?;
+            check(c, 2, "R", &[directions, gates, hidden])?;
+        }
         check(c, 3, "B", &[directions, 2 * gates])?;
         check(c, 5, "initial_h", &state)?;
         if kind == Kind::Lstm {
@@ -103,6 +118,24 @@ fn check(c: &Context<'_, '_>, i: usize, name: &str, shape: &[usize]) -> Result<(
     if c.dtype(t) != DType::F32 {
         let reason = format!("{name} is {}, not f32", c.dtype(t).name());
         return Err(Failure::unsupported(reason, "export the model in f32"));
+    }
+    Ok(())
+}
+
+/// Fails unless the weights of input `i` have this shape, and scale and zero point are one a direction, or one a gate of each.
+fn check_bytes(c: &Context<'_, '_>, [i, scale, zero]: [usize; 3], name: &str, shape: &[usize]) -> Result<(), Failure> {
+    let given = c.shape(c.input(i)?);
+    let of = [Some(c.input(scale)?), c.optional(zero)];
+    let fits = |s: Vec<usize>| s == shape[..1] || s == [shape[0], shape[2]];
+    if given != shape || of.into_iter().flatten().any(|t| !fits(c.shape(t))) {
+        let parts = of.map(|t| t.map(|t| c.shape(t)));
+        return Err(Failure::malformed(format!(
+            "{name} has the shape {given:?}, with scale and zero point of {parts:?}"
+        )));
+    }
+    let dtype = c.dtype(c.input(i)?);
+    if dtype.quantized_range().is_none() || c.optional(zero).is_some_and(|t| c.dtype(t) != dtype) {
+        return Err(Failure::malformed(format!("{name} is {}, or its zero point of another type", dtype.name())));
     }
     Ok(())
 }
@@ -196,11 +229,48 @@ fn part(c: &mut Context<'_, '_>, t: TensorId, d: usize) -> Result<TensorId, Fail
 /// As [`part`], where the kernel reads f32: what a constant stands for is computed now.
 fn reals(c: &mut Context<'_, '_>, t: TensorId, d: usize) -> Result<TensorId, Failure> {
     let own = part(c, t, d)?;
+    real(c, own)
+}
+
+/// What a constant stands for.
+fn real(c: &mut Context<'_, '_>, own: TensorId) -> Result<TensorId, Failure> {
     if c.tensor_info(own).value.is_some() || !c.is_constant(own) {
         return Ok(own);
     }
     let value = c.constant(own, "the recurrent weights")?;
     Ok(c.add_constant(value))
+}
+
+/// The weights of direction `d` in input `i`, `[gates, input or hidden]`.
+fn weights(c: &mut Context<'_, '_>, e: &Extents, i: usize, d: usize) -> Result<TensorId, Failure> {
+    let t = c.input(i)?;
+    if !e.bytes {
+        return part(c, t, d);
+    }
+    let (scale, zero) = (6 + 2 * i, 7 + 2 * i);
+    let constant = |c: &mut Context<'_, '_>, i: usize| {
+        let t = c.input(i)?;
+        Ok::<_, Failure>(c.constant(t, "the quantised weights")?.cut(0, d..d + 1))
+    };
+    let own = constant(c, i)?;
+    let shape = own.shape[1..].to_vec();
+    let own = own.reshaped(&shape);
+    let scales = constant(c, scale)?;
+    let zeros = c.optional(zero).map(|_| constant(c, zero)).transpose()?;
+    let zeros = zeros.map_or(vec![0], |z| z.ints().into_owned());
+    let n = scales.len().max(zeros.len());
+    let quant = Quant {
+        scales: scales.reals().iter().map(|&s| s as f32).cycle().take(n).collect(),
+        zero_points: zeros.iter().map(|&z| z as i32).cycle().take(n).collect(),
+        axis: 0,
+    };
+    if let Some(bad) = quant.scales.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+        return Err(Failure::malformed(format!("a scale of {bad}")));
+    }
+    let own = c.add_constant(own);
+    let own = c.moved(own, 0, 1)?;
+    let quant = if n == 1 { Quant::per_tensor(quant.scales[0], quant.zero_points[0]) } else { quant };
+    dequantized(c, own, quant)
 }
 
 /// The state of direction `d` before the first frame, `[batch, hidden]`.
@@ -229,6 +299,12 @@ fn layer(c: &mut Context<'_, '_>, kind: Kind) -> Result<(), Failure> {
     }
     let x = c.input(0)?;
     let x = if e.batch_first { c.moved(x, 0, 1)? } else { x };
+    let x = if e.bytes {
+        let [x, scale, zero] = dynamic(c, x)?;
+        dequantized_by(c, x, [Some(scale), Some(zero)], 0)?
+    } else {
+        x
+    };
     let lengths = lengths(c, &e)?;
     let mut all = Vec::new();
     for (d, (&reverse, functions)) in reversed.iter().zip(functions.chunks(kind.functions().len())).enumerate() {
@@ -262,8 +338,8 @@ fn direction(
     let (n, gates) = (e.hidden, e.kind.gates() * e.hidden);
     let linear_before_reset = e.kind == Kind::Gru && c.flag("linear_before_reset", false);
     // R as the kernel reads it: a row for each element of the state.
-    let r = c.input(2)?;
-    let r = reals(c, r, d)?;
+    let r = weights(c, e, 2, d)?;
+    let r = real(c, r)?;
     let r = c.moved(r, 0, 1)?;
     // Both biases of a gate are added up, but for the one that a GRU adds before the reset.
     let (mut bias, mut behind) = (None, None);
@@ -279,8 +355,7 @@ fn direction(
         }
         bias = Some(all);
     }
-    let w = c.input(1)?;
-    let w = part(c, w, d)?;
+    let w = weights(c, e, 1, d)?;
     let op = Op::MatMul { transpose_a: false, transpose_b: true, post: Post::default() };
     let fixed = bias.filter(|&b| c.is_constant(b) && c.is_constant(w));
     let shape = [e.time, e.batch, gates];
@@ -312,7 +387,9 @@ fn direction(
     let y = add(&[e.time, e.batch, n]);
     let cell = (e.kind == Kind::Lstm).then(|| add(&[e.batch, n]));
     let source = vec![node_name(c.proto())];
-    c.importer.frame.push(Node { more: cell.into_iter().collect(), ..Node::new(op, inputs, y, source) });
+    let node = Node::new(op, inputs, y, source);
+    // The hidden state's.
+    c.importer.frame.push(Node { more: cell.into_iter().collect(), roundings: usize::from(e.bytes), ..node });
     let h = if c.has_output(1) { Some(last(c, e, y, lengths, way.reverse)?) } else { None };
     Ok(Results { y, h, cell })
 }

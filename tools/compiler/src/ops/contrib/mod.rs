@@ -13,6 +13,9 @@ pub const CONTRIB_OPERATORS: &[Row] = table! {
         attention::attention, "MatMul and Softmax", "without a shared buffer and rotation";
     "BiasGelu" (1: "T T" => 1; ""), fused::bias_gelu, "Binary and Unary";
     "DequantizeLinear" (1: "T float T?" => 1; "axis:i"), quantize::dequantize, "part of its neighbours, or Convert";
+    "DynamicQuantizeLSTM" (1: "T U U T? int32? T? T? T? float V? float W?" => 3;
+        "activation_alpha:F activation_beta:F activations:S clip:f direction:s hidden_size:i input_forget:i"),
+        super::recurrent::dynamic_lstm, "Conv, and Lstm", "constant weights, the recurrent ones as f32; the hidden state is not rounded";
     "DynamicQuantizeMatMul" (1: "float T float T? float?" => 1; ""), quantized::dynamic_matmul, "MatMul";
     "EmbedLayerNormalization" (1: "index index? T T T? T T index? index?" => 3; "epsilon:f mask_index_type:i"),
         fused::embed_layer_norm, "Gather and Norm";
