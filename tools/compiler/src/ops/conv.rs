@@ -81,7 +81,7 @@ pub(super) fn output_extents(w: &Window, spatial: &[usize], ceil: bool) -> Resul
 }
 
 /// Shapes of x and weights, with the checks common to all convolutions.
-fn shapes(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<(Vec<usize>, Vec<usize>), Failure> {
+pub(super) fn shapes(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<(Vec<usize>, Vec<usize>), Failure> {
     let (xs, ws) = (c.shape(x), c.shape(w));
     if xs.len() != ws.len() || xs.len() < 3 {
         return Err(Failure::malformed(format!("input of shape {xs:?} and weights of shape {ws:?}")));
@@ -94,7 +94,7 @@ fn shapes(c: &Context<'_, '_>, x: TensorId, w: TensorId) -> Result<(Vec<usize>, 
     Ok((xs, ws))
 }
 
-fn groups(c: &Context<'_, '_>) -> Result<usize, Failure> {
+pub(super) fn groups(c: &Context<'_, '_>) -> Result<usize, Failure> {
     usize::try_from(c.int("group", 1))
         .ok()
         .filter(|&g| g > 0)
@@ -165,7 +165,7 @@ pub(super) fn convolution(c: &mut Context<'_, '_>) -> Result<TensorId, Failure> 
 }
 
 /// Emits a convolution. A bias that is computed while the model runs is added after it.
-fn biased(
+pub(super) fn biased(
     c: &mut Context<'_, '_>,
     g: Geometry,
     [x, w]: [TensorId; 2],

@@ -10,6 +10,7 @@ mod cast;
 mod contrib;
 mod control;
 mod conv;
+mod deform;
 mod dft;
 mod einsum;
 mod elementwise;
@@ -128,6 +129,8 @@ pub const OPERATORS: &[Row] = table! {
     "CumSum" (11: "T index" => 1; "exclusive:i reverse:i"), reduce::cumsum, "CumSum";
     "DFT" (17: "T index? int64?>=20" => 1; "axis:i<20 inverse:i onesided:i"),
         dft::dft, "Conv", "a product with the constant DFT matrix";
+    "DeformConv" (19: "T T T T? T?" => 1; "dilations:I group:i kernel_shape:I offset_group:i pads:I strides:I"),
+        deform::deform_conv, "GridSample and Conv…", "1 to 3 spatial axes";
     "DepthToSpace" (1: "T" => 1; "blocksize:i mode:s>=11"), movement::depth_to_space, "Copy";
     "DequantizeLinear" (10: "T float T?" => 1; "axis:i>=13 block_size:i>=21 output_dtype:i>=23"),
         quantize::dequantize, "part of its neighbours, or Convert", "computed scales, and those of blocks, in f32";
