@@ -40,7 +40,8 @@ fn seeds(corpus: &Path) {
     {
         write(&corpus.join(format!("onnx/seed_{name}.onnx")), &model.to_bytes());
         // Their steps are those of other models.
-        if matches!(name, "resizes" | "selections" | "contrib" | "spectra") || small_onnx::broad::NAMES.contains(&name)
+        if matches!(name, "resizes" | "selections" | "contrib" | "spectra" | "deformed")
+            || small_onnx::broad::NAMES.contains(&name)
         {
             continue;
         }

@@ -45,7 +45,7 @@ from loops import loops
 from networks import networks
 from recurrent import recurrent
 from resizes import resizes
-from sampling import boxes, grids
+from sampling import aligned, boxes, deformed, grids
 from scans_and_branches import branches, scans
 from sequences import sequences
 from spectra import spectra
@@ -882,12 +882,12 @@ SETS = {
     "indices": (scatters, gathers, largest, masks),
     "recurrent": (recurrent,),
     "broad": (broad,),
-    "sampling": (grids, boxes),
+    "sampling": (grids, boxes, aligned, deformed),
     "spectra": (spectra,),
     "networks": (networks,),
 }
 # The sets whose vectors are packed.
-PACKED = {"broad", "networks"}
+PACKED = {"broad", "networks", "sampling"}
 
 
 def write(name, families):

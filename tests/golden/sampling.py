@@ -42,6 +42,82 @@ def grids():
         g.out(g.qdq(y, 0.0213, np.int8(-7)))
 
 
+def regions(n, *extents):
+    """Regions of pictures of these extents; one is larger than its picture, and one has its corners the other way round."""
+
+    def build(rng):
+        corners = np.sort(rng.uniform(-1, 1.2, (n, 2, 2)), axis=1) * np.array(extents[::-1])
+        corners[0] = [[-7.3, -9.1], [23.7, 31.9]]
+        corners[1] = corners[1, ::-1]
+        return corners.reshape(n, 4).astype(np.float32)
+
+    return build
+
+
+def aligned():
+    """RoiAlign."""
+    for opset, modes in ((10, [{}]), (16, [{}, {"coordinate_transformation_mode": "output_half_pixel"}])):
+        nodes = [
+            node(
+                "RoiAlign",
+                reals(2, 3, 5, 7),
+                regions(5, 5, 7),
+                i64(0, 1, 1, 0, 1),
+                mode=mode,
+                sampling_ratio=ratio,
+                output_height=2,
+                output_width=3,
+                **transformed,
+            )
+            for mode in ("avg", "max")
+            for ratio in (0, 1, 3)
+            for transformed in modes
+        ]
+        several(f"roi_align_{opset}", nodes, opset)
+    one("roi_align_defaults", "RoiAlign", reals(1, 2, 4, 4), regions(3, 4, 4), i64(0, 0, 0), opset=16)
+    one("roi_align_scaled", "RoiAlign", reals(1, 1, 4, 4), regions(4, 8, 8), i64(0, 0, 0, 0), opset=16, spatial_scale=0.5)
+
+    @case("roi_align_qdq", 16)
+    def _(g):
+        x = g.qdq(g.input("x", reals(1, 3, 4, 5)), 0.0213, np.int8(-7))
+        r, of = g.input("r", regions(2, 4, 5)), g.input("i", i64(0, 0))
+        y = g.op("RoiAlign", x, r, of, output_height=2, output_width=2)
+        g.out(g.qdq(y, 0.0213, np.int8(-7)))
+
+
+def deformed():
+    """DeformConv."""
+
+    def offsets(*shape):
+        return reals(*shape, scale=1.5)
+
+    for opset in (19, 22):
+        x, w = reals(2, 4, 5, 6), Const(reals(6, 4, 3, 2))
+        nodes = [node("DeformConv", x, w, offsets(2, 12, 3, 5))]
+        nodes += [node("DeformConv", x, w, offsets(2, 12, 3, 5), Const(reals(6)), reals(2, 6, 3, 5))]
+        nodes += [
+            node("DeformConv", x, w, offsets(2, 24, 3, 3), strides=[2, 1], pads=[1, 0, 2, 1], dilations=[1, 4], offset_group=2)
+        ]
+        nodes += [
+            node(
+                "DeformConv",
+                x,
+                Const(reals(6, 2, 3, 2)),
+                offsets(2, 12 * sets, 3, 5),
+                None,
+                reals(2, 6 * sets, 3, 5),
+                group=2,
+                offset_group=sets,
+            )
+            for sets in (1, 2, 4)
+        ]
+        several(f"deform_conv_{opset}", nodes, opset)
+    # Each channel by itself; weights that are computed; far outside.
+    one("deform_conv_depthwise", "DeformConv", reals(1, 4, 4, 4), Const(reals(4, 1, 2, 2)), offsets(1, 8, 3, 3), opset=19, group=4)
+    one("deform_conv_computed", "DeformConv", reals(1, 2, 4, 4), reals(3, 2, 2, 2), offsets(1, 8, 3, 3), reals(3), opset=19)
+    one("deform_conv_far", "DeformConv", reals(1, 1, 3, 3), Const(reals(1, 1, 2, 2)), reals(1, 8, 2, 2, scale=9.0), opset=19)
+
+
 def corners(*shape, n=12):
     """Boxes with integers for corners, so that no overlap is nearly a limit."""
     return lambda rng: rng.integers(0, n, (*shape, 4)).astype(np.float32)

@@ -76,6 +76,7 @@ parts! {
     rnn: Rnn,
     gridsample: GridSample,
     nms: NonMaxSuppression,
+    roialign: RoiAlign,
 }
 
 /// Tells the kernels which step runs, and ends the run behind the last one.

@@ -73,6 +73,25 @@ fn integers_that_an_index_does_not_select_are_zero() {
 }
 
 #[test]
+fn a_region_of_no_picture_is_an_error_and_holds_nothing() {
+    let mut b = Builder::default();
+    b.input("x", DataType::Float, &[2, 1, 1, 2]).input("r", DataType::Float, &[3, 4]).input("i", DataType::Int64, &[3]);
+    let kgl = plan(&b.node("RoiAlign", "x r i", "y", &[]).outputs("y").build());
+    // Each region is the whole picture.
+    let x = Array::f32(&[2, 1, 1, 2], vec![1.0, 2.0, 3.0, 5.0]);
+    let corners = Array::f32(&[3, 4], [[0.0, 0.0, 2.0, 1.0]; 3].concat());
+    let of = |indices: [i64; 3]| run(&kgl, &[x.clone(), corners.clone(), Array::i64s(&indices)], &Inline);
+    let (result, y) = of([1, 0, 1]);
+    assert_eq!((result, f32s(&y)), (Ok(()), vec![4.0, 1.5, 4.0]));
+    for bad in [2, -1, 1 << 32, i64::MIN] {
+        let (result, y) = of([1, bad, 0]);
+        assert!(matches!(result, Err(Error::IndexOutOfRange { .. })), "{bad}: {result:?}");
+        let y = f32s(&y);
+        assert!(y[1].is_nan() && [y[0], y[2]] == [4.0, 1.5], "{bad}: {y:?}");
+    }
+}
+
+#[test]
 fn an_update_without_a_place_goes_nowhere() {
     let x = Array::f32(&[3, 2], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     for (op, reduction, shape) in [("ScatterElements", "add", [2i64, 2]), ("ScatterND", "none", [1, 2])] {

@@ -44,8 +44,12 @@ fn selections_are_refused_with_the_flag_that_helps() {
         ("s".to_string(), Array::f32(&[1, 1, 3], vec![0.25, 0.5, 0.75])),
         ("computed".to_string(), Array::i64s(&[0])),
     ];
-    let y = &run(&compiled.kgl, &inputs.into())["y"];
+    let outputs = run(&compiled.kgl, &inputs.into());
+    let y = &outputs["y"];
     assert_eq!((&y.shape[..], &*y.ints()), (&[3, 3][..], &[0, 0, 2, 0, 0, 1, -1, -1, -1][..]));
+    // How many there are is an output of its own.
+    let count = &outputs["y.count"];
+    assert_eq!((count.dtype, &count.shape[..], &*count.ints()), (DType::I64, &[1][..], &[2][..]));
 }
 
 proptest! {
@@ -87,6 +91,48 @@ proptest! {
         };
         let (mode, padding) = (SampleMode::ALL[mode], SamplePadding::ALL[padding]);
         let mut v = c.node(Op::GridSample { mode, padding, align_corners }, &[x, grid], Like::f32(&y));
+        if quant & 4 == 4 {
+            let q = r.quant(DType::I8, 0.02);
+            v = c.quantize(v, DType::I8, q);
+        }
+        c.output(v);
+        c.check(SUMS, LOOSE_TIE);
+    }
+
+    /// Of regions whose points f32 knows exactly, so that as many count as in f64.
+    #[test]
+    fn roi_align(seed: u64, ratio in 0..4u32, half_pixel: bool, largest: bool, quant in 0..8) {
+        let mut r = Random::new(seed);
+        let mut c = Case::new();
+        let [batch, height, width] = [r.between(1, 3), r.between(1, 9), r.between(1, 9)];
+        let (channels, regions) = (r.pick(&[1, 3, 150]), r.between(1, 4));
+        let bins = [r.pick(&[1, 2, 4]), r.pick(&[1, 2, 4])];
+        let quantized = |c: &mut Case, r: &mut Random, shape: &[usize], dtype: DType| {
+            let q = r.quant(dtype, 0.01);
+            let x = c.input(r.array(dtype, shape), Some(q));
+            c.dequantize(x)
+        };
+        let shape = [batch, height, width, channels];
+        let x = match quant & 1 {
+            1 => quantized(&mut c, &mut r, &shape, DType::I8),
+            _ => c.input(r.array(DType::F32, &shape), None),
+        };
+        let ratio = [0, 1, 2, 4][ratio as usize];
+        // Corners either way round, some without a place at all. As many points as pixels have places that f32 rounds, which far
+        // outside shows.
+        let far = if ratio == 0 { r.pick(&[40, 100]) } else { r.pick(&[40, 100_000]) };
+        let corner = |r: &mut Random| (r.below(2 * far) as f64 - far as f64 / 2.0) / 4.0 + 0.0625;
+        let mut corners: Vec<f64> = (0..regions * 4).map(|_| corner(&mut r)).collect();
+        if r.once_in(8) {
+            corners[0] = f64::NAN;
+        }
+        let constant = r.once_in(3);
+        let corners = c.operand(constant, Array::f32(&[regions, 4], corners), None);
+        let of = (0..regions).map(|_| r.below(batch) as i64).collect();
+        let (constant, dtype) = (r.once_in(3), r.pick(&[DType::I32, DType::I64]));
+        let of = c.operand(constant, Array::int(dtype, &[regions], of), None);
+        let op = Op::RoiAlign { ratio, scale: r.pick(&[1.0, 0.5, 2.0]), half_pixel, largest };
+        let mut v = c.node(op, &[x, corners, of], Like::f32(&[regions, bins[0], bins[1], channels]));
         if quant & 4 == 4 {
             let q = r.quant(DType::I8, 0.02);
             v = c.quantize(v, DType::I8, q);

@@ -384,6 +384,12 @@ impl Image {
             let op = Op::GridSample { mode, padding, align_corners: self.r.once_in(2) };
             self.node(op, &[x, grid], &[&shape[..1], &places, &shape[k + 2..]].concat());
         }
+        let picture = self.c.node(Op::Reshape, &[self.x], Like::f32(&[batch, height, width, channels]));
+        let corners = self.c.input(self.r.array(DType::F32, &[3, 4]), None);
+        let of = (0..3).map(|_| self.r.below(batch) as i64).collect();
+        let of = self.c.input(Array::int(DType::I64, &[3], of), None);
+        let op = Op::RoiAlign { ratio: 2, scale: 8.0, half_pixel: false, largest: self.r.once_in(2) };
+        self.node(op, &[picture, corners, of], &[3, 2, 3, channels]);
         let boxes = self.c.input(self.r.array(DType::F32, &[batch, 6, 4]), None);
         let scores = self.c.input(self.r.array(DType::F32, &[batch, 2, 6]), None);
         let op = Op::NonMaxSuppression { most: 3, centers: false };

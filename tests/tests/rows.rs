@@ -184,6 +184,14 @@ fn large(seed: u64, quantized: bool) -> Case {
         let op = Op::GridSample { mode, padding: SamplePadding::Reflection, align_corners: axes == 1 };
         ends.push(c.node(op, &[picture, grid], Like::f32(&[&[batch], &places[..], &[channels]].concat())));
     }
+    // Corners whose points f32 knows exactly.
+    let corner = |r: &mut Random| r.below(120) as f64 / 4.0 + 0.0625;
+    let corners = (0..20 * 4).map(|_| corner(&mut r)).collect();
+    let (corners, pictures) = (Array::f32(&[20, 4], corners), (0..20).map(|i| i % 2).collect());
+    let (corners, pictures) = (c.input(corners, None), c.constant(Array::int(DType::I64, &[20], pictures), None));
+    let picture = c.node(Op::Reshape, &[x], Like::f32(&[2, 24, 35, 17]));
+    let op = Op::RoiAlign { ratio: 0, scale: 1.0, half_pixel: true, largest: false };
+    ends.push(c.node(op, &[picture, corners, pictures], Like::f32(&[20, 4, 8, 17])));
     // Corners are integers, so that no overlap is nearly the limit.
     let corners = (0..2 * 40 * 4).map(|_| r.below(20) as f64).collect();
     let boxes = c.input(Array::f32(&[2, 40, 4], corners), None);

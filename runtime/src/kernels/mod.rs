@@ -30,6 +30,7 @@ mod pool;
 mod recurrent;
 mod reduce;
 mod rnn;
+mod roialign;
 mod scatter;
 mod selective_scan;
 mod softmax;
@@ -62,6 +63,7 @@ pub use pool::{Pool, PoolKind};
 pub use recurrent::{Activation, Layer};
 pub use reduce::{Reduce, ReduceOp};
 pub use rnn::Rnn;
+pub use roialign::RoiAlign;
 pub use scatter::{Scatter, ScatterOp};
 pub use selective_scan::{Frame, MAX_STATE, SelectiveScan, States};
 pub use softmax::Softmax;
@@ -434,6 +436,8 @@ kinds! {
     GridSample = 34, gridsample;
     /// Boxes of which none covers much of a better one.
     NonMaxSuppression = 35, nms;
+    /// Regions of pictures, each brought to one size.
+    RoiAlign = 37, roialign;
 }
 
 impl crate::Step<'_> {

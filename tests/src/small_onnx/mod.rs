@@ -3,6 +3,7 @@
 pub mod broad;
 mod builder;
 mod contrib;
+mod sampling;
 mod spectra;
 
 pub use builder::{Builder, Value, floats, ints, reals};
@@ -31,7 +32,8 @@ pub fn all() -> Vec<(&'static str, ModelProto)> {
         ("recurrences", recurrences()),
         ("layers", layers()),
         ("contrib", contrib::contrib()),
-        ("sampling", sampling()),
+        ("sampling", sampling::sampling()),
+        ("deformed", sampling::deformed()),
         ("spectra", spectra::spectra()),
     ];
     models.extend(broad::all());
@@ -486,14 +488,4 @@ fn layers() -> ModelProto {
     let reverse = [("direction", Value::S("reverse")), ("linear_before_reset", Value::I(1))];
     b.node("GRU", "x gw gr b", "_ gh", &reverse).node("RNN", "x rw rr", "ry", &[]);
     b.outputs("ly lc gh ry").build()
-}
-
-fn sampling() -> ModelProto {
-    let mut b = Builder::default();
-    b.input("x", DataType::Float, &[1, 2, 2, 3]).input("g", DataType::Float, &[1, 1, 2, 2]);
-    b.input("p", DataType::Float, &[1, 3, 4]).input("s", DataType::Float, &[1, 1, 3]);
-    b.constant(ints("k", DataType::Int64, &[1], &[2])).constant(reals("t", &[0.4]));
-    let cubic = [("mode", Value::S("cubic")), ("padding_mode", Value::S("reflection"))];
-    b.node("GridSample", "x g", "a", &cubic).node("GridSample", "x g", "b", &[("align_corners", Value::I(1))]);
-    b.node("NonMaxSuppression", "p s k t", "n", &[]).outputs("a b n").build()
 }

@@ -19,7 +19,8 @@ pub struct Dims {
     /// Make each random draw in an ONNX model an input, named like the draw's output
     #[arg(long)]
     draws_as_inputs: bool,
-    /// Make the output of NonMaxSuppression, whose length depends on the data, as long as it may be at most, filled up with -1
+    /// Make the output of NonMaxSuppression, whose length depends on the data, as long as it may be at most, filled up with -1, and add how
+    /// many boxes are selected as an output, NAME.count
     #[arg(long)]
     pad_selections: bool,
     /// Leave recurrences as the loops or nodes they are in an ONNX model: to compare with

@@ -38,7 +38,8 @@ pub struct Options {
     /// (`--draws-as-inputs`); without it a graph that draws is refused.
     pub draws_as_inputs: bool,
     /// Selections whose length depends on the data are as long as they may be at most, filled up with −1 behind what is selected
-    /// (`--pad-selections`); without it a graph with `NonMaxSuppression` is refused.
+    /// (`--pad-selections`), and how many are selected is an output besides, `NAME.count`; without it a graph with `NonMaxSuppression`
+    /// is refused.
     pub pad_selections: bool,
     /// Loops and what was written out of them stay as they are: no recurrence is recognised (`--keep-loops`). To compare
     /// with, and to see what a recognised one saves.

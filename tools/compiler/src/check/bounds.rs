@@ -8,10 +8,11 @@ use std::borrow::Cow;
 
 use kinglet::DType;
 
+use super::operators::{has_roundings, is_rough, jumps, keeps_bounds, moves_as_it_is};
 use super::terms::{largest, length, terms};
 use crate::array::Array;
 use crate::eval;
-use crate::graph::{BinaryOp, Graph, Node, Op, PoolKind, Quant, ReduceOp, SampleMode, ScatterOp, TensorId, UnaryOp};
+use crate::graph::{BinaryOp, Graph, Node, Op, Quant, TensorId, UnaryOp};
 
 /// How close to a tie a value must lie, in steps of its scale, to be allowed to round either way: f32 arithmetic on values of
 /// up to a few hundred steps is exact to about this.
@@ -204,6 +205,8 @@ pub(super) fn evaluate(
             | Op::Unary { op: UnaryOp::Not, .. },
             true,
         ) => operands.iter().flatten().any(|o| floats(&o) || o.hi.is_some()),
+        // The mean of samples of what it reads is continuous, but how many there are jumps with the regions.
+        (Op::RoiAlign { .. }, _) => operands[1].is_some_and(|o| floats(&&o) || o.hi.is_some()),
         _ => false,
     };
     let widened: Vec<Option<Cow<'_, Known<'_>>>> = operands
@@ -266,7 +269,7 @@ fn known(graph: &Graph, node: &Node, t: TensorId, [lo, hi]: [Array; 2], how: How
 }
 
 /// Whether a node rounds its result to the scale of its output.
-fn rounds(graph: &Graph, node: &Node) -> bool {
+pub(super) fn rounds(graph: &Graph, node: &Node) -> bool {
     let output = &graph.tensors[node.output];
     let alike = |t: &TensorId| {
         let t = &graph.tensors[*t];
@@ -311,85 +314,10 @@ fn hull(lo: Array, hi: Array, value: &Array) -> [Array; 2] {
     [pick(&lo, i64::min), pick(&hi, i64::max)]
 }
 
-/// Whether an operator's f32 result comes from a long sum, or from a function with an error of its own.
-fn is_rough(op: &Op) -> bool {
-    match op {
-        Op::Unary { op, .. } => !matches!(
-            op,
-            UnaryOp::Identity
-                | UnaryOp::Neg
-                | UnaryOp::Abs
-                | UnaryOp::Relu
-                | UnaryOp::LeakyRelu
-                | UnaryOp::Clip
-                | UnaryOp::HardSigmoid
-                | UnaryOp::HardSwish
-                | UnaryOp::Affine
-        ),
-        Op::Binary(op) => matches!(op, BinaryOp::Pow),
-        Op::Pool { kind, .. } => *kind != PoolKind::Max,
-        Op::Reduce { op, .. } => !matches!(op, ReduceOp::Max | ReduceOp::Min),
-        Op::Softmax { .. } | Op::Norm { .. } | Op::CumSum { .. } | Op::GridSample { .. } => true,
-        Op::Scatter { op, .. } => matches!(op, ScatterOp::Add | ScatterOp::Mul),
-        op => op.recurs(),
-    }
-}
-
-/// Whether each element of an operator's result depends on one element of each operand, or only ever grows with all of them:
-/// then the bounds of operands give those of the result.
-fn keeps_bounds(op: &Op) -> bool {
-    match op {
-        Op::Unary { .. } | Op::Binary(_) | Op::ScaleShift | Op::Where | Op::Cast(_) => true,
-        Op::Quantize | Op::Dequantize | Op::Reinterpret | Op::Lut { .. } => true,
-        Op::Pool { kind, .. } => *kind == PoolKind::Max,
-        Op::Reduce { op, .. } => matches!(op, ReduceOp::Max | ReduceOp::Min),
-        op => op.moves_only(),
-    }
-}
-
-/// Whether every element of a node's result is an element of an operand as it is stored.
-fn moves_as_it_is(graph: &Graph, node: &Node) -> bool {
-    let output = &graph.tensors[node.output];
-    let alike = |t: &TensorId| {
-        let t = &graph.tensors[*t];
-        t.dtype == output.dtype && t.quant == output.quant
-    };
-    let moves = node.op.moves_only() && !matches!(node.op, Op::Pad { .. });
-    (moves || node.op == Op::Reinterpret) && node.inputs[..node.data_inputs()].iter().flatten().all(alike)
-}
-
-/// Whether the smallest difference of a real operand may make a large one of the result.
-fn jumps(graph: &Graph, node: &Node) -> bool {
-    let real = |t: &TensorId| graph.tensors[*t].dtype == DType::F32 || graph.tensors[*t].quant.is_some();
-    if node.op.moves_only() || !node.inputs.iter().flatten().any(real) {
-        return false;
-    }
-    match &node.op {
-        Op::Unary { op, .. } => {
-            matches!(op, UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Sign | UnaryOp::Not)
-        }
-        Op::ArgMax { .. } | Op::TopK { .. } => true,
-        Op::GridSample { mode, .. } => *mode == SampleMode::Nearest,
-        // Comparisons, conversions to integers.
-        _ => {
-            let output = &graph.tensors[node.output];
-            output.dtype != DType::F32 && output.quant.is_none()
-        }
-    }
-}
-
-/// Whether anything that the graph computes is rounded, or jumps.
-fn has_roundings(graph: &Graph) -> bool {
-    graph.nodes.iter().any(|node| match &node.op {
-        Op::Loop(body) => has_roundings(&body.graph),
-        _ => rounds(graph, node) || jumps(graph, node),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Tensor;
+    use crate::graph::{ReduceOp, Tensor};
 
     /// A chain of nodes over tensors of this shape, each with the quantisation of its result if that is i8.
     fn chain(shape: &[usize], ops: &[(Op, Option<Quant>)]) -> Graph {

@@ -11,6 +11,7 @@
 //! That does not depend on which tensors were taken for each other; see `seen.rs`.
 
 mod bounds;
+mod operators;
 mod seen;
 mod steps;
 mod terms;

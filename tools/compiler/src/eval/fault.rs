@@ -27,6 +27,11 @@ pub fn fault(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Option<St
             let (k, bad) = ints.iter().enumerate().find(|(k, i)| !(-extent(*k)..extent(*k)).contains(*i))?;
             Some(format!("index {bad} of an axis of {}", extent(k)))
         }
+        Op::RoiAlign { .. } => {
+            let n = tensor(0)?.shape[0] as i64;
+            let bad = known(2)?.ints().iter().copied().find(|i| !(0..n).contains(i))?;
+            Some(format!("picture {bad} of {n}"))
+        }
         Op::Binary(op @ (BinaryOp::Div | BinaryOp::Mod | BinaryOp::Fmod | BinaryOp::Pow)) => {
             let integer = |t: &crate::graph::Tensor| t.quant.is_none() && t.dtype != DType::F32;
             if !(integer(tensor(0)?) && integer(tensor(1)?) && integer(&graph.tensors[node.output])) {

@@ -90,6 +90,9 @@ pub fn outputs(graph: &Graph, node: &Node, inputs: &[Option<&Array>]) -> Vec<Arr
         Op::GridSample { mode, padding, align_corners } => {
             sampling::grid_sample(&call, *mode, *padding, *align_corners)
         }
+        Op::RoiAlign { ratio, scale, half_pixel, largest } => {
+            sampling::roi_align(&call, *ratio, (*scale).into(), *half_pixel, *largest)
+        }
         Op::NonMaxSuppression { most, centers } => sampling::non_max_suppression(&call, *most, *centers),
         Op::Pool { kind, window, layout } => pool::pool(&call, *kind, window, *layout),
         Op::Quantize => {
@@ -169,6 +172,9 @@ pub fn cost(graph: &Graph, node: &Node) -> u64 {
         Op::Lstm { .. } | Op::Gru { .. } | Op::Rnn { .. } => shape(1).last().map_or(1, |&n| n as u64),
         Op::SelectiveScan { .. } => shape(2).last().map_or(1, |&n| n as u64),
         Op::GridSample { .. } => 4u64.saturating_pow(shape(1).last().map_or(0, |&n| n as u32)).saturating_mul(8),
+        // A region may be as large as the picture.
+        Op::RoiAlign { ratio: 0, .. } => product(shape(0).get(1..3).unwrap_or(&[])).saturating_mul(16),
+        Op::RoiAlign { ratio, .. } => u64::from(*ratio).saturating_pow(2).saturating_mul(4),
         // Each box may meet all that are selected.
         Op::NonMaxSuppression { most, .. } => {
             return product(shape(1)).saturating_mul((*most as u64).saturating_add(64));

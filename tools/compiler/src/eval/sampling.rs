@@ -1,5 +1,7 @@
 //! Samples of pictures, and boxes in them.
 
+use kinglet::DType;
+
 use super::Call;
 use crate::array::Numbers;
 use crate::graph::{SampleMode, SamplePadding};
@@ -62,6 +64,61 @@ pub(super) fn grid_sample(call: &Call<'_>, mode: SampleMode, padding: SamplePadd
     Numbers::F(y)
 }
 
+/// The two pixels next to a point of an axis, with their weights.
+type Between = [(usize, f64); 2];
+
+/// The points of a bin along an axis: how many there are, and those within the picture.
+fn points([from, to]: [f64; 2], [bin, bins]: [usize; 2], extent: usize, ratio: u32, least: f64) -> (u64, Vec<Between>) {
+    let each = (to - from).max(least) / bins as f64;
+    let count = if ratio > 0 { ratio.into() } else { each.ceil() as u64 };
+    let last = extent - 1;
+    let point = |i: u64| {
+        let at = from + bin as f64 * each + (i as f64 + 0.5) * each / count as f64;
+        (-1.0..=extent as f64).contains(&at).then(|| {
+            let at = at.max(0.0);
+            let low = at.floor() as usize;
+            let far = at - low as f64;
+            if low >= last { [(last, 1.0), (last, 0.0)] } else { [(low, 1.0 - far), (low + 1, far)] }
+        })
+    };
+    (count, (0..count).filter_map(point).collect())
+}
+
+pub(super) fn roi_align(call: &Call<'_>, ratio: u32, scale: f64, half_pixel: bool, largest: bool) -> Numbers {
+    let (x, regions, pictures) = (call.real(0), call.real(1), call.array(2).ints());
+    let (&[batch, height, width, channels], &[_, down, across, _]) = (x.shape, &call.output().shape[..]) else {
+        panic!("regions of pictures of shape {:?}", x.shape)
+    };
+    let nothing = if call.output().dtype == DType::F32 { f64::NAN } else { 0.0 };
+    let (offset, least) = if half_pixel { (0.5, f64::NEG_INFINITY) } else { (0.0, 1.0) };
+    let larger = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
+    let mut y = Vec::new();
+    for (corners, &picture) in regions.v.chunks(4).zip(pictures.iter()) {
+        let Some(picture) = usize::try_from(picture).ok().filter(|&i| i < batch) else {
+            y.resize(y.len() + down * across * channels, nothing);
+            continue;
+        };
+        let at = |i: usize| (corners[i] * scale - offset).clamp(-16_777_216.0, 16_777_216.0);
+        for (i, j) in (0..down).flat_map(|i| (0..across).map(move |j| (i, j))) {
+            let (n, rows) = points([at(1), at(3)], [i, down], height, ratio, least);
+            let (m, columns) = points([at(0), at(2)], [j, across], width, ratio, least);
+            let count = n * m;
+            // A point outside is a zero.
+            let outside = ((rows.len() * columns.len()) as u64) < count;
+            for channel in 0..channels {
+                let pixel = |i: usize, j: usize| x.v[((picture * height + i) * width + j) * channels + channel];
+                let across = |i: usize, u: f64| columns.iter().flatten().map(move |&(j, v)| u * v * pixel(i, j));
+                let products = rows.iter().flatten().flat_map(|&(i, u)| across(i, u));
+                y.push(match largest {
+                    true => outside.then_some(0.0).into_iter().chain(products).reduce(larger).unwrap_or(0.0),
+                    false => products.sum::<f64>() / count.max(1) as f64,
+                });
+            }
+        }
+    }
+    Numbers::F(y)
+}
+
 /// How much of what two boxes cover is covered by both. Boxes are ends along either axis.
 fn overlap(a: &[(f64, f64); 2], b: &[(f64, f64); 2]) -> f64 {
     let area = |a: &[(f64, f64); 2]| a.iter().map(|(from, to)| to - from).product::<f64>();
@@ -106,7 +163,6 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::graph::Op;
-    use kinglet::DType;
 
     fn sampled(mode: SampleMode, padding: SamplePadding, align_corners: bool, places: &[f64]) -> Vec<f64> {
         let x = f(&[1, 4, 1], &[1.0, 2.0, 4.0, 8.0]);
@@ -134,6 +190,29 @@ mod tests {
         let op = Op::GridSample { mode: SampleMode::Linear, padding: SamplePadding::Zeros, align_corners: true };
         let grid = f(&[1, 1, 3, 2], &[-1.0, -1.0, 1.0, -1.0, -1.0, 1.0]);
         assert_eq!(reals(op, &[iota(&[1, 2, 3, 1]), grid], &[1, 1, 3, 1]), [0.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn regions_are_brought_to_one_size() {
+        let aligned = |op: Op, corners: &[f64], bins: &[usize]| {
+            let x = f(&[1, 2, 4, 1], &[1.0, 2.0, 4.0, 8.0, 1.0, 2.0, 4.0, 8.0]);
+            let regions = [x, f(&[1, 4], corners), int(DType::I64, &[1], &[0])];
+            reals(op, &regions, &[&[1], bins, &[1]].concat())
+        };
+        let op = |ratio, half_pixel, largest| Op::RoiAlign { ratio, scale: 0.5, half_pixel, largest };
+        // The whole picture, whose coordinates are twice its pixels'.
+        let whole = [0.0, 0.0, 8.0, 4.0];
+        assert_eq!(aligned(op(0, true, false), &whole, &[1, 4]), [1.0, 2.0, 4.0, 8.0]);
+        assert_eq!(aligned(op(0, true, false), &whole, &[1, 2]), [1.5, 6.0]);
+        assert_eq!(aligned(op(1, true, false), &whole, &[1, 2]), [1.5, 6.0]);
+        // Half a pixel further, where the last point is beyond the last pixel's centre.
+        assert_eq!(aligned(op(0, false, false), &whole, &[1, 4]), [1.5, 3.0, 6.0, 8.0]);
+        // Not the largest sample, but the largest weighted pixel.
+        assert_eq!(aligned(op(1, true, true), &whole, &[1, 2]), [0.5, 2.0]);
+        // Two of four points are outside; a region without extent has no points, or is a pixel.
+        assert_eq!(aligned(op(2, true, false), &[-16.0, 0.0, 6.0, 2.0], &[1, 1]), [0.5]);
+        assert_eq!(aligned(op(0, true, true), &[2.0, 2.0, 2.0, 2.0], &[1, 1]), [0.0]);
+        assert_eq!(aligned(op(0, false, false), &[2.0, 0.0, 2.0, 0.0], &[1, 1]), [3.0]);
     }
 
     #[test]

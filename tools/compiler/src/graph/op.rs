@@ -242,6 +242,18 @@ pub enum Op {
         /// A box is its centre and extents instead of two corners.
         centers: bool,
     },
+    /// ONNX `RoiAlign`, channels last. Inputs: x `[batch, height, width, channels]`, regions `[regions, 4]`, the picture of each
+    /// `[regions]`. Output: `[regions, bins, bins of a row, channels]`.
+    RoiAlign {
+        /// Points of a bin along each axis; 0 for as many as it has pixels, rounded up.
+        ratio: u32,
+        /// Pixels of a unit of the regions' coordinates.
+        scale: f32,
+        /// Pixels' centres are half a pixel behind their coordinates, and a region may be smaller than a pixel.
+        half_pixel: bool,
+        /// The largest weighted pixel is taken instead of the mean of samples.
+        largest: bool,
+    },
     /// ONNX `Expand`: broadcast to the output's shape.
     Expand,
     /// ONNX `Tile`.

@@ -37,7 +37,7 @@ pub use tensor::{array_from_proto, byte_range, dtype_from_onnx, is_native};
 
 use crate::array::Array;
 use crate::budget::Budget;
-use crate::graph::Graph;
+use crate::graph::{Graph, TensorId};
 use crate::ops::Operand;
 use crate::{Error, Options, Unsupported, ops};
 use scope::Frame;
@@ -141,6 +141,8 @@ pub(crate) struct Importer<'a> {
     needed: BTreeSet<String>,
     /// Constants of the file that were read, by their place in it: a body that is written out reads them in every trip.
     read: HashMap<*const TensorProto, Arc<Array>>,
+    /// Outputs that the file does not have, which come behind its own: how many boxes selections hold.
+    pub(crate) counts: Vec<(String, TensorId)>,
     /// Places of external data for which the budget was raised.
     granted: HashSet<String>,
 }
@@ -168,6 +170,7 @@ impl<'a> Importer<'a> {
             bound,
             needed: BTreeSet::new(),
             read: HashMap::new(),
+            counts: Vec::new(),
             granted: HashSet::new(),
         }
     }
@@ -333,6 +336,14 @@ impl<'a> Importer<'a> {
             };
             self.frame.graph.outputs.push(id);
             self.frame.graph.output_names.push(out.name.clone());
+        }
+        for (name, count) in std::mem::take(&mut self.counts) {
+            let graph = &mut self.frame.graph;
+            let taken = |name: &String| graph.output_names.contains(name);
+            let numbered = (1..).map(|i| format!("{name}.{i}"));
+            let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken(name)).expect("there is one");
+            graph.outputs.push(count);
+            graph.output_names.push(free);
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ fn keeps_floats(graph: &Graph, tables: &HashSet<usize>, node: &Node) -> bool {
         // What updates join would be rounded each time.
         Op::Scatter { op, .. } => *op != ScatterOp::Replace,
         // Places far from 0 would be rounded to whole pixels.
-        Op::GridSample { .. } | Op::NonMaxSuppression { .. } => true,
+        Op::GridSample { .. } | Op::RoiAlign { .. } | Op::NonMaxSuppression { .. } => true,
         Op::CumSum { .. } => true,
         op => op.recurs(),
     }

@@ -313,7 +313,7 @@ impl<'a> Lowerer<'a> {
             Op::Softmax { .. } | Op::CumSum { .. } | Op::ArgMax { .. } => self.along_axis(node),
             Op::TopK { axis, smallest } => self.top_k(node, *axis, *smallest),
             Op::Scatter { op, axis } => self.scatter(node, *op, *axis),
-            Op::GridSample { .. } | Op::NonMaxSuppression { .. } => self.sampling(node),
+            Op::GridSample { .. } | Op::RoiAlign { .. } | Op::NonMaxSuppression { .. } => self.sampling(node),
             Op::Norm { .. } => self.norm(node),
             Op::Reduce { .. } => self.reduce(node),
             Op::Pool { .. } => self.pool(node),

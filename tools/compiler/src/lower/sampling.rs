@@ -1,7 +1,7 @@
 //! Samples of pictures, and boxes in them.
 
 use kinglet::StepKind;
-use kinglet::kernels::{GridSample, NonMaxSuppression};
+use kinglet::kernels::{GridSample, NonMaxSuppression, RoiAlign};
 
 use super::{DEFECT, Extra, Lowerer, Result, no_kernel};
 use crate::graph::{Node, Op, SampleMode, SamplePadding};
@@ -10,6 +10,7 @@ impl Lowerer<'_> {
     pub(super) fn sampling(&mut self, node: &Node) -> Result<()> {
         match node.op {
             Op::GridSample { mode, padding, align_corners } => self.grid_sample(node, mode, padding, align_corners),
+            Op::RoiAlign { .. } => self.roi_align(node),
             Op::NonMaxSuppression { most, centers } => self.non_max_suppression(node, most, centers),
             _ => Err(no_kernel("it samples nothing", DEFECT)),
         }
@@ -52,6 +53,36 @@ impl Lowerer<'_> {
         let inputs = [x, grid].map(|t| Some(self.operand(t))).to_vec();
         let y = self.buffer_tensor(node.output);
         self.emit(node, StepKind::GridSample, params, inputs, y, Extra::rows(shape[0] * samples[1]));
+        Ok(())
+    }
+
+    fn roi_align(&mut self, node: &Node) -> Result<()> {
+        let Op::RoiAlign { ratio, scale, half_pixel, largest } = node.op else {
+            return Err(no_kernel("it has no regions", DEFECT));
+        };
+        let [x, regions, pictures] = [0, 1, 2].map(|i| node.inputs[i].expect("all inputs of regions are there"));
+        let (&[batch, height, width, channels], &[count, down, across, _]) = (self.shape(x), self.shape(node.output))
+        else {
+            return Err(no_kernel("its input is not of pictures", DEFECT));
+        };
+        if height.max(width) > 1 << 24 {
+            let reason = format!("a picture of {height} x {width} pixels, which f32 cannot number");
+            return Err(no_kernel(reason, "take regions of parts of it"));
+        }
+        let params = RoiAlign {
+            batch: batch as u32,
+            extents: [height, width].map(|n| n as u32),
+            channels: channels as u32,
+            regions: count as u32,
+            bins: [down, across].map(|n| n as u32),
+            ratio,
+            scale,
+            half_pixel,
+            largest,
+        };
+        let inputs = [x, regions, pictures].map(|t| Some(self.operand(t))).to_vec();
+        let y = self.buffer_tensor(node.output);
+        self.emit(node, StepKind::RoiAlign, params, inputs, y, Extra::rows(count * down));
         Ok(())
     }
 

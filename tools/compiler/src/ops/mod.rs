@@ -259,6 +259,9 @@ pub const OPERATORS: &[Row] = table! {
         resize::resize, "Copy, or Gather and Binary, or MatMul", "constant scales or sizes, constant region; integers by the nearest neighbour, bytes also linearly if that is exact";
     "ReverseSequence" (10: "T int64" => 1; "batch_axis:i time_axis:i"),
         indices::reverse_sequence, "Gather", "constant lengths";
+    "RoiAlign" (10: "T T int64" => 1;
+        "coordinate_transformation_mode:s>=16 mode:s output_height:i output_width:i sampling_ratio:i spatial_scale:f"),
+        sampling::roi_align, "RoiAlign";
     "RotaryEmbedding" (23: "T T T int64?" => 1; "interleaved:i num_heads:i rotary_embedding_dim:i"), attention::rotary_embedding, "Binary and Copy";
     "Round" (11: "T" => 1; ""), elementwise::unary, "Unary";
     "STFT" (17: "T index T? index?" => 1; "onesided:i"),
