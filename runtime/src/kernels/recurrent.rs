@@ -187,15 +187,21 @@ pub(super) fn parts<'a, const N: usize>(o: &Operands<'a>, floats: [usize; N]) ->
 /// part of a page apart.)
 const BLOCK: usize = if cfg!(target_pointer_width = "32") { 16 } else { 64 };
 
+/// Rows of R that all sums take before the next ones: few enough that their pages are at hand when the next block of sums comes to
+/// them, where a row is a page long, and enough that sums seldom go to memory.
+const ROWS: usize = 32;
+
 /// Adds `h · R` to sums: to sum `j` the products with column `first + j` of the rows of R, which are `width` long, one after the
 /// other.
 #[inline(always)]
 pub(super) fn multiply(sums: &mut [f32], h: &[f32], r: &[f32], width: usize, first: usize) {
-    let Some(mut r) = r.get(first..) else { return };
-    let rest = blocks::<BLOCK>(sums, h, &mut r, width);
-    let rest = blocks::<16>(rest, h, &mut r, width);
-    let rest = blocks::<4>(rest, h, &mut r, width);
-    blocks::<1>(rest, h, &mut r, width);
+    let Some(r) = r.get(first..) else { return };
+    for (h, mut r) in h.chunks(ROWS).zip(r.chunks(ROWS.saturating_mul(width).max(1))) {
+        let rest = blocks::<BLOCK>(sums, h, &mut r, width);
+        let rest = blocks::<16>(rest, h, &mut r, width);
+        let rest = blocks::<4>(rest, h, &mut r, width);
+        blocks::<1>(rest, h, &mut r, width);
+    }
 }
 
 /// Adds to sums, so many at once, the products with the first columns of R, which then begins behind them. Gives the sums that are
@@ -243,6 +249,15 @@ mod tests {
         for (j, sum) in sums.iter().enumerate() {
             assert_eq!(*sum, (2 + j) as f32 + 2.0 * (87 + 2 + j) as f32);
         }
+    }
+
+    #[test]
+    fn every_row_is_there() {
+        const N: usize = 2 * ROWS + 5;
+        let h: [f32; N] = core::array::from_fn(|i| i as f32);
+        let mut sums = [0.0; 3];
+        multiply(&mut sums, &h, &[1.0; 4 * N], 4, 1);
+        assert_eq!(sums, [h.iter().sum::<f32>(); 3]);
     }
 
     #[test]
