@@ -109,6 +109,12 @@ pub enum Error {
         /// The first step that met one.
         step: u32,
     },
+    /// A loop whose trips depend on the data wants more of them than it was compiled for (`convert --max-trips`). The run went on with what the last
+    /// of them gave.
+    TooManyTrips {
+        /// The step that the loop begins with.
+        step: u32,
+    },
     /// An input or output of the plan comes or goes row by row, and nobody gives or takes its rows: run it by `Session::run_rows`.
     Fed,
     /// The observer, or who gives and takes rows, stopped the run. Outputs and state are unspecified; `Session::reset` makes the
@@ -147,6 +153,7 @@ impl Error {
             Error::Fed => 2100,
             Error::SlowAlignment => 2200,
             Error::SlowSize { .. } => 2300,
+            Error::TooManyTrips { .. } => 2400,
         }
     }
 }
@@ -188,6 +195,12 @@ impl fmt::Display for Error {
             }
             Error::DivisionByZero { step } => {
                 write!(f, "step {step} divided an integer by 0: check the model's inputs")
+            }
+            Error::TooManyTrips { step } => {
+                write!(
+                    f,
+                    "the loop that begins with step {step} wants more trips than it was compiled for: check the model's inputs, or convert with a larger --max-trips"
+                )
             }
             Error::Kernels { target } => {
                 write!(

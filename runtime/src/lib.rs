@@ -9,7 +9,7 @@
 //!   [`Model::load`], in time linear in the number of steps. After that no accessor fails and kernels trust it.
 //! * [`Session`] walks the plan's steps over one *arena*. Inputs and outputs live in the arena too, so that
 //!   nobody is forced to copy: write into [`Session::input_mut`], call [`Session::run`], read [`Session::output`]. A run
-//!   fails only where the data has no answer (an index out of range, an integer divided by 0) or an observer stops it.
+//!   fails only where the data has no answer (an index out of range, an integer divided by 0, a loop that goes on beyond its bound) or an observer stops it.
 //! * [`Kernels`] is the table of step kinds. [`Reference`] is the portable scalar implementation, the definition
 //!   that every other kernel set must equal bit for bit in integers.
 //! * [`Workers`] cuts a step into ranges of rows; [`Observer`] watches steps go by (profiling, tests).

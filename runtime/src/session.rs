@@ -191,7 +191,8 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
     ///
     /// # Errors
     /// [`Error::IndexOutOfRange`] and [`Error::DivisionByZero`] if the data has them: the run went through all the same, with
-    /// the documented values in their place, so that its time depends on no value; the error names the first such step.
+    /// the documented values in their place; the error names the first such step. [`Error::TooManyTrips`] likewise, if a loop whose trips
+    /// depend on the data wants more of them than there are in the plan; its time, and nothing else's, depends on values.
     /// [`Error::Interrupted`] if the observer stopped the run. What is in outputs and state then is unspecified (partly new,
     /// partly old): call [`Session::reset`] and write the inputs again before the next run. [`Error::Fed`] if an input or output of
     /// the plan comes row by row: [`Session::run_rows`].
@@ -240,7 +241,7 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         let faults = FaultWord::default();
         let mut result = Ok(());
         for (steps, slices) in model.runs() {
-            for slice in 0..slices {
+            'slices: for slice in 0..slices {
                 for index in steps.clone() {
                     let step = model.step(index);
                     let Some(kind) = step.kind() else { continue };
@@ -294,6 +295,9 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                         });
                     }
                     observer.after(index, &ArenaView::new(model, [ram.arena, ram.slow], index, slice));
+                    if ops.has(StepKind::GoOn) && kind == StepKind::GoOn && !goes_on(model, ram, &step) {
+                        break 'slices;
+                    }
                     if let Some(feed) = feed.as_deref_mut() {
                         let made = (0..model.output_count()).filter(|&o| model.output_writer(o) == Some(index));
                         for (output, rows) in made.flat_map(|o| pieces(model, &step, slice).map(move |rows| (o, rows)))
@@ -304,6 +308,11 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                         }
                     }
                 }
+            }
+            let first = model.step(steps.start);
+            let ends = ops.has(StepKind::GoOn) && first.kind() == Some(StepKind::GoOn);
+            if ends && result.is_ok() && goes_on(model, ram, &first) {
+                result = Err(Error::TooManyTrips { step: steps.start as u32 });
             }
         }
         if let Some(feed) = feed {
@@ -316,6 +325,12 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
         }
         result
     }
+}
+
+/// Whether the loop that begins with this step has another trip.
+fn goes_on(model: &Model<'_>, ram: &Ram<'_>, step: &Step<'_>) -> bool {
+    let byte = step.input(0).and_then(|t| bytes_of(model, [ram.arena, ram.slow], t)?.first().copied());
+    byte.is_some_and(|byte| byte != 0)
 }
 
 /// Asks for rows of an input that lie in one piece: those of a step that has `all` rows, some for each row of the input or the other

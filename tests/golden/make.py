@@ -50,6 +50,7 @@ from scans_and_branches import branches, scans
 from sequences import sequences
 from spectra import spectra
 from versions import versions
+from whiles import whiles
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Scales of inputs, weights, and outputs, for most quantised cases.
@@ -885,9 +886,10 @@ SETS = {
     "sampling": (grids, boxes, aligned, deformed),
     "spectra": (spectra,),
     "networks": (networks,),
+    "whiles": (whiles,),
 }
 # The sets whose vectors are packed.
-PACKED = {"broad", "networks", "sampling"}
+PACKED = {"broad", "networks", "sampling", "whiles"}
 
 
 def write(name, families):

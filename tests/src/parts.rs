@@ -77,6 +77,7 @@ parts! {
     gridsample: GridSample,
     nms: NonMaxSuppression,
     roialign: RoiAlign,
+    go_on: GoOn,
 }
 
 /// Tells the kernels which step runs, and ends the run behind the last one.

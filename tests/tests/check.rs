@@ -261,7 +261,7 @@ fn quantised_loop(decay: f64) -> (Graph, Inputs) {
     let mut c = Case::new();
     let start = c.constant(Array::f32(&[4], vec![0.0; 4]), None);
     let x = c.input(Random::new(9).array(DType::F32, &[6, 4]), None);
-    let body = Body { graph: inner, trips: 6, carried: 1, scanned: 1 };
+    let body = Body { graph: inner, trips: 6, carried: 1, scanned: 1, ends: false };
     let like = vec![Like::f32(&[4]), Like::f32(&[6, 4])];
     let outputs = c.nodes(Op::Loop(Box::new(body)), vec![Some(start), Some(x)], like);
     c.output(outputs[1]);

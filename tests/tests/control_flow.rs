@@ -180,8 +180,8 @@ fn loops_that_cannot_be_compiled_say_why() {
             b.node("Concat", "v v", "w", &[("axis", Value::I(0))]);
         })
     };
-    let deciding = || {
-        body("i t v", "g w", |b| {
+    let stacking = || {
+        body("i t v", "g w w", |b| {
             b.node("Mul", "v half", "w", &[]).node("ReduceMax", "w", "m", &[]).node("Less", "m half", "g", &[]);
         })
     };
@@ -193,8 +193,7 @@ fn loops_that_cannot_be_compiled_say_why() {
     };
     for (what, model, text) in [
         ("a shape that changes over too many trips", looped(5000, "y", growing()), "changes its shape"),
-        ("a condition on data", looped(50, "y", deciding()), "whether the loop goes on"),
-        ("too many trips with a condition", looped(5000, "y", counting()), "decides whether it goes on"),
+        ("slices of as many trips as data want", looped(50, "y all", stacking()), "data decide how many trips"),
         ("no end", looped(i64::MAX, "y", counting()), "more than 1024 trips"),
     ] {
         let nodes = refused(&model);

@@ -136,7 +136,7 @@ fn add_loop(r: &mut Random, c: &mut Case, outside: &mut [Vec<TensorId>; 2], trip
     let graph = inside.graph;
     let lead = |k: usize| if k < carried.len() { vec![] } else { vec![trips] };
     let likes = shapes.iter().enumerate().map(|(k, &w)| Like::f32(&[&lead(k), SHAPES[w]].concat())).collect();
-    let body = Body { graph, trips, carried: counts[0], scanned: counts[1] };
+    let body = Body { graph, trips, carried: counts[0], scanned: counts[1], ends: false };
     let outputs = c.nodes(Op::Loop(Box::new(body)), inputs, likes);
     for (k, (&t, &which)) in outputs.iter().zip(&shapes).enumerate() {
         if r.once_in(2) {

@@ -42,6 +42,9 @@ pub(super) fn model<const OPS: u128>(m: &Model<'_>) -> Result<u64, Error> {
             let failed = |fault| Error::Step { step: i as u32, fault };
             let once = step::<OPS>(m, i, slices).map_err(failed)?;
             bands::step(m, i, of_rows.then_some((&steps, slices))).map_err(failed)?;
+            // Where a loop ends, a whole trip is done.
+            let ends = m.step(i).kind() == Some(StepKind::GoOn);
+            ensure(!ends || i == steps.start, Fault::Slices).map_err(failed)?;
             // The rows of all slices are those of the step, and a call in each.
             let all = if of_rows {
                 once.saturating_add(CALL * u64::from(slices))
@@ -284,6 +287,11 @@ impl Check<'_> {
     /// Input `i`, if it is there.
     pub fn optional(&self, i: usize) -> Option<TensorRecord> {
         self.model.step(self.step).input(i).and_then(|t| self.model.tensor_record(t))
+    }
+
+    /// How many times a run executes the step at most.
+    pub fn slices(&self) -> u32 {
+        self.model.slices(self.step)
     }
 
     /// Whether the first output is the model's input `number`.

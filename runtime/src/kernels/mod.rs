@@ -15,6 +15,7 @@ mod cumsum;
 mod feed;
 mod fold;
 mod gather;
+mod go_on;
 mod gridsample;
 mod gru;
 mod legendre_memory;
@@ -49,6 +50,7 @@ pub use cumsum::CumSum;
 pub use feed::Feed;
 pub use fold::{Fold, FoldOp};
 pub use gather::Gather;
+pub use go_on::GoOn;
 pub use gridsample::{GridSample, SampleMode, SamplePadding};
 pub use gru::Gru;
 pub use legendre_memory::{LANES as MEMORY_LANES, LegendreMemory, MAX_ORDER, MemoryFrame, memory_rows};
@@ -438,6 +440,8 @@ kinds! {
     NonMaxSuppression = 35, nms;
     /// Regions of pictures, each brought to one size.
     RoiAlign = 37, roialign;
+    /// Whether a loop goes on, where data decide how many trips it has.
+    GoOn = 39, go_on;
 }
 
 impl crate::Step<'_> {

@@ -30,7 +30,24 @@ pub fn all() -> Vec<(&'static str, ModelProto)> {
         integer_products(),
         computed_scales(),
     ];
-    NAMES.into_iter().zip(models).collect()
+    NAMES.into_iter().zip(models).chain([("ends", ends())]).collect()
+}
+
+/// Loops that end when data say so, of at most six trips.
+pub fn ends() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("h", DataType::Float, &[2, 3]).input("n", DataType::Int64, &[]).constant(reals("most", &[1.5]));
+    b.constant(ints("six", DataType::Int64, &[], &[6])).constant(floats("w", &[3, 3])).node("ReduceMax", "h", "m", &[]);
+    b.constant(ints("flat", DataType::Int64, &[0], &[])).node("Less", "m most", "starts_", &[]);
+    b.node("Reshape", "starts_ flat", "starts", &[]);
+    let mut body = Builder::default();
+    body.formals("i c v k").node("MatMul", "v w", "p", &[]).node("Add", "p v", "q", &[]);
+    body.node("ReduceMax", "q", "r", &[]).node("Less", "r most", "s", &[]).node("Reshape", "s flat", "go", &[]);
+    body.node("Add", "k n", "l", &[]).outputs("go q l");
+    b.node("Loop", "six starts h n", "y k_", &[("body", body.body())]);
+    let mut body = Builder::default();
+    body.formals("a d u").node("Neg", "u", "x", &[]).node("Less", "a n", "on", &[]).outputs("on x");
+    b.node("Loop", "six _ y", "z", &[("body", body.body())]).outputs("y k_ z").build()
 }
 
 fn functions() -> ModelProto {

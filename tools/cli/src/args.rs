@@ -16,6 +16,14 @@ pub struct Dims {
     /// Size of a symbolic dimension of an ONNX model; may be given several times
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension)]
     dim: Vec<(String, usize)>,
+    /// Shape of an input of an ONNX model, as in x=1x3x224x224, or x=scalar: of one whose shape the model does not say, or leaves open; may be
+    /// given several times
+    #[arg(long = "shape", value_name = "NAME=NxN", value_parser = shape)]
+    shape: Vec<(String, Vec<usize>)>,
+    /// The most trips of a loop in an ONNX model of which data decide how many it has: a run ends it as early as they do, and fails if they want
+    /// more
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(kinglet::format::MAX_SLICES)))]
+    max_trips: Option<u32>,
     /// Make each random draw in an ONNX model an input, named like the draw's output
     #[arg(long)]
     draws_as_inputs: bool,
@@ -85,6 +93,8 @@ impl Dims {
     pub fn options_for(&self, target: Target) -> Options {
         Options {
             dims: self.map(),
+            shapes: self.shapes(),
+            max_trips: self.max_trips.map(|n| n as usize),
             draws_as_inputs: self.draws_as_inputs,
             pad_selections: self.pad_selections,
             keep_loops: self.keep_loops,
@@ -105,6 +115,11 @@ impl Dims {
             },
             ..Options::default()
         }
+    }
+
+    /// The shapes by name.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        self.shape.iter().cloned().collect()
     }
 
     /// The values by name.
@@ -193,6 +208,15 @@ pub fn dimension(text: &str) -> Result<(String, usize), String> {
         Ok(n) if n > 0 && !name.is_empty() => Ok((name.to_string(), n)),
         _ => Err("expected NAME=N with a positive whole number N, as in batch=1".into()),
     }
+}
+
+/// A shape of an input, as `--shape` has it.
+fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let wanted = "expected NAME=NxN with positive whole numbers, as in image=1x3x224x224, or NAME=scalar";
+    let (name, sizes) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(wanted)?;
+    let sizes = if sizes == "scalar" { Some(Vec::new()) } else { sizes.split('x').map(|n| n.parse().ok()).collect() };
+    let shape = sizes.filter(|shape| !shape.contains(&0)).ok_or(wanted)?;
+    Ok((name.to_string(), shape))
 }
 
 fn region(text: &str) -> Result<MemoryRegion, String> {

@@ -237,7 +237,13 @@ mod tests {
 
     fn input(dims: &[Option<usize>]) -> InputInfo {
         let dim = |d: &Option<usize>| d.map_or(DimInfo::Symbol("n".into()), DimInfo::Fixed);
-        InputInfo { name: "x".into(), dtype: DType::F32, dims: dims.iter().map(dim).collect(), has_default: false }
+        InputInfo {
+            name: "x".into(),
+            dtype: DType::F32,
+            dims: dims.iter().map(dim).collect(),
+            ranked: true,
+            has_default: false,
+        }
     }
 
     /// A file of `samples`, which are 128 times what they are, in a format.

@@ -60,9 +60,9 @@ impl Error {
     pub fn compiler(path: &Path, error: &kinglet_compiler::Error) -> Self {
         match error {
             kinglet_compiler::Error::Io { .. } => Error::Failed(error.to_string()),
-            kinglet_compiler::Error::UnboundDimension { .. } | kinglet_compiler::Error::NoSuchPass { .. } => {
-                Error::Usage(format!("{}: {error}", path.display()))
-            }
+            kinglet_compiler::Error::UnboundDimension { .. }
+            | kinglet_compiler::Error::UnknownShape { .. }
+            | kinglet_compiler::Error::NoSuchPass { .. } => Error::Usage(format!("{}: {error}", path.display())),
             kinglet_compiler::Error::Unsupported(nodes) => {
                 let plural = if nodes.len() == 1 { "" } else { "s" };
                 let text = format!("{}: {} unsupported node{plural}:", path.display(), nodes.len());

@@ -235,6 +235,7 @@ mod tests {
             name: "x".into(),
             dtype,
             dims: dims.iter().map(|&d| DimInfo::Fixed(d)).collect(),
+            ranked: true,
             has_default: false,
         }
     }

@@ -103,11 +103,12 @@ fn with_wanted<T>(info: &InputInfo, read: impl FnOnce(&Wanted<'_>) -> Result<T>)
         DimInfo::Symbol(_) => None,
     };
     // What a fixed shape promises is bounded by what a plan can hold.
-    let fixed = info.dims.iter().map(size).try_fold(1usize, |n, d| Some(n.saturating_mul(d?)));
+    let fixed = info.dims.iter().map(size).try_fold(1usize, |n, d| Some(n.saturating_mul(d?))).filter(|_| info.ranked);
     let most = fixed.map_or(MOST_ELEMENTS, |n| n.min(u32::MAX as usize / info.dtype.size()));
     let check = |shape: &[usize]| {
-        let fits = shape.len() == info.dims.len()
+        let of_rank = shape.len() == info.dims.len()
             && shape.iter().zip(&info.dims).all(|(&n, d)| size(d).map_or(n > 0, |want| n == want));
+        let fits = if info.ranked { of_rank } else { !shape.contains(&0) };
         let shape = crate::table::shape(shape);
         if fits { Ok(()) } else { Err(format!("input {}: the array has shape {shape}", describe(info))) }
     };
@@ -166,16 +167,31 @@ pub fn describe(info: &InputInfo) -> String {
             DimInfo::Symbol(s) => s.clone(),
         })
         .collect();
-    format!("`{}` ({} {})", info.name, info.dtype.name(), crate::table::shape(&dims))
+    let shape = if info.ranked { crate::table::shape(&dims) } else { "of any shape".into() };
+    format!("`{}` ({} {shape})", info.name, info.dtype.name())
+}
+
+/// Gives one of the `declared` inputs the shape that `--shape` says.
+pub fn give_shape(declared: &mut [InputInfo], name: &str, shape: &[usize]) -> Result<()> {
+    let text = format!("--shape {name}={}", crate::table::shape(shape));
+    let Some(at) = declared.iter().position(|i| i.name == name) else {
+        return Err(Error::usage(format!("{text}: the model has no such input; {}", listed(declared))));
+    };
+    let info = &mut declared[at];
+    let fits = |(d, n): (&DimInfo, &usize)| !matches!(d, DimInfo::Fixed(own) if own != n);
+    if info.ranked && (info.dims.len() != shape.len() || !info.dims.iter().zip(shape).all(fits)) {
+        return Err(Error::usage(format!("{text}: the model's input is {}", describe(info))));
+    }
+    (info.dims, info.ranked) = (shape.iter().map(|&n| DimInfo::Fixed(n)).collect(), true);
+    Ok(())
 }
 
 /// What to compile for, so that these very arrays are the inputs.
 pub fn options(arrays: &Arrays, dims: &Dims) -> Options {
-    Options {
-        shapes: arrays.iter().map(|(name, a)| (name.clone(), a.shape.clone())).collect(),
-        values: arrays.clone(),
-        ..dims.options()
-    }
+    let mut options = dims.options();
+    options.shapes.extend(arrays.iter().map(|(name, a)| (name.clone(), a.shape.clone())));
+    options.values.clone_from(arrays);
+    options
 }
 
 /// Writes arrays into the inputs of a session, and defaults into those that have no array. An input that the compiler bound to
@@ -249,6 +265,9 @@ pub fn random_arrays(declared: &[InputInfo], dims: &Dims, seed: u64) -> Result<A
     };
     let mut arrays = Arrays::new();
     for info in declared.iter().filter(|i| !i.has_default) {
+        if !info.ranked {
+            return Err(Error::usage(format!("input {}: give a shape with --shape {}=NxN", describe(info), info.name)));
+        }
         let shape = info.dims.iter().map(|d| size(info, d)).collect::<Result<Vec<_>>>()?;
         let array = rng.array(info.dtype, &shape);
         let fail = |reason| Error::failed(format!("random values for input {}: {reason}", describe(info)));
@@ -263,7 +282,7 @@ mod tests {
 
     fn info(dtype: DType, dims: &[Option<usize>]) -> InputInfo {
         let dim = |d: &Option<usize>| d.map_or(DimInfo::Symbol("n".into()), DimInfo::Fixed);
-        InputInfo { name: "x".into(), dtype, dims: dims.iter().map(dim).collect(), has_default: false }
+        InputInfo { name: "x".into(), dtype, dims: dims.iter().map(dim).collect(), ranked: true, has_default: false }
     }
 
     /// What is said of an array for an input, and the notes.

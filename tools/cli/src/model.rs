@@ -74,7 +74,7 @@ impl Source {
                     let t = model.tensor(model.input_tensor(i)?);
                     let dims = t.shape().iter().map(|&d| DimInfo::Fixed(d as usize)).collect();
                     let has_default = model.input_default(i).is_some();
-                    Some(InputInfo { name: input_name(&model, i), dtype: t.dtype(), dims, has_default })
+                    Some(InputInfo { name: input_name(&model, i), dtype: t.dtype(), dims, ranked: true, has_default })
                 };
                 (0..model.input_count()).filter_map(info).collect()
             }
@@ -99,12 +99,15 @@ impl Source {
         Source::Onnx(Onnx { path: "test.onnx".into(), bytes: bytes.into(), inputs: Vec::new() })
     }
 
-    /// Complains about `--dim` values that have no effect.
-    pub fn check_dims(&self, dims: &Dims, streams: &mut Streams<'_>) -> Result<()> {
+    /// Takes over the shapes of `--shape`; complains about them, and about `--dim` values, where they have no effect.
+    pub fn check_dims(&mut self, dims: &Dims, streams: &mut Streams<'_>) -> Result<()> {
         match self {
-            Source::Kgl(_) if dims.map().is_empty() => Ok(()),
+            Source::Kgl(_) if dims.map().is_empty() && dims.shapes().is_empty() => Ok(()),
             Source::Kgl(_) => {
-                Err(Error::usage("--dim has no effect on a .kgl, whose shapes are fixed: give it to `convert`"))
+                let flag = if dims.map().is_empty() { "--shape" } else { "--dim" };
+                Err(Error::usage(format!(
+                    "{flag} has no effect on a .kgl, whose shapes are fixed: give it to `convert`"
+                )))
             }
             Source::Onnx(onnx) => onnx.check_dims(dims, streams),
         }
@@ -165,10 +168,13 @@ impl Onnx {
         &self.path
     }
 
-    /// Warns of `--dim` values that no input has.
-    pub fn check_dims(&self, dims: &Dims, streams: &mut Streams<'_>) -> Result<()> {
+    /// Takes over the shapes of `--shape`, and warns of `--dim` values that no input has.
+    pub fn check_dims(&mut self, dims: &Dims, streams: &mut Streams<'_>) -> Result<()> {
         if let Some(name) = dims.contradicted() {
             return Err(Error::usage(format!("--dim {name} is given twice, with different values")));
+        }
+        for (name, shape) in dims.shapes() {
+            crate::inputs::give_shape(&mut self.inputs, &name, &shape)?;
         }
         let symbols: Vec<&str> = self
             .inputs

@@ -8,3 +8,4 @@ mod device_log;
 mod files;
 mod hostile;
 mod new_firmware;
+mod shapes;

@@ -41,6 +41,9 @@ pub struct Options {
     /// (`--pad-selections`), and how many are selected is an output besides, `NAME.count`; without it a graph with `NonMaxSuppression`
     /// is refused.
     pub pad_selections: bool,
+    /// The most trips of a loop of which data decide how many it has (`--max-trips`); a run that wants more fails. Without it such a loop is
+    /// refused, unless it has a number of trips that its condition only shortens.
+    pub max_trips: Option<usize>,
     /// Loops and what was written out of them stay as they are: no recurrence is recognised (`--keep-loops`). To compare
     /// with, and to see what a recognised one saves.
     pub keep_loops: bool,

@@ -123,6 +123,14 @@ pub enum Error {
         /// The symbol.
         dimension: String,
     },
+    /// The file says nothing of an input's shape, and nobody else does.
+    #[error(
+        "input `{input}` has no shape in the file, not even a rank: give one with --shape {input}=N or {input}=NxN, or an array that has it"
+    )]
+    UnknownShape {
+        /// The input.
+        input: String,
+    },
     /// What was given for an input does not fit it.
     #[error("input `{input}`: {reason}")]
     Input {

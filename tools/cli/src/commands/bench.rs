@@ -80,7 +80,7 @@ pub struct Workload {
 impl Workload {
     /// Opens the model.
     pub fn open(model: &Path, repeat: &Repeat, streams: &mut Streams<'_>) -> Result<Workload> {
-        let source = Source::open(model, repeat.opening.how())?;
+        let mut source = Source::open(model, repeat.opening.how())?;
         source.check_dims(&repeat.dims, streams)?;
         let ready = source.ready(&repeat.dims.options())?;
         // How often it runs is on the command line.

@@ -70,7 +70,7 @@ fn target(name: &str) -> std::result::Result<String, String> {
 
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
-    let onnx = Onnx::open(&args.model)?;
+    let mut onnx = Onnx::open(&args.model)?;
     onnx.check_dims(&args.dims, streams)?;
     let target = Target::from_name(&args.target).unwrap_or_default();
     let bind = crate::inputs::bound(&args.bind, onnx.inputs(), streams)?;
@@ -78,9 +78,9 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     let file = Output::new(&args.output, read)?;
     let quantized_io = args.io == Ports::Quantized;
     let hot_weights = args.hot_weights.unwrap_or(0);
-    let shapes = bind.iter().map(|(name, value)| (name.clone(), value.shape.clone())).collect();
-    let compiled =
-        onnx.compile(&Options { quantized_io, hot_weights, bind, shapes, ..args.dims.options_for(target) })?;
+    let mut options = args.dims.options_for(target);
+    options.shapes.extend(bind.iter().map(|(name, value)| (name.clone(), value.shape.clone())));
+    let compiled = onnx.compile(&Options { quantized_io, hot_weights, bind, ..options })?;
     file.write(|sink| sink.write_all(&compiled.kgl))?;
     if quantized_io {
         let graph = &compiled.graph;

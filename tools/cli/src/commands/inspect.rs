@@ -41,7 +41,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
     if args.support {
         return support(args, streams);
     }
-    let source = Source::open(&args.model, args.opening.how())?;
+    let mut source = Source::open(&args.model, args.opening.how())?;
     source.check_dims(&args.dims, streams)?;
     let file = source.ready(&args.dims.options())?;
     let model = file.model();

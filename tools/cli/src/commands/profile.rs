@@ -132,7 +132,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
 
 /// Takes the times of a device's runs.
 fn from_log(args: &Args, log: &Path, streams: &mut Streams<'_>) -> Result<Status> {
-    let source = Source::open(&args.model, args.repeat.opening())?;
+    let mut source = Source::open(&args.model, args.repeat.opening())?;
     source.check_dims(args.repeat.dims(), streams)?;
     let files = || source.files(&args.model).into_iter().chain([log.to_path_buf()]).collect();
     let file = args.trace.as_deref().map(|path| Output::new(path, files)).transpose()?;

@@ -70,7 +70,7 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
-    let source = Source::open(&args.model, args.opening.how())?;
+    let mut source = Source::open(&args.model, args.opening.how())?;
     let file = args.outputs.as_deref().map(|path| Output::new(path, || args.files(&source))).transpose()?;
     source.check_dims(&args.dims, streams)?;
     let declared = source.inputs();

@@ -74,7 +74,7 @@ type Answer = Vec<Vec<f64>>;
 
 /// Runs the command.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Status> {
-    let onnx = Onnx::open(&args.model)?;
+    let mut onnx = Onnx::open(&args.model)?;
     onnx.check_dims(&args.dims, streams)?;
     let given = !args.files.input.is_empty() || args.files.inputs.is_some();
     let (mut arrays, options) = if given {

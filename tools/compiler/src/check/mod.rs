@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use kinglet::session::ArenaView;
-use kinglet::{DType, Model, Observer};
+use kinglet::{DType, Model, Observer, StepKind};
 
 pub use bounds::{FLOAT_BOUND, HALF_BOUNDS, HALF_TIE, LOOSE_TIE, TIE, WIDE_TIE};
 pub use steps::Unchecked;
@@ -182,9 +182,11 @@ impl<'a> Recorder<'a> {
 
 impl Observer for Recorder<'_> {
     fn after(&mut self, step: usize, arena: &ArenaView<'_>) {
+        // Where a loop may end, all that it has carried so far is there.
+        let may_end = self.model.step(step).kind() == Some(StepKind::GoOn);
         if let Some(left) = self.slices.get_mut(step) {
             *left = left.saturating_sub(1);
-            if *left > 0 {
+            if *left > 0 && !may_end {
                 return;
             }
         }
@@ -198,11 +200,14 @@ impl Observer for Recorder<'_> {
             };
             Array::from_bytes(stored, &tensor.shape, arena.tensor(number)?)
         };
-        for &t in self.compiled.origins.get(step).into_iter().flat_map(|o| &o.writes) {
+        let origin = self.compiled.origins.get(step);
+        let looped = graph.nodes.iter().find(|n| may_end && origin.is_some_and(|o| o.node == n.output));
+        let carried = looped.into_iter().flat_map(|n| n.outputs());
+        for t in origin.into_iter().flat_map(|o| o.writes.iter().copied()).chain(carried) {
             let value = read(t, self.compiled.numbers.get(&t).copied());
             self.values.extend(value.map(|v| (t, v)));
         }
-        if step + 1 == self.model.step_count() {
+        if step + 1 == self.model.step_count() || may_end {
             let outputs = graph.outputs.iter().enumerate();
             self.outputs = outputs.map(|(i, &t)| read(t, self.model.output_tensor(i))).collect();
         }

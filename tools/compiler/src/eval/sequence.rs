@@ -12,6 +12,9 @@ pub(super) fn run_loop(call: &Call<'_>, body: &Body) -> Vec<Array> {
     let slices = &body.graph.outputs[body.carried..];
     let mut stacked: Vec<Vec<Array>> = vec![Vec::with_capacity(body.trips); slices.len()];
     for trip in 0..body.trips {
+        if body.ends && carried[0].ints()[0] == 0 {
+            break;
+        }
         let of_trip = scanned.iter().map(|x| x.cut(0, trip..trip + 1).reshaped(&x.shape[1..]));
         let all: Vec<Array> = carried.into_iter().chain(of_trip).chain(captured.iter().map(|&x| x.clone())).collect();
         let mut results = interpret(&body.graph, &all, |_, _| Ok(()), |_, _| {})

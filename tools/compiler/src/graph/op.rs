@@ -345,6 +345,9 @@ pub struct Body {
     pub carried: usize,
     /// Number of scanned tensors.
     pub scanned: usize,
+    /// Data decide how many trips there are: the first carried value, one bool, is whether there is another one, at most `trips`; a run that wants
+    /// more of them fails. Nothing is stacked then.
+    pub ends: bool,
 }
 
 /// What a convolution or matrix product does to its sum, in this order: bounds, rounding, stages or table. The result is

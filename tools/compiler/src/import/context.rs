@@ -440,6 +440,11 @@ impl<'a, 'b> Context<'a, 'b> {
         self.proto.output.get(i).cloned().unwrap_or_default()
     }
 
+    /// The most trips of a loop of which data decide how many it has, if the caller says so.
+    pub fn max_trips(&self) -> Option<usize> {
+        self.importer.options.max_trips.filter(|&n| n > 0)
+    }
+
     /// Whether the node is in the body of a loop.
     pub fn in_body(&self) -> bool {
         !self.importer.outer.is_empty()

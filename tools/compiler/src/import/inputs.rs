@@ -28,8 +28,10 @@ pub struct InputInfo {
     pub name: String,
     /// The element type that the plan has for it.
     pub dtype: DType,
-    /// Its dimensions.
+    /// Its dimensions; none if it is not `ranked`.
     pub dims: Vec<DimInfo>,
+    /// The file says how many dimensions there are. Otherwise whoever compiles it gives a shape.
+    pub ranked: bool,
     /// The file has a default for it, so that no value need be given.
     pub has_default: bool,
 }
@@ -79,8 +81,10 @@ pub(super) fn input_info(value: &ValueInfoProto, default: Option<&TensorProto>) 
         || bad(format!("element type {} is not supported: convert the model to f32 and i64", type_name(elem_type)));
     let dtype = dtype_from_onnx(elem_type).ok_or_else(unsupported)?;
     let fixed = |t: &TensorProto| t.dims.iter().map(|&d| DimInfo::Fixed(d.max(0) as usize)).collect();
-    let dims: Vec<DimInfo> = match (tensor.and_then(|t| t.shape.as_ref()), default) {
-        (None, None) => return Err(bad("it has no shape, not even a rank".into())),
+    let shape = tensor.and_then(|t| t.shape.as_ref());
+    let ranked = shape.is_some() || default.is_some();
+    let dims: Vec<DimInfo> = match (shape, default) {
+        (None, None) => Vec::new(),
         (None, Some(default)) => fixed(default),
         (Some(shape), _) => {
             let dim = |(axis, d): (usize, &DimensionProto)| match &d.value {
@@ -97,7 +101,7 @@ pub(super) fn input_info(value: &ValueInfoProto, default: Option<&TensorProto>) 
         let [declared, given] = types;
         return Err(bad(format!("it is {declared} of rank {rank}, and its initialiser {given} of rank {own}")));
     }
-    Ok(InputInfo { dtype, dims, name, has_default: default.is_some() })
+    Ok(InputInfo { dtype, dims, ranked, name, has_default: default.is_some() })
 }
 
 impl Importer<'_> {
@@ -114,6 +118,11 @@ impl Importer<'_> {
         let symbols = self.bind_symbols(&infos, defaults)?;
         for info in infos {
             let mut shape = Vec::new();
+            if !info.ranked {
+                let given = self.options.shapes.get(&info.name);
+                let given = given.or(self.options.bind.get(&info.name).map(|value| &value.shape));
+                shape = given.ok_or_else(|| Error::UnknownShape { input: info.name.clone() })?.clone();
+            }
             for d in &info.dims {
                 shape.push(match d {
                     DimInfo::Fixed(n) => *n,
@@ -186,7 +195,7 @@ impl Importer<'_> {
     ) -> Result<BTreeMap<String, usize>, Error> {
         let mut symbols = self.options.dims.clone();
         for info in infos {
-            let Some(shape) = self.options.shapes.get(&info.name) else { continue };
+            let Some(shape) = self.options.shapes.get(&info.name).filter(|_| info.ranked) else { continue };
             let bad = |reason: String| Error::Input { input: info.name.clone(), reason };
             if shape.len() != info.dims.len() {
                 return Err(bad(format!(

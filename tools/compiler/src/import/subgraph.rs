@@ -8,7 +8,7 @@ use super::scope::{Frame, Sequence, Value};
 use super::{Context, Failure, Importer, node_name};
 use crate::Error;
 use crate::array::Array;
-use crate::graph::{Body, Node, Op, Tensor, TensorId};
+use crate::graph::{BinaryOp, Body, Node, Op, Tensor, TensorId};
 
 /// Most trips of a loop that are written out one by one, where a loop has no body that every trip can share.
 pub const MAX_UNROLLED: usize = 1024;
@@ -28,6 +28,16 @@ pub struct Recurrence<'p> {
     pub carried: Vec<Value>,
     /// What is scanned, along the first axis.
     pub scanned: Vec<TensorId>,
+    /// What of the number of trips data decide, if they do.
+    pub ends: Option<Ends>,
+}
+
+/// What data decide of the number of trips of a loop, besides what its body says.
+pub struct Ends {
+    /// Whether there is a first one: one bool.
+    pub starts: TensorId,
+    /// Of each trip whether there may be another one behind it, bools `[trips]`; absent where only the body says so.
+    pub more: Option<TensorId>,
 }
 
 /// What a loop gives: the last values of what is carried, then the stacked slices.
@@ -60,14 +70,15 @@ impl<'a> Context<'a, '_> {
         outputs
     }
 
-    /// A loop whose body all trips share.
+    /// A loop whose body all trips share; `None` if the body decides whether it goes on, although `loops` does not say that data may.
     ///
     /// # Errors
     /// [`Failure::Unsupported`] if they cannot share one: it carries something whose shape changes, or uses a sequence in
     /// other ways than to append to it.
-    pub fn rolled(&mut self, loops: &Recurrence<'_>) -> Result<Results, Failure> {
+    pub fn rolled(&mut self, loops: &Recurrence<'_>) -> Result<Option<Results>, Failure> {
         let trips = loops.trips;
-        let mut inputs = Vec::new();
+        let varying = |reason: &str| varying(loops, reason);
+        let mut inputs: Vec<TensorId> = loops.ends.iter().map(|ends| ends.starts).collect();
         for value in &loops.carried {
             match value {
                 Value::Tensor(t) => inputs.push(self.raw(*t)),
@@ -81,6 +92,7 @@ impl<'a> Context<'a, '_> {
             let counter = crate::array::Array::i64s(&(0..trips as i64).collect::<Vec<_>>());
             inputs.push(self.add_constant(counter));
         }
+        inputs.extend(loops.ends.iter().filter_map(|ends| ends.more));
         for &t in &loops.scanned {
             inputs.push(self.raw(t));
         }
@@ -91,11 +103,16 @@ impl<'a> Context<'a, '_> {
         let outside = std::mem::replace(&mut self.importer.frame, inside);
         self.importer.outer.push(outside);
         let result = self.importer.body(loops, &inputs, carried);
+        let result = result.and_then(|(given, more)| {
+            let known = self.importer.unsupported.len() == refused;
+            let goes_on = loops.ends.as_ref().filter(|_| known).map(|_| self.goes_on(given.condition.as_ref(), more));
+            Ok((given, goes_on.transpose()?))
+        });
         let outside = self.importer.outer.pop().expect("pushed above");
         let Frame { mut graph, captured, .. } = std::mem::replace(&mut self.importer.frame, outside);
-        let given = result?;
+        let (given, goes_on) = result?;
         if self.importer.unsupported.len() > refused {
-            if trips <= MAX_UNROLLED {
+            if trips <= MAX_UNROLLED && loops.ends.is_none() {
                 // Written out, constants may make them superfluous; if not, they are reported then.
                 self.importer.unsupported.truncate(refused);
             }
@@ -103,10 +120,10 @@ impl<'a> Context<'a, '_> {
         }
 
         let always = |v: &Value| matches!(v, Value::Tensor(t) if graph.value(*t).is_some_and(|v| v.ints().iter().all(|&b| b != 0)));
-        if given.condition.as_ref().is_some_and(|c| !always(c)) {
-            return Err(varying("its body decides whether it goes on"));
+        if loops.ends.is_none() && given.condition.as_ref().is_some_and(|c| !always(c)) {
+            return Ok(None);
         }
-        let mut outputs = Vec::new();
+        let mut outputs: Vec<TensorId> = goes_on.into_iter().collect();
         let mut appended = Vec::new();
         for (k, (first, next)) in loops.carried.iter().zip(&given.carried).enumerate() {
             match (first, next) {
@@ -123,12 +140,24 @@ impl<'a> Context<'a, '_> {
                 _ => return Err(varying("it uses a sequence in other ways than to append to it")),
             }
         }
-        for slice in &given.slices {
+        let carries = loops.carried.len();
+        for (k, slice) in given.slices.iter().enumerate() {
+            // As many as data want there cannot be, unless nobody wants them.
+            if loops.ends.is_some() && !self.has_output(carries + k) {
+                continue;
+            }
             let Value::Tensor(t) = slice else { return Err(varying("it stacks sequences")) };
             outputs.push(*t);
         }
         let slices = outputs.len() - carried;
         outputs.extend(appended);
+        if loops.ends.is_some() && outputs.len() > carried {
+            return Err(Failure::unsupported(
+                "it stacks a slice a trip, and data decide how many trips it has",
+                "give inputs that decide it with --bind NAME=FILE; or carry a tensor with room for all trips, write each slice into it, \
+                 and carry their number beside it",
+            ));
+        }
         if outputs[carried..].iter().any(|&t| graph.tensors[t].quant.is_some()) {
             return Err(varying("it stacks quantised tensors"));
         }
@@ -148,19 +177,34 @@ impl<'a> Context<'a, '_> {
         }
         if trips == 0 {
             let stacked: Vec<TensorId> = stacked.iter().map(|t| self.add_empty(t)).collect();
-            return Ok(self.results(loops, &inputs, stacked, slices, &given.carried));
+            return Ok(Some(self.results(loops, &inputs, stacked, slices, &given.carried)));
         }
         let source = vec![node_name(self.proto)];
         let outer = &mut self.importer.frame.graph;
         let ids: Vec<TensorId> = finals.into_iter().chain(stacked).map(|t| outer.add_tensor(t)).collect();
         let Some((&output, more)) = ids.split_first() else {
-            return Ok(Results { carried: loops.carried.clone(), stacked: Vec::new() });
+            return Ok(Some(Results { carried: loops.carried.clone(), stacked: Vec::new() }));
         };
-        let op = Op::Loop(Box::new(Body { graph, trips, carried, scanned }));
+        let op = Op::Loop(Box::new(Body { graph, trips, carried, scanned, ends: loops.ends.is_some() }));
         let operands = inputs.iter().chain(&captured).map(|&t| Some(t)).collect();
         self.importer.frame.push(Node { more: more.to_vec(), ..Node::new(op, operands, output, source) });
         let (finals, stacked) = ids.split_at(carried);
-        Ok(self.results(loops, finals, stacked.to_vec(), slices, &given.carried))
+        Ok(Some(self.results(loops, finals, stacked.to_vec(), slices, &given.carried)))
+    }
+
+    /// Whether there is another trip, as the body and the number of trips have it.
+    fn goes_on(&mut self, condition: Option<&Value>, more: Option<TensorId>) -> Result<TensorId, Failure> {
+        let Some(&Value::Tensor(condition)) = condition else {
+            return Err(Failure::malformed("its condition is no tensor"));
+        };
+        if self.dtype(condition) != kinglet::DType::Bool {
+            return Err(Failure::malformed("its condition is no bool"));
+        }
+        let condition = self.reshaped(condition, &[])?;
+        match more {
+            Some(more) => self.binary(BinaryOp::And, condition, more),
+            None => Ok(condition),
+        }
     }
 
     /// Sorts a loop's outputs into what its operator gives: sequences take the place they were carried in.
@@ -173,7 +217,7 @@ impl<'a> Context<'a, '_> {
         given: &[Value],
     ) -> Results {
         let mut appended = stacked.split_off(slices).into_iter();
-        let mut finals = finals.iter();
+        let mut finals = finals.iter().skip(loops.ends.iter().count());
         let carried = loops.carried.iter().zip(given).map(|(first, next)| match (first, next) {
             (Value::Tensor(_), _) => Value::Tensor(*finals.next().expect("one a carried tensor")),
             (_, Value::Sequence(Sequence::Appended(..))) if loops.trips > 0 => {
@@ -184,11 +228,11 @@ impl<'a> Context<'a, '_> {
         Results { carried: carried.collect(), stacked: stacked.into_iter().map(Value::Tensor).collect() }
     }
 
-    /// A loop whose trips are written out one after the other.
+    /// A loop whose trips are written out one after the other; `None` if data decide whether it goes on.
     ///
     /// # Errors
     /// [`Failure::Unsupported`] if there are too many.
-    pub fn unrolled(&mut self, loops: &Recurrence<'_>) -> Result<Results, Failure> {
+    pub fn unrolled(&mut self, loops: &Recurrence<'_>) -> Result<Option<Results>, Failure> {
         let mut carried = loops.carried.clone();
         let slices = loops.graph.output.len().saturating_sub(carried.len() + usize::from(loops.counted));
         let mut stacks: Vec<Option<Vec<TensorId>>> = vec![Some(Vec::new()); slices];
@@ -196,7 +240,8 @@ impl<'a> Context<'a, '_> {
             if trip == MAX_UNROLLED {
                 return Err(Failure::unsupported(
                     format!("it has more than {MAX_UNROLLED} trips, and they cannot share one body"),
-                    "export the loop with a fixed number of trips, carrying tensors of fixed shapes",
+                    "export the loop with a fixed number of trips, carrying tensors of fixed shapes, or say how many there are at most with \
+                     --max-trips N",
                 ));
             }
             let mut inputs = Vec::new();
@@ -221,12 +266,12 @@ impl<'a> Context<'a, '_> {
             }
             match given.condition {
                 None => {}
-                Some(Value::Tensor(t)) => {
-                    let goes_on = self.constant(t, "whether the loop goes on")?;
-                    if goes_on.ints().contains(&0) {
-                        break;
-                    }
-                }
+                Some(_) if trip + 1 == loops.trips => {}
+                Some(Value::Tensor(t)) => match self.constant(t, "whether the loop goes on") {
+                    Ok(goes_on) if goes_on.ints().contains(&0) => break,
+                    Ok(_) => {}
+                    Err(_) => return Ok(None),
+                },
                 Some(_) => return Err(Failure::malformed("its condition is no tensor")),
             }
         }
@@ -235,7 +280,7 @@ impl<'a> Context<'a, '_> {
             None => Ok(Value::Unknown),
         };
         let stacked = stacks.into_iter().map(stack).collect::<Result<_, _>>()?;
-        Ok(Results { carried, stacked })
+        Ok(Some(Results { carried, stacked }))
     }
 
     /// The constant "true".
@@ -277,8 +322,14 @@ impl Importer<'_> {
         graph.output.iter().map(find).collect()
     }
 
-    /// Imports the body of a loop, whose operands are `operands`, into a graph of its own.
-    fn body(&mut self, loops: &Recurrence<'_>, operands: &[TensorId], carried: usize) -> Result<Given, Failure> {
+    /// Imports the body of a loop, whose operands are `operands`, into a graph of its own. Gives what it gives, and the slice of
+    /// [`Ends::more`].
+    fn body(
+        &mut self,
+        loops: &Recurrence<'_>,
+        operands: &[TensorId],
+        carried: usize,
+    ) -> Result<(Given, Option<TensorId>), Failure> {
         let outside = &self.outer.last().expect("a body has a graph around it").graph;
         let described: Vec<Tensor> = operands.iter().map(|&t| outside.tensors[t].clone()).collect();
         let ids: Vec<TensorId> = described
@@ -292,13 +343,15 @@ impl Importer<'_> {
             })
             .collect();
         let (firsts, slices) = ids.split_at(carried);
-        let (mut firsts, mut slices) = (firsts.iter(), slices.iter());
+        let (mut firsts, mut slices) = (firsts.iter().skip(loops.ends.iter().count()), slices.iter());
         let mut inputs = Vec::new();
         if loops.counted {
             inputs.push(Value::Tensor(*slices.next().expect("the counter comes first")));
             let yes = Array::int(kinglet::DType::Bool, &[], vec![1]);
             inputs.push(Value::Tensor(self.frame.graph.add_constant("condition", yes)));
         }
+        let more = loops.ends.as_ref().and_then(|ends| ends.more);
+        let more = more.map(|_| *slices.next().expect("it comes before what is scanned"));
         for (k, value) in loops.carried.iter().enumerate() {
             inputs.push(match value {
                 Value::Tensor(_) => Value::Tensor(*firsts.next().expect("one a carried tensor")),
@@ -307,7 +360,7 @@ impl Importer<'_> {
         }
         inputs.extend(slices.map(|&t| Value::Tensor(t)));
         let outputs = self.subgraph(loops.graph, inputs)?;
-        split(loops, outputs)
+        Ok((split(loops, outputs)?, more))
     }
 }
 
@@ -322,9 +375,13 @@ fn split(loops: &Recurrence<'_>, outputs: Vec<Value>) -> Result<Given, Failure> 
     Ok(Given { condition, carried, slices: outputs.collect() })
 }
 
-fn varying(reason: &str) -> Failure {
+fn varying(loops: &Recurrence<'_>, reason: &str) -> Failure {
+    let why_not = match loops.ends {
+        Some(_) => "data decide how many trips it has",
+        None => "it has too many trips to be written out",
+    };
     Failure::unsupported(
-        format!("{reason}, and it has too many trips to be written out"),
+        format!("{reason}, and {why_not}"),
         "export the loop with a fixed number of trips, carrying tensors of fixed shapes",
     )
 }

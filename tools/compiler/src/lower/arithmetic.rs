@@ -17,7 +17,7 @@ impl Lowerer<'_> {
         let dtype = |p: PlanTensorId| self.out.tensors[p].dtype;
         let first = inputs.first().copied().flatten().map_or(DType::F32, dtype);
         let out = dtype(output);
-        if kind == StepKind::Feed {
+        if matches!(kind, StepKind::Feed | StepKind::GoOn) {
             return (out, None);
         }
         let moves = matches!(kind, StepKind::Copy | StepKind::Gather | StepKind::Lut);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kinglet::kernels::{LegendreMemory, MAX_ORDER, MAX_STATE, MEMORY_LANES, SelectiveScan};
+use kinglet::kernels::{GoOn, LegendreMemory, MAX_ORDER, MAX_STATE, MEMORY_LANES, SelectiveScan};
 use kinglet::{DType, StepKind};
 
 use super::{Extra, Lowerer, PlanTensor, PlanTensorId, Result, no_kernel};
@@ -20,7 +20,8 @@ impl<'a> Lowerer<'a> {
         let memory: Vec<PlanTensorId> = outputs[..body.carried].iter().map(|&t| self.buffer_tensor(t)).collect();
         let uses = body.graph.use_counts();
         for (k, &m) in memory.iter().enumerate() {
-            if uses[body.graph.inputs[k]] > 0 {
+            // Where there may be no trip, a first value is the last one, too.
+            if body.ends || uses[body.graph.inputs[k]] > 0 {
                 self.write_value(node, operands[k], m)?;
             }
         }
@@ -55,6 +56,18 @@ impl<'a> Lowerer<'a> {
         for (t, p) in inputs {
             let view = inner.view(p, t);
             inner.tensors.insert(t, view);
+        }
+        if let Some(&condition) = memory.first().filter(|_| body.ends) {
+            let extra = Extra::rows(1).in_place(1);
+            let stub = Node::new(Op::Reshape, Vec::new(), body.graph.outputs[0], node.source.clone());
+            inner.emit(
+                &stub,
+                StepKind::GoOn,
+                GoOn { trips: body.trips as u32 },
+                vec![Some(condition)],
+                condition,
+                extra,
+            );
         }
         inner.choose_memory(body, &memory, &slices);
         inner.nodes();

@@ -73,7 +73,7 @@ fn find(
     let read = append(product, next, Some(c_in));
     let y = append(readout, read, None);
     inner.outputs = vec![next, y];
-    let body = Body { graph: inner, trips: 1, carried: 1, scanned: 0 };
+    let body = Body { graph: inner, trips: 1, carried: 1, scanned: 0, ends: false };
     let inputs = operands.iter().map(|&t| Some(t)).collect();
     let looped = Node::new(Op::Loop(Box::new(body)), inputs, sum, add.source.clone());
     // The stacked y is the next tensor that the graph will get.

@@ -141,7 +141,7 @@ impl Rolled {
         let moved: Vec<usize> = perm.iter().map(|&d| if d == 0 { self.trips } else { part[d - 1] }).collect();
         let turned = graph.add_like(all, &moved, ":turned");
         source.extend(stack.source.iter().cloned());
-        let body = Body { graph: inner, trips: self.trips, carried: self.carried.len(), scanned };
+        let body = Body { graph: inner, trips: self.trips, carried: self.carried.len(), scanned, ends: false };
         let op = Op::Loop(Box::new(body));
         let roundings = self.roundings;
         graph.nodes.push(Node { more: outputs[1..].to_vec(), roundings, ..Node::new(op, inputs, outputs[0], source) });

@@ -16,8 +16,10 @@ pub fn tidy(graph: &mut Graph) {
         let stub = Node::new(Op::Reshape, Vec::new(), graph.nodes[i].output, Vec::new());
         let mut node = std::mem::replace(&mut graph.nodes[i], stub);
         let Op::Loop(body) = &mut node.op else { unreachable!("checked above") };
-        let mut body =
-            std::mem::replace(&mut **body, Body { graph: Graph::default(), trips: 0, carried: 0, scanned: 0 });
+        let mut body = std::mem::replace(
+            &mut **body,
+            Body { graph: Graph::default(), trips: 0, carried: 0, scanned: 0, ends: false },
+        );
         scan_what_is_counted(graph, &mut node, &mut body);
         drop_unused_slices(&uses, &mut node, &mut body);
         super::super::cleanup::cleanup(&mut body.graph);
@@ -172,7 +174,7 @@ mod tests {
         let trips = g.add_constant("trips", Array::i64s(&[0, 1, 2]));
         let y = g.add_tensor(tensor(DType::F32, &[2]));
         let rows = g.add_tensor(tensor(DType::F32, &[3, 2]));
-        let body = Body { graph: inner, trips: 3, carried: 1, scanned: 1 };
+        let body = Body { graph: inner, trips: 3, carried: 1, scanned: 1, ends: false };
         let inputs = vec![Some(zero), Some(trips), Some(x)];
         g.nodes.push(Node { more: vec![rows], ..Node::new(Op::Loop(Box::new(body)), inputs, y, vec![]) });
         (g.inputs, g.outputs) = (vec![x], vec![y]);
