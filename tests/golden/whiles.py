@@ -152,6 +152,37 @@ def whiles():
         b.out(b.op("Unsqueeze", h, i64(0)))
         g.out(*loop(g, b, n, g.input("h", reals(1, 4))))
 
+    def in_each_other(outer, inner):
+        """Loops in each other that scan, carry and stack."""
+
+        def build(g):
+            x, h, b = g.input("x", reals(inner, 2)), g.input("h", reals(2)), g.body(3)
+            s = b.body(3)
+            v = s.op("Tanh", s.op("Add", s.inputs[2], s.op("Gather", x, s.inputs[0])))
+            go_on(s)
+            s.out(v, s.op("Mul", v, f32(0.5)))
+            v, all_of_them = loop(b, s, inner, b.inputs[2], outputs=2)
+            go_on(b)
+            b.out(b.op("Add", v, f32(0.25)), b.op("ReduceMax", all_of_them, axes=[0], keepdims=0))
+            g.out(*loop(g, b, outer, h, outputs=2))
+
+        return build
+
+    case("loop_in_long_loop", 16)(in_each_other(1500, 70))
+    case("loop_long_in_loop", 16)(in_each_other(4, 1500))
+    case("loop_as_long_in_loop", 16)(in_each_other(80, 80))
+
+    @case("while_long_loop_inside", 16)
+    def _(g):
+        n, b = g.input("n", number(2)), g.body(3)
+        s = b.body(3)
+        go_on(s)
+        s.out(s.op("Sub", s.op("Mul", s.inputs[2], f32(0.5)), f32(0.25)))
+        v = loop(b, s, 90, b.inputs[2])[0]
+        go_on(b)
+        b.out(b.op("Neg", v))
+        g.out(*loop(g, b, n, g.input("h", reals(3))))
+
     @case("while_in_loop", 16)
     def _(g):
         # The trips around it are written out.

@@ -63,6 +63,8 @@ fn trips_that_can_share_a_body_do() {
         ("loop_long", &[3000]),
         ("loop_in_loop", &[4]),
         ("loop_in_scan", &[5]),
+        ("loop_in_long_loop", &[1500]),
+        ("loop_long_in_loop", &[1500, 1500, 1500, 1500]),
         ("if_in_loop_by_data", &[6]),
         ("loop_appends_stacked", &[5]),
         ("loop_appends_two_sequences", &[4]),
@@ -191,7 +193,18 @@ fn loops_that_cannot_be_compiled_say_why() {
             b.node("Less", "i far", "g", &[]);
         })
     };
+    let nested = |trips: i64| {
+        let graph = body("i t v", "t w", |b| {
+            let inner = body("j u x", "u z", |b| {
+                b.node("Mul", "x half", "z", &[]);
+            });
+            b.constant(ints("m", DataType::Int64, &[], &[trips])).node("Loop", "m _ v", "w", &[("body", inner)]);
+        });
+        looped(trips, "y", graph)
+    };
+    compiled(&nested(1024), &Options::default()).expect("one is written out");
     for (what, model, text) in [
+        ("two long loops in each other", nested(1025), "loop in the body of a loop"),
         ("a shape that changes over too many trips", looped(5000, "y", growing()), "changes its shape"),
         ("slices of as many trips as data want", looped(50, "y all", stacking()), "data decide how many trips"),
         ("no end", looped(i64::MAX, "y", counting()), "more than 1024 trips"),

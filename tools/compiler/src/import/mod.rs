@@ -31,6 +31,7 @@ pub(crate) use adopt::real;
 pub use context::{Context, Failure};
 pub use inputs::{DimInfo, InputInfo, shape_of_inputs};
 pub use scope::{Sequence, Value};
+pub(crate) use subgraph::A_NODE;
 pub use subgraph::{Ends, MAX_UNROLLED, Recurrence, Results};
 pub use support::{OperatorSupport, Support, support};
 pub use tensor::{array_from_proto, byte_range, dtype_from_onnx, is_native};

@@ -14,7 +14,7 @@ use crate::graph::{BinaryOp, Body, Node, Op, Tensor, TensorId};
 pub const MAX_UNROLLED: usize = 1024;
 
 /// Operations that a node costs each time it is imported.
-pub(super) const A_NODE: u64 = 1 << 14;
+pub(crate) const A_NODE: u64 = 1 << 14;
 
 /// A loop as its operator describes it.
 pub struct Recurrence<'p> {

@@ -8,12 +8,16 @@ use kinglet::{DType, StepKind};
 use super::{Extra, Lowerer, PlanTensor, PlanTensorId, Result, no_kernel};
 use crate::graph::moves_nothing;
 use crate::graph::{Body, Graph, Node, Op, TensorId};
+use crate::import::MAX_UNROLLED;
 
 impl<'a> Lowerer<'a> {
     /// A loop. What is carried has memory that each trip overwrites; slices are views that move from trip to trip.
     pub(super) fn run_loop(&mut self, node: &Node, body: &'a Body) -> Result<()> {
         if self.band.is_some() {
-            return Err(no_kernel("it is a loop in the body of a loop", "export the inner loop unrolled"));
+            return Err(no_kernel(
+                "it is a loop in the body of a loop, and neither can be written out",
+                format!("export either of them with a fixed number of trips, at most {MAX_UNROLLED}"),
+            ));
         }
         let operands: Vec<TensorId> = node.inputs.iter().map(|t| t.expect("a loop's inputs are all there")).collect();
         let outputs: Vec<TensorId> = node.outputs().collect();

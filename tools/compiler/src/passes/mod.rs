@@ -10,6 +10,7 @@ mod gelu;
 pub mod layout;
 mod lookup;
 mod lut;
+mod nested;
 mod norm;
 mod ports;
 pub mod post;
@@ -55,6 +56,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("tabulate", lut::tabulate),
     ("fuse activations and residuals", post::fuse),
     (CHANNELS, dead::drop_channels),
+    ("write out loops in loops", nested::write_out),
     ("remove what is left over", cleanup::fold_all),
 ];
 
