@@ -37,11 +37,11 @@ pub fn all() -> Vec<(&'static str, ModelProto)> {
 pub fn ends() -> ModelProto {
     let mut b = Builder::default();
     b.input("h", DataType::Float, &[2, 3]).input("n", DataType::Int64, &[]).constant(reals("most", &[1.5]));
-    b.constant(ints("six", DataType::Int64, &[], &[6])).constant(floats("w", &[3, 3])).node("ReduceMax", "h", "m", &[]);
+    b.constant(ints("six", DataType::Int64, &[], &[6])).constant(floats("w", &[2, 3])).node("ReduceMax", "h", "m", &[]);
     b.constant(ints("flat", DataType::Int64, &[0], &[])).node("Less", "m most", "starts_", &[]);
     b.node("Reshape", "starts_ flat", "starts", &[]);
     let mut body = Builder::default();
-    body.formals("i c v k").node("MatMul", "v w", "p", &[]).node("Add", "p v", "q", &[]);
+    body.formals("i c v k").node("Mul", "v w", "p", &[]).node("Add", "p v", "q", &[]);
     body.node("ReduceMax", "q", "r", &[]).node("Less", "r most", "s", &[]).node("Reshape", "s flat", "go", &[]);
     body.node("Add", "k n", "l", &[]).outputs("go q l");
     b.node("Loop", "six starts h n", "y k_", &[("body", body.body())]);

@@ -40,11 +40,17 @@ fn loops_of(graph: &Graph) -> impl Iterator<Item = usize> + '_ {
     (0..graph.nodes.len()).filter(|&i| matches!(graph.nodes[i].op, Op::Loop(_)))
 }
 
-/// The nodes that a loop is written out as; `None` if it cannot be.
+/// The nodes that a loop is written out as, with those in the bodies among them; `None` if it cannot be.
 fn cost_of(node: &Node) -> Option<u64> {
     let Op::Loop(body) = &node.op else { return None };
-    let nodes = body.graph.nodes.len() + 2 * body.scanned + body.graph.outputs.len();
-    (!body.ends && body.trips <= MAX_UNROLLED).then(|| (body.trips * nodes.max(1)) as u64)
+    let nodes = size(&body.graph) + 2 * body.scanned as u64 + body.graph.outputs.len() as u64;
+    (!body.ends && body.trips <= MAX_UNROLLED).then(|| (body.trips as u64).saturating_mul(nodes))
+}
+
+/// Nodes of a graph and of the bodies in it.
+fn size(graph: &Graph) -> u64 {
+    let inside = |n: &Node| if let Op::Loop(body) = &n.op { size(&body.graph) } else { 0 };
+    graph.nodes.iter().map(|n| 1 + inside(n)).sum()
 }
 
 /// Puts the nodes of all its trips in the place of loop `at`.
