@@ -110,6 +110,18 @@ fn integers_become_floats_in_one_rounding() {
     assert_eq!((folded, run(&computed.kgl, &given)["y"].ints()[0]), (v as f32 as i64, v as f32 as i64));
 }
 
+/// A bound between two grids, whose quantisation goes before it: the constant there is quantised already.
+#[test]
+fn quantised_constants_come_onto_another_grid_as_reals() {
+    let mut b = Builder::default();
+    b.constant(reals("c", &[3.0, -0.5, 0.0, 20.0])).constant(reals("s", &[0.25]));
+    b.constant(ints("z", DataType::Int8, &[], &[0]));
+    b.node("QuantizeLinear", "c s z", "q", &[]).node("DequantizeLinear", "q s z", "d", &[]);
+    b.node("Relu", "d", "r", &[]).node("QuantizeLinear", "r s z", "p", &[]).node("DequantizeLinear", "p s z", "y", &[]);
+    let c = compiled(&b.outputs("y").build()).unwrap();
+    assert_eq!(run(&c.kgl, &BTreeMap::new())["y"], Array::f32(&[4], vec![3.0, 0.0, 0.0, 20.0]));
+}
+
 /// A small file that describes sixty large products of constants: some are folded, then the budget is spent.
 #[test]
 fn what_folds_to_too_much_is_not_folded() {
