@@ -82,17 +82,19 @@ impl<'a> Layer<'a> {
 pub(super) fn lstm(call: &Call<'_>, way: Way, [f, g, h]: &[Activation; 3], input_forget: bool) -> [Vec<f64>; 2] {
     let layer = Layer::of(call, way);
     let n = layer.hidden;
-    let peepholes = call.get_real(5).map_or_else(|| vec![0.0; 3 * n], |p| p.v.into_owned());
+    let peepholes = call.get_real(5);
+    // Without a peephole nothing of the cell comes in, an infinite one included.
+    let peep = |k: usize, cell: f64| peepholes.as_ref().map_or(0.0, |p| p.v[k] * cell);
     let mut cells = layer.start(call, 4);
     let states = layer.run(layer.start(call, 3), |t, b, before| {
         let cell = &mut cells[b * n..(b + 1) * n];
         let gate = |k: usize, j: usize| layer.input(t, b, k, j) + layer.product(before, k, j);
         let one = |j: usize| {
-            let i = layer.apply(f, gate(0, j) + peepholes[j] * cell[j]);
-            let forget = layer.apply(f, gate(2, j) + peepholes[2 * n + j] * cell[j]);
+            let i = layer.apply(f, gate(0, j) + peep(j, cell[j]));
+            let forget = layer.apply(f, gate(2, j) + peep(2 * n + j, cell[j]));
             let forget = if input_forget { 1.0 - i } else { forget };
             cell[j] = forget * cell[j] + i * layer.apply(g, gate(3, j));
-            let o = layer.apply(f, gate(1, j) + peepholes[n + j] * cell[j]);
+            let o = layer.apply(f, gate(1, j) + peep(n + j, cell[j]));
             o * layer.apply(h, cell[j])
         };
         (0..n).map(one).collect()
