@@ -107,7 +107,7 @@ def activations():
     """Activations with parameters and bounds."""
     x = reals(3, 5, scale=2.0)
     sharing("celu", [node("Celu", x), node("Celu", x, alpha=0.3), node("Celu", x, alpha=2.5)], 12)
-    shrinks = [{}, {"lambd": 1.0, "bias": 0.3}, {"lambd": 0.2, "bias": -0.4}]
+    shrinks = [{}, {"lambd": 1.0, "bias": 0.3}, {"lambd": 0.2, "bias": -0.4}, {"lambd": -0.6, "bias": 0.3}]
     sharing("shrink", [*(node("Shrink", x, **s) for s in shrinks), node("Shrink", f32([0.5, -0.5, 0]), lambd=0.5)], 9)
     sharing("shrink_integers", [node("Shrink", i8(9), lambd=20.5, bias=3.0), node("Shrink", u8(9), lambd=99.0)], 9)
     for opset in (10, 22):

@@ -100,8 +100,9 @@ pub fn shrink(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let below = c.binary_with(BinaryOp::Less, x, -lambd)?;
     let (lowered, raised) = (c.binary_with(BinaryOp::Sub, x, bias)?, c.binary_with(BinaryOp::Add, x, bias)?);
     let zero = c.scalar_like(x, 0.0);
-    let rest = c.select(below, raised, zero)?;
-    let y = c.select(above, lowered, rest)?;
+    // Of a λ below 0 an element may be both below and above: ONNX asks for the first of these first.
+    let rest = c.select(above, lowered, zero)?;
+    let y = c.select(below, raised, rest)?;
     let y = c.as_type(y, dtype)?;
     c.output(0, y);
     Ok(())
