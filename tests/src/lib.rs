@@ -8,6 +8,7 @@ pub mod mobilenet;
 pub mod one_node;
 pub mod parts;
 pub mod quantised;
+pub mod random_graphs;
 pub mod recurrences;
 pub mod small_onnx;
 pub mod zoo_run;
