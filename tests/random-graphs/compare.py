@@ -24,6 +24,7 @@ KNOWN = [
     ("QLinearSoftmax", "", "it cuts where QuantizeLinear rounds: a softmax of 1 in steps of 1/45.75 is 45"),
     ("NonMaxSuppression", "", "a plan has as many rows as there may be at most"),
     ("LRN", "nonfinite", "its sum over channels goes on from channel to channel: an infinity stays in it"),
+    ("Upsample", "nonfinite", "as Resize"),
     ("Resize", "nonfinite", "it multiplies a neighbour by a weight of 0, which makes NaN of an infinite one"),
     ("DynamicQuantizeLinear", "nonfinite", "what is no number it quantises as the CPU casts it, here it is the smallest"),
     ("Hardmax", "nonfinite", "to it NaN is never the largest, here if it comes first (docs/numerics.md)"),

@@ -19,7 +19,7 @@ use super::net::{map_reals, options};
 use crate::{Random, run_on};
 
 /// Evaluations with roundings: all up, all down, and some at random.
-const EVALUATIONS: usize = 8;
+const EVALUATIONS: usize = 12;
 /// How far off a computed real is in them, relatively: 16 units in the last place of f32, a few times what the runtime's functions
 /// and short sums are off.
 const RELATIVE: f64 = 1e-6;

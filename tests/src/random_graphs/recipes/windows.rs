@@ -152,7 +152,9 @@ fn pool(n: &mut Net, op: &str) {
     if dilated && !flat {
         attributes.push(is("dilations", &dilations));
     }
-    if flat && n.one_in(4) {
+    // With a stride beyond its window ONNX Runtime refuses the padding below 0 of MaxPool and AveragePool, and cuts for LpPool.
+    let inside = strides.iter().zip(&kernel_shape).all(|(s, k)| s <= k);
+    if flat && inside && n.one_in(4) {
         attributes.push(s("auto_pad", n.pick(&["SAME_UPPER", "SAME_LOWER", "VALID"])));
     } else {
         let pads: Vec<i64> = (0..2 * axes).map(|k| n.below(kernel[k % axes]) as i64).collect();
