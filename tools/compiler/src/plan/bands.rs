@@ -4,6 +4,7 @@
 //! arithmetic of [`kinglet::bands`]: whole tensors that it shares with steps outside, and of what lies between its steps the rows
 //! that are still needed.
 
+mod known;
 mod search;
 
 use kinglet::bands::Slice;

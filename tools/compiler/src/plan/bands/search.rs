@@ -1,66 +1,15 @@
 //! The search for bands: what a run of steps would take as one.
 
-use kinglet::StepKind;
-use kinglet::bands::{Made, Rule, Slice, Sliding, Window};
-use kinglet::format::words::{Record, Words};
-use kinglet::kernels::{self, MatMul};
+use kinglet::bands::{Rule, Slice, Sliding, Window};
 
-use super::{CACHE, CALL, LEAST_TO_PACK, PACKED, Ring, Slide};
-use crate::lower::{Lowered, PlanStep};
+use super::known::{Known, Packs, Whole};
+use super::{CACHE, CALL, PACKED, Ring, Slide};
+use crate::lower::Lowered;
 use crate::plan::arena::{ALIGN, Lifetime};
 use crate::plan::order::buffer;
 
 /// Most steps of a band.
 const MOST_STEPS: usize = 64;
-
-/// What the planner knows of a step that can be in a band.
-pub(super) struct Known {
-    pub(super) output: usize,
-    inputs: Vec<(usize, Rule)>,
-    rows: u64,
-    /// Elements of an output row, or of an input row if it folds.
-    row: u32,
-    /// Its output is there with its last row.
-    folds: bool,
-    /// Bytes of an element of the output.
-    width: usize,
-    /// What it packs anew in each slice.
-    packs: Option<Packs>,
-}
-
-/// A product of computed matrices that packs the right ones.
-struct Packs {
-    /// Rows of a left matrix, and how many there are.
-    rows: u64,
-    matrices: u64,
-    /// Bytes of a right one.
-    bytes: usize,
-}
-
-impl Packs {
-    /// What a step packs in each slice, if it does.
-    fn of(l: &Lowered, step: &PlanStep) -> Option<Packs> {
-        if !matches!(step.kind, StepKind::MatMulF32 | StepKind::MatMulI8) {
-            return None;
-        }
-        let words: Vec<u8> = step.params.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let p = MatMul::read(&Words::new(&words), 0).filter(|p| p.tile > 0)?;
-        let right = step.inputs[1]?;
-        let matrices = p.batch.iter().map(|&n| u64::from(n)).product();
-        Some(Packs { rows: p.m.into(), matrices, bytes: p.n as usize * p.k as usize * l.tensors[right].dtype.size() })
-    }
-
-    /// Rows of a slice that are worth packing.
-    fn least(&self) -> u64 {
-        self.rows.min(LEAST_TO_PACK)
-    }
-}
-
-impl Known {
-    fn made(&self, slice: Slice) -> Option<Made> {
-        slice.made(self.row)
-    }
-}
 
 /// A step of a band that reads what another one writes: `reader` and `writer` are their places in the band.
 #[derive(Clone, Copy)]
@@ -78,14 +27,6 @@ struct Run<'a> {
     reads: Vec<Read>,
     /// Steps that fill one tensor.
     together: Vec<(usize, usize)>,
-}
-
-/// What all tensors of a buffer have in common.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Whole {
-    bytes: usize,
-    /// Bytes of the shortest run of whole rows of each.
-    row: usize,
 }
 
 /// A run of steps as a band.
@@ -415,43 +356,6 @@ impl<'a> Search<'a> {
             }
         }
         all + local.into_iter().max().unwrap_or(0)
-    }
-}
-
-impl Known {
-    fn of(l: &Lowered, i: usize, whole: &[Option<Whole>]) -> Option<Known> {
-        let step = &l.steps[i];
-        let &[output] = &step.outputs[..] else { return None };
-        let words: Vec<u8> = step.params.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let rules = kernels::rules(step.kind, &Words::new(&words), 0)?;
-        let b = buffer(l, output).filter(|_| step.band.is_none())?;
-        let width = l.tensors[output].dtype.size();
-        if !rules.folds && whole[b]?.bytes != step.rows * rules.row as usize * width {
-            return None;
-        }
-        let inputs = step.inputs.iter().zip(rules.inputs).filter_map(|(t, rule)| Some(((*t)?, rule)));
-        let inputs = inputs.filter_map(|(t, rule)| {
-            let b = buffer(l, t)?;
-            // Windows over rows that do not make up the tensor are none.
-            let bytes = |w: Window| w.row as usize * l.tensors[t].dtype.size();
-            let fits = |w: Window| whole[b].is_some_and(|whole| bytes(w) > 0 && whole.bytes.is_multiple_of(bytes(w)));
-            Some((
-                b,
-                match rule {
-                    Rule::Rows(w) if fits(w) => Rule::Rows(w),
-                    _ => Rule::Whole,
-                },
-            ))
-        });
-        Some(Known {
-            packs: Packs::of(l, step),
-            output: b,
-            inputs: inputs.collect(),
-            rows: step.rows as u64,
-            row: rules.row,
-            folds: rules.folds,
-            width,
-        })
     }
 }
 
