@@ -309,10 +309,12 @@ impl<'a, K: Kernels + ?Sized> Session<'a, K> {
                     }
                 }
             }
-            let first = model.step(steps.start);
-            let ends = ops.has(StepKind::GoOn) && first.kind() == Some(StepKind::GoOn);
-            if ends && result.is_ok() && goes_on(model, ram, &first) {
-                result = Err(Error::TooManyTrips { step: steps.start as u32 });
+            if ops.has(StepKind::GoOn) {
+                let first = model.step(steps.start);
+                let ends = first.kind() == Some(StepKind::GoOn);
+                if ends && result.is_ok() && goes_on(model, ram, &first) {
+                    result = Err(Error::TooManyTrips { step: steps.start as u32 });
+                }
             }
         }
         if let Some(feed) = feed {

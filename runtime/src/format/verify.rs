@@ -2,7 +2,7 @@
 
 use super::bands;
 use super::{ABSENT, ALIGN, MAX_RANK, MAX_SLICES, Model, Region, Section, Tensor, TensorRecord};
-use crate::kernels::{self, StepKind};
+use crate::kernels::{self, OpSet, StepKind};
 use crate::{DType, Error, Fault};
 
 /// Work of a call of a kernel, whatever it does.
@@ -43,8 +43,10 @@ pub(super) fn model<const OPS: u128>(m: &Model<'_>) -> Result<u64, Error> {
             let once = step::<OPS>(m, i, slices).map_err(failed)?;
             bands::step(m, i, of_rows.then_some((&steps, slices))).map_err(failed)?;
             // Where a loop ends, a whole trip is done.
-            let ends = m.step(i).kind() == Some(StepKind::GoOn);
-            ensure(!ends || i == steps.start, Fault::Slices).map_err(failed)?;
+            if const { OpSet::from_bits(OPS).has(StepKind::GoOn) } {
+                let ends = m.step(i).kind() == Some(StepKind::GoOn);
+                ensure(!ends || i == steps.start, Fault::Slices).map_err(failed)?;
+            }
             // The rows of all slices are those of the step, and a call in each.
             let all = if of_rows {
                 once.saturating_add(CALL * u64::from(slices))

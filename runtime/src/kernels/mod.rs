@@ -439,9 +439,9 @@ kinds! {
     /// Boxes of which none covers much of a better one.
     NonMaxSuppression = 35, nms;
     /// Regions of pictures, each brought to one size.
-    RoiAlign = 37, roialign;
+    RoiAlign = 36, roialign;
     /// Whether a loop goes on, where data decide how many trips it has.
-    GoOn = 39, go_on;
+    GoOn = 37, go_on;
 }
 
 impl crate::Step<'_> {
