@@ -289,6 +289,13 @@ def _(g):
     g.run(x, Weights(g.tame(2, 1, 3, 1)), group=2, strides=[1, 2])
 
 
+@recipe("DeformConv")
+def _(g):
+    x, offsets = g.tame(1, 2, 4, 3), g.tame(1, 8, 3, 2)
+    g.run(x, Weights(g.tame(3, 2, 2, 2)), offsets)
+    g.run(x, Weights(g.tame(2, 1, 2, 2)), offsets, Const(g.tame(2)), g.inside(1, 4, 3, 2), group=2)
+
+
 @recipe("ConvTranspose")
 def _(g):
     g.run(g.tame(1, 2, 3, 2), Weights(g.tame(2, 3, 2, 2)), Const(g.tame(3)), strides=[2, 1])
@@ -344,6 +351,13 @@ def _(g):
     modes = ("bilinear", "nearest", "bicubic") if g.version < 20 else ("linear", "nearest", "cubic")
     for mode in modes:
         g.run(g.tame(1, 2, 3, 4), grid, mode=mode)
+
+
+@recipe("RoiAlign")
+def _(g):
+    regions = np.array([[0.25, 0.5, 2.125, 1.75], [-0.5, -0.25, 2.5, 2.25]]).astype(g.dtype)
+    for mode in ("avg", "max"):
+        g.run(g.tame(2, 2, 3, 4), regions, Const(i64(1, 0)), mode=mode, output_height=2, output_width=2)
 
 
 @recipe("AffineGrid")
