@@ -23,6 +23,7 @@ KNOWN = [
     ("LSTM", "clip=", "it does not bound what goes into the function of the cell (its issue 27224)"),
     ("QLinearSoftmax", "", "it cuts where QuantizeLinear rounds: a softmax of 1 in steps of 1/45.75 is 45"),
     ("NonMaxSuppression", "", "a plan has as many rows as there may be at most"),
+    ("DynamicQuantizeLSTM", "", "it rounds the hidden state to bytes in every frame"),
     ("LRN", "nonfinite", "its sum over channels goes on from channel to channel: an infinity stays in it"),
     ("Upsample", "nonfinite", "as Resize"),
     ("Resize", "nonfinite", "it multiplies a neighbour by a weight of 0, which makes NaN of an infinite one"),

@@ -9,6 +9,7 @@ pub mod one_node;
 pub mod parts;
 pub mod quantised;
 pub mod random_graphs;
+pub mod reads;
 pub mod recurrences;
 pub mod small_onnx;
 pub mod zoo_run;

@@ -16,6 +16,8 @@ use super::draw::Draw;
 const MOST_ELEMENTS: usize = 3000;
 /// The largest magnitude of a tensor that further nodes read: what grows beyond it is compared, and grows no further.
 const MOST_MAGNITUDE: f64 = 1e4;
+/// The most trips of a loop of which data decide how many there are.
+pub const MOST_TRIPS: usize = 6;
 
 /// A tensor that nodes can read.
 #[derive(Clone)]
@@ -46,7 +48,7 @@ pub struct Net {
 
 /// What every model of the generator is compiled with.
 pub fn options() -> Options {
-    Options { pad_selections: true, draws_as_inputs: true, ..Options::default() }
+    Options { pad_selections: true, draws_as_inputs: true, max_trips: Some(MOST_TRIPS), ..Options::default() }
 }
 
 impl Net {

@@ -24,6 +24,7 @@ pub(super) fn recipe(name: &str) -> Option<Recipe> {
         "QuantizeLinear" => quantize,
         "DequantizeLinear" => dequantize,
         "DynamicQuantizeMatMul" => dynamic_matmul,
+        "DynamicQuantizeLSTM" => dynamic_lstm,
         "MatMulIntegerToFloat" => matmul_to_float,
         "MatMulNBits" => matmul_n_bits,
         "QGemm" => qgemm,
@@ -149,6 +150,29 @@ fn dynamic_matmul(n: &mut Net, op: &str) {
     let [scale, zero] = grid(n, by, 0.01);
     let bias = if n.below(2) == 1 { n.weights(F32, &[columns]) } else { String::new() };
     n.node(&own(op), &[&a, &b, &scale, &zero, &bias], vec![]);
+}
+
+fn dynamic_lstm(n: &mut Net, op: &str) {
+    let (frames, batch, of, hidden) = (1 + n.below(4), 1 + n.below(3), 1 + n.below(4), 1 + n.below(4));
+    let x = n.shaped(F32, &[frames, batch, of]);
+    let direction = n.pick(&["forward", "reverse", "bidirectional"]);
+    let ways = if direction == "bidirectional" { 2 } else { 1 };
+    let by = n.pick(&[I8, U8]);
+    let [w, r] = [of, hidden].map(|rows| n.weights(by, &[ways, rows, 4 * hidden]));
+    // A scale of a direction, or of each of its gates.
+    let each: &[usize] = if n.below(2) == 1 { &[ways, 4 * hidden] } else { &[ways] };
+    let zero = if by == U8 { 128 } else { 0 };
+    let [sw, sr] = [0, 1].map(|_| {
+        let scales = (0..each.iter().product()).map(|_| f64::from(0.002 + n.below(64) as f32 / 4096.0)).collect();
+        n.constant(Array::f32(each, scales))
+    });
+    let zeros = n.constant(Array::int(by, each, vec![zero; each.iter().product()]));
+    let b = if n.below(2) == 1 { n.weights(F32, &[ways, 8 * hidden]) } else { String::new() };
+    let [h, c] = [0, 1].map(|_| if n.one_in(3) { n.shaped(F32, &[ways, batch, hidden]) } else { String::new() });
+    let attributes = vec![i("hidden_size", hidden as i64), s("direction", direction)];
+    let inputs = [&x, &w, &r, &b, "", &h, &c, "", &sw, &zeros, &sr, &zeros];
+    let outputs = n.nodes(&own(op), &inputs, 3, attributes);
+    n.give(&outputs);
 }
 
 fn matmul_to_float(n: &mut Net, op: &str) {

@@ -6,7 +6,7 @@ use kinglet_onnx::{AttributeProto, GraphProto, NodeProto, ValueInfoProto};
 
 use super::Recipe;
 use crate::random_graphs::attributes::{g, i, is, port};
-use crate::random_graphs::net::Net;
+use crate::random_graphs::net::{MOST_TRIPS, Net};
 
 pub(super) fn recipe(name: &str) -> Option<Recipe> {
     Some(match name {
@@ -73,14 +73,27 @@ fn counted(n: &mut Net, op: &str) {
     let shape = n.shape(&x);
     let around = n.shaped(F32, &shape);
     let trips = n.pick(&[2, 1, 3, 5, 0]);
-    let trips = if n.opset() >= 11 { n.int(trips) } else { n.int(trips.max(1)) };
+    // Data may decide how many trips there are, by the number or in the body.
+    let [limited, ended] = [0, 1].map(|_| n.opset() >= 11 && n.one_in(4));
+    let trips = match limited {
+        true => n.input(Array::int(I64, &[], vec![trips])),
+        false if n.opset() >= 11 => n.int(trips),
+        false => n.int(trips.max(1)),
+    };
     let truth = n.constant(Array::int(Bool, &[], vec![1]));
     let id = n.number();
     let named = |what: &str| format!("l{id}_{what}");
     let [count, go, state, on, next, seen] = ["count", "go", "state", "on", "next", "seen"].map(named);
-    let mut nodes = vec![step("Identity", &[&go], &on)];
+    let mut nodes = if ended {
+        let last = n.below(MOST_TRIPS) as i64;
+        let last = n.input(Array::int(I64, &[], vec![last]));
+        vec![step("Less", &[&count, &last], &on)]
+    } else {
+        vec![step("Identity", &[&go], &on)]
+    };
     nodes.extend(chain(n, id, &state, &[&around, &state], &next));
-    let collects = n.below(2) == 1;
+    // Of how many slices there are data may not decide.
+    let collects = !limited && !ended && n.below(2) == 1;
     let mut outputs = vec![port(&on, Bool, &[]), port(&next, F32, &shape)];
     if collects {
         nodes.extend(chain(n, id, &next, &[&state], &seen));

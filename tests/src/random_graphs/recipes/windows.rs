@@ -1,6 +1,6 @@
 //! Convolutions and pools, and what else slides windows.
 
-use kinglet::DType::{self, F32, I8, U8};
+use kinglet::DType::{self, F32, I8, I64, U8};
 use kinglet_compiler::array::Array;
 use kinglet_onnx::AttributeProto;
 
@@ -12,6 +12,7 @@ pub(super) fn recipe(name: &str) -> Option<Recipe> {
     Some(match name {
         "Conv" => |n, op| conv(n, op, F32, F32, vec![]),
         "ConvInteger" => conv_integer,
+        "DeformConv" => deform_conv,
         "ConvTranspose" => conv_transpose,
         "MaxPool" | "AveragePool" | "LpPool" => pool,
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => global,
@@ -19,6 +20,7 @@ pub(super) fn recipe(name: &str) -> Option<Recipe> {
         "Col2Im" => col2im,
         "CausalConvWithState" => causal,
         "GridSample" => grid_sample,
+        "RoiAlign" => roi_align,
         "AffineGrid" => affine_grid,
         _ => return None,
     })
@@ -87,6 +89,32 @@ pub(super) fn conv(n: &mut Net, op: &str, of: DType, by: DType, mut more: Vec<At
     attributes.push(i("group", groups as i64));
     attributes.append(&mut more);
     n.node(op, &[&x, &w, &bias], attributes);
+}
+
+fn deform_conv(n: &mut Net, op: &str) {
+    let axes = n.pick(&[2, 2, 1, 3]);
+    let (x, shape) = picture(n, F32, axes);
+    let kernel: Vec<usize> = shape[2..].iter().map(|&d| 1 + n.below(d.min(3))).collect();
+    let strides: Vec<i64> = (0..axes).map(|_| n.pick(&[1, 1, 2])).collect();
+    let pads: Vec<i64> = (0..2 * axes).map(|_| n.pick(&[0, 0, 1])).collect();
+    let places = (0..axes).map(|d| {
+        let padded = shape[2 + d] + (pads[d] + pads[axes + d]) as usize;
+        (padded - kernel[d]) / strides[d] as usize + 1
+    });
+    let places: Vec<usize> = places.collect();
+    let sets: Vec<usize> = [1, 1, 2, shape[1]].into_iter().filter(|s| shape[1].is_multiple_of(*s)).collect();
+    let (sets, (groups, outputs)) = (n.pick(&sets), channels(n, shape[1]));
+    let taps: usize = sets * kernel.iter().product::<usize>();
+    let of_taps = |each: usize| [&[shape[0], taps * each][..], &places].concat();
+    // Nobody says where a place is that is no number.
+    let offsets = of_taps(axes);
+    let offsets = if n.is_special() { n.weights(F32, &offsets) } else { n.shaped(F32, &offsets) };
+    let w = weights(n, F32, &[&[outputs, shape[1] / groups], &kernel[..]].concat());
+    let bias = if n.below(2) == 1 { weights(n, F32, &[outputs]) } else { String::new() };
+    let mask = if n.below(2) == 1 { n.shaped(F32, &of_taps(1)) } else { String::new() };
+    let attributes =
+        vec![is("strides", &strides), is("pads", &pads), i("group", groups as i64), i("offset_group", sets as i64)];
+    n.node(op, &[&x, &w, &offsets, &bias, &mask], attributes);
 }
 
 fn conv_integer(n: &mut Net, op: &str) {
@@ -224,6 +252,25 @@ fn grid_sample(n: &mut Net, op: &str) {
         i("align_corners", n.below(2) as i64),
     ];
     n.node(op, &[&x, &grid], attributes);
+}
+
+fn roi_align(n: &mut Net, op: &str) {
+    let (x, shape) = picture(n, F32, 2);
+    let count = 1 + n.below(3);
+    let regions = n.weights(F32, &[count, 4]);
+    let of = (0..count).map(|_| n.below(shape[0]) as i64).collect();
+    let of = n.either(Array::int(I64, &[count], of));
+    let mut attributes = vec![
+        s("mode", n.pick(&["avg", "max"])),
+        i("output_height", 1 + n.below(3) as i64),
+        i("output_width", 1 + n.below(3) as i64),
+        i("sampling_ratio", n.pick(&[2, 1, 0])),
+        f("spatial_scale", n.pick(&[1.0, 0.5, 3.0])),
+    ];
+    if n.opset() >= 16 {
+        attributes.push(s("coordinate_transformation_mode", n.pick(&["half_pixel", "output_half_pixel"])));
+    }
+    n.node(op, &[&x, &regions, &of], attributes);
 }
 
 fn affine_grid(n: &mut Net, op: &str) {
