@@ -213,3 +213,15 @@ def whiles():
         go_on(b)
         b.out(h)
         g.out(*loop(g, b, n, g.input("h", reals(2, 8))))
+
+    @case("while_hands_over", 16)
+    def _(g):
+        # What is carried is replaced without being read: a first value is a result only where there is no trip.
+        n, late, kept = g.input("n", number(3)), g.input("late", reals(1)), g.input("kept", lambda _: np.int64([-3]))
+        b = g.body(5)
+        i, _, number_of, _, w = b.inputs
+        more = b.op("Less", b.op("Add", i, np.int64(1)), n)
+        b.out(more, b.op("Identity", number_of), b.op("Identity", late), b.op("Identity", w))
+        first = np.float32([0.0857]), np.float32([0.6])
+        go = g.input("go", lambda _: np.bool_(True))
+        g.out(*loop(g, b, None, kept, *first, condition=go, outputs=3))

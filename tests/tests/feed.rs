@@ -3,10 +3,13 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use kinglet::{Feed, Inline, Model, Quiet, Reference, Session};
+use kinglet::kernels::{BinaryOp, ReduceOp};
+use kinglet::{DType, Feed, Inline, Model, Quiet, Reference, Session};
 use kinglet_compiler::array::Array;
+use kinglet_compiler::graph::Op;
 use kinglet_compiler::{Banding, Compiled, Error, Options, compile, import};
 use kinglet_native::{ModelFile, OwnedSession};
+use kinglet_tests::one_node::{Case, Like};
 use kinglet_tests::small_onnx::picture;
 use kinglet_tests::{Aligned, Random, run};
 
@@ -101,4 +104,24 @@ fn pictures_come_and_go_by_lines() {
 fn what_is_not_there_is_not_fed() {
     let error = plan(&["z"]).expect_err("there is no z").to_string();
     assert_eq!(error, "there is no input or output `z` to be fed; there are: x, y");
+}
+
+/// An input that is asked for by rows, but of which no ring is made, is there before the run like any other: nothing else lies in its place.
+#[test]
+fn what_stays_whole_is_not_fed() {
+    let (mut case, mut r) = (Case::new(), Random::new(5));
+    let [k, q] = [[64, 16], [1, 16]].map(|shape| case.input(r.array(DType::F32, &shape), None));
+    let sums = case.node(Op::Reduce { op: ReduceOp::Sum, axes: vec![0], keep: true }, &[k], Like::f32(&[1, 16]));
+    let sum = case.node(Op::Binary(BinaryOp::Add), &[q, sums], Like::f32(&[1, 16]));
+    let y = case.node(Op::Softmax { axis: 1, log: false }, &[sum], Like::f32(&[1, 16]));
+    case.output(y);
+    let (graph, inputs) = case.parts();
+    let name = graph.tensors[q].name.clone();
+    for bands in [Banding::Off, Banding::Memory, Banding::Speed] {
+        let plan = |feed| compile(graph.clone(), &Options { bands, feed, ..Options::default() }).expect("it compiles");
+        let [whole, fed] = [vec![], vec![name.clone()]].map(|feed| run(&plan(feed).kgl, &inputs));
+        assert_eq!(fed, whole, "{bands:?}");
+        let file = Aligned::copy(&plan(vec![name.clone()]).kgl);
+        assert!(!Model::load(file.as_ref()).expect("valid").is_fed());
+    }
 }

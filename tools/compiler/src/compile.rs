@@ -124,14 +124,27 @@ pub fn compile_with(
         return Err(Error::NoSuchPort { name: name.clone(), known: names.cloned().collect::<Vec<_>>().join(", ") });
     }
     passes::run(&mut graph, options, progress)?;
-    progress("lower");
-    let lowered = lower::lower(&graph, options, false)?;
-    progress("plan");
-    let planned = plan::plan(&lowered, options.bands, &options.regions);
-    let (lowered, (layout, unordered)) = match options.bands {
-        Banding::Memory if lower::could_fold(&graph) => with_folds(&graph, options, lowered, planned)?,
-        _ => (lowered, planned?),
+    // An input of which no ring is made is there before the first step, like any other: nothing asks for its rows.
+    let mut options = options.clone();
+    let (lowered, (layout, unordered)) = loop {
+        progress("lower");
+        let lowered = lower::lower(&graph, &options, false)?;
+        progress("plan");
+        let planned = plan::plan(&lowered, options.bands, &options.regions);
+        let planned = match options.bands {
+            Banding::Memory if lower::could_fold(&graph) => with_folds(&graph, &options, lowered, planned)?,
+            _ => (lowered, planned?),
+        };
+        let (lowered, (layout, _)) = &planned;
+        let inputs = graph.inputs.iter().zip(&lowered.inputs);
+        let whole = inputs.filter(|&(_, &p)| !layout.is_ring(lowered, p)).map(|(&t, _)| &graph.tensors[t].name);
+        let whole: Vec<&String> = whole.filter(|name| options.feed.contains(name)).collect();
+        if whole.is_empty() {
+            break planned;
+        }
+        options.feed.retain(|name| !whole.contains(&name));
     };
+    let options = &options;
     let origins = layout.order.iter().map(|&i| Origin::of(&lowered, &lowered.steps[i])).collect();
     progress("write");
     let (kgl, report, numbers) = plan::write(&graph, lowered, &layout, options)?;

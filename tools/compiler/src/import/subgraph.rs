@@ -233,6 +233,14 @@ impl<'a> Context<'a, '_> {
     /// # Errors
     /// [`Failure::Unsupported`] if there are too many.
     pub fn unrolled(&mut self, loops: &Recurrence<'_>) -> Result<Option<Results>, Failure> {
+        // Of selections in the body nobody learns how many there are: that is another number in each trip.
+        let counts = self.importer.counts.len();
+        let results = self.written_out(loops);
+        self.importer.counts.truncate(counts);
+        results
+    }
+
+    fn written_out(&mut self, loops: &Recurrence<'_>) -> Result<Option<Results>, Failure> {
         let mut carried = loops.carried.clone();
         let slices = loops.graph.output.len().saturating_sub(carried.len() + usize::from(loops.counted));
         let mut stacks: Vec<Option<Vec<TensorId>>> = vec![Some(Vec::new()); slices];
@@ -267,11 +275,18 @@ impl<'a> Context<'a, '_> {
             match given.condition {
                 None => {}
                 Some(_) if trip + 1 == loops.trips => {}
-                Some(Value::Tensor(t)) => match self.constant(t, "whether the loop goes on") {
-                    Ok(goes_on) if goes_on.ints().contains(&0) => break,
-                    Ok(_) => {}
-                    Err(_) => return Ok(None),
-                },
+                Some(Value::Tensor(t)) => {
+                    // With a stated bound no input is bound for it, whatever is given or is its default.
+                    let known = match self.max_trips() {
+                        Some(_) => self.tensor_info(t).value.clone(),
+                        None => self.constant(t, "whether the loop goes on").ok(),
+                    };
+                    match known {
+                        Some(goes_on) if goes_on.ints().contains(&0) => break,
+                        Some(_) => {}
+                        None => return Ok(None),
+                    }
+                }
                 Some(_) => return Err(Failure::malformed("its condition is no tensor")),
             }
         }

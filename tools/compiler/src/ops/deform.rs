@@ -15,7 +15,12 @@ pub fn deform_conv(c: &mut Context<'_, '_>) -> Result<(), Failure> {
     let ((xs, ws), groups) = (shapes(c, x, w)?, groups(c)?);
     let (batch, channels, spatial) = (xs[0], xs[1], &xs[2..]);
     let sets = usize::try_from(c.int("offset_group", 1)).unwrap_or(0);
-    if sets == 0 || channels % sets != 0 || ws[1].checked_mul(groups) != Some(channels) || ws[0] % groups != 0 {
+    if sets == 0
+        || sets > channels
+        || channels % sets != 0
+        || ws[1].checked_mul(groups) != Some(channels)
+        || ws[0] % groups != 0
+    {
         let parts = format!("{groups} groups and {sets} of offsets");
         return Err(Failure::malformed(format!("{channels} channels, weights of shape {ws:?}, {parts}")));
     }

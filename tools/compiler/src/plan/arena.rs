@@ -6,7 +6,7 @@ use super::bands::{self, Bands};
 use super::order::{buffer, sizes};
 use super::regions::Split;
 use super::{Banding, LINE};
-use crate::lower::Lowered;
+use crate::lower::{Lowered, PlanTensorId};
 
 /// Alignment of tensors in the arena.
 pub(super) const ALIGN: usize = 16;
@@ -61,6 +61,12 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Whether only some rows of tensor `t` are there at a time.
+    pub(crate) fn is_ring(&self, l: &Lowered, t: PlanTensorId) -> bool {
+        let ring = buffer(l, t).and_then(|b| self.bands.rings.get(b).copied().flatten());
+        ring.is_some_and(|ring| ring.bytes < l.tensors[t].bytes())
+    }
+
     /// How often a run calls a kernel: each step once, in a band once a slice.
     pub fn calls(&self) -> usize {
         let more = self.bands.runs.iter().map(|&(_, steps, slices)| steps * (slices as usize - 1));

@@ -62,6 +62,12 @@ fn greedy(l: &Lowered) -> Vec<usize> {
     let reads: Vec<BTreeSet<usize>> =
         units.iter().map(|u| buffers(u, |s| s.inputs.iter().flatten().copied().collect())).collect();
     let writes: Vec<BTreeSet<usize>> = units.iter().map(|u| buffers(u, |s| s.outputs.clone())).collect();
+    // What a band writes without reading it (the first value of a loop may be the last one, too) comes behind what others write there.
+    let bands = (0..n).filter(|&u| l.steps[units[u].start].band.is_some());
+    let mut before: Vec<Vec<usize>> = vec![Vec::new(); n];
+    for u in bands {
+        before[u].extend((0..u).filter(|&v| !writes[v].is_disjoint(&writes[u])));
+    }
     let mut writers_left = vec![0usize; l.buffers];
     writes.iter().flatten().for_each(|&b| writers_left[b] += 1);
     let mut readers_left = vec![0usize; l.buffers];
@@ -78,7 +84,8 @@ fn greedy(l: &Lowered) -> Vec<usize> {
     for _ in 0..n {
         // What a band reads it may write itself.
         let written = |u: usize, b: usize| writers_left[b] == usize::from(writes[u].contains(&b));
-        let ready = (0..n).filter(|&u| !done[u] && reads[u].iter().all(|&b| written(u, b)));
+        let comes = |u: usize| reads[u].iter().all(|&b| written(u, b)) && before[u].iter().all(|&v| done[v]);
+        let ready = (0..n).filter(|&u| !done[u] && comes(u));
         // What a unit adds to the bytes alive: its outputs, less the inputs that nobody else needs. Of equals the first in
         // the graph's order, whose output is read soonest, comes first.
         let cost = |u: usize| {
