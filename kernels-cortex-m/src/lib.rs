@@ -34,7 +34,7 @@ macro_rules! core_directives {
     };
 }
 
-#[cfg(simd)]
+#[cfg(any(test, simd))]
 mod add;
 #[cfg(simd)]
 mod both;
@@ -54,6 +54,8 @@ mod rounding;
 mod set;
 #[cfg(simd)]
 mod shared;
+#[cfg(any(test, all(simd, not(helium))))]
+mod sum;
 
 #[cfg(simd)]
 pub use set::CortexM;

@@ -30,7 +30,7 @@ macro_rules! shared {
         }
 
         fn add<E: Elementwise>(&self, f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
-            crate::add::add(f, to, rounded);
+            crate::products::add(f, to, rounded);
         }
 
         fn centred(&self, x: &Inputs<'_, u8>, pixel: usize, at: Range<usize>, sum: i32, zero: i16) -> i32 {

@@ -23,8 +23,10 @@ global_asm!(core_directives!(), include_str!("dense.s"), include_str!("one.s"), 
 struct Frame {
     /// The widened inputs.
     panel: *const u32,
+    bias: *const i32,
     /// The results of the first pixel's next pair of channels.
     y: *mut u8,
+    integers: *const i32,
     /// Bytes from the results of a pixel to those of the next.
     step: usize,
     zero: i32,
@@ -32,8 +34,6 @@ struct Frame {
     panel_end: *const u32,
     /// Where the loop over inputs, which is written out eight times, begins.
     entry: usize,
-    bias: *const i32,
-    integers: *const i32,
     /// Called for each pair without integers, if there is such a function: on a core without floats, or for sums that are not rounded.
     other: Option<extern "C" fn(&mut Pair)>,
     /// For it; without it the bytes from an integer to the float that the same is rounded with.
@@ -171,6 +171,8 @@ struct Tile<'a, const OPS: u128> {
     /// Inputs of a channel there are, and where their weights begin.
     depth: usize,
     first: usize,
+    /// Fours of inputs of a line.
+    fours: usize,
     /// Pixels that are widened at once.
     pixels: usize,
     /// Weights lie by twos.
@@ -197,12 +199,12 @@ impl<'a, const OPS: u128> Tile<'a, OPS> {
             && panel.len() >= WIDENED.min(x.pixels) * depth / 2;
         debug_assert!(fits, "a tile of {} pixels and {} channels", x.pixels, w.width());
         let twos = by_twos(&w.packing);
-        (fits && (twos || Self::PLAIN)).then_some(Tile { x, w, panel, depth, first, pixels: 0, twos })
+        (fits && (twos || Self::PLAIN)).then_some(Tile { x, w, panel, depth, first, fours: line / 4, pixels: 0, twos })
     }
 
     /// Widens the inputs of pixels from `from` on.
     fn widen(&mut self, from: usize) {
-        let (x, fours) = (self.x, self.w.packing.line(&self.w.extents) / 4);
+        let (x, fours) = (self.x, self.fours);
         let widen = if const { Self::PLAIN } && !self.twos { &WIDEN } else { &WIDEN_TWOS };
         let Some(widen) = widen.get(self.pixels - 1) else { return };
         let mut to = self.panel.as_mut_ptr();
@@ -362,14 +364,14 @@ impl Frame {
     const EMPTY: Frame = {
         Frame {
             panel: core::ptr::null(),
+            bias: core::ptr::null(),
             y: core::ptr::null_mut(),
+            integers: core::ptr::null(),
             step: 0,
             zero: 0,
             y_end: core::ptr::null_mut(),
             panel_end: core::ptr::null(),
             entry: 0,
-            bias: core::ptr::null(),
-            integers: core::ptr::null(),
             other: None,
             context: core::ptr::null(),
         }

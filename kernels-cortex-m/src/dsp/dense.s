@@ -5,15 +5,15 @@
 // 0 and 2: these are multiplied with the weights as they lie, those with weights 1 and 3, and the sums are 256 times as large.
 
 // Words of a frame. The function works on a copy, below which lie the sums of a pair where these are not rounded here.
-.equ K_PANEL, 0
-.equ K_Y, 4
-.equ K_STEP, 8                  // beside the next: read together
-.equ K_ZERO, 12
-.equ K_Y_END, 16
-.equ K_PANEL_END, 20
-.equ K_ENTRY, 24
-.equ K_BIAS, 28
-.equ K_INTEGERS, 32
+.equ K_PANEL, 0                 // beside the next: read together
+.equ K_BIAS, 4
+.equ K_Y, 8                     // as above
+.equ K_INTEGERS, 12
+.equ K_STEP, 16                 // as above
+.equ K_ZERO, 20
+.equ K_Y_END, 24
+.equ K_PANEL_END, 28
+.equ K_ENTRY, 32
 .equ K_OTHER, 36
 .equ K_CONTEXT, 40
 .equ K_WEIGHTS, 44
@@ -64,10 +64,9 @@
     ldmia r0, {r2-r12}
     push {r2-r12}
 1:  // A pair of channels: all sums begin from the bias.
-    ldr r2, [sp, #K_BIAS]
+    ldrd r0, r2, [sp, #K_PANEL]
     ldrd r8, r9, [r2], #8
     str r2, [sp, #K_BIAS]
-    ldr r0, [sp, #K_PANEL]
 .if \n > 1
     mov r10, r8
     mov r11, r9
@@ -101,14 +100,10 @@
     ldr r6, [sp, #K_PANEL_END]
     cmp r0, r6
     bne 2b
-    ldr r6, [sp, #K_INTEGERS]
-    ldrd r2, r3, [r6], #8
-    str r6, [sp, #K_INTEGERS]
-    ldr r4, [sp, #K_Y]
-    cmp r2, #0
-    it ne
-    cmpne r3, #0
-    beq 4f
+    ldrd r4, r7, [sp, #K_Y]
+    ldrd r2, r3, [r7], #8
+    cbz r2, 4f
+    cbz r3, 4f
     ldrd r5, r6, [sp, #K_STEP]
     KINGLET_ROUND r8, r2, \twos
     KINGLET_ROUND r9, r3, \twos
@@ -132,7 +127,7 @@
 .endif
     strh r8, [r4], #2
 3:
-    str r4, [sp, #K_Y]
+    strd r4, r7, [sp, #K_Y]
     ldr r6, [sp, #K_Y_END]
     cmp r4, r6
     bne 1b
@@ -140,14 +135,14 @@
     pop {r4-r11, pc}
 4:  // What has no integers goes to the caller's function, if there is one.
 .if KINGLET_FPU
-    ldr r7, [sp, #K_OTHER]
-    cmp r7, #0
+    ldr r6, [sp, #K_OTHER]
+    cmp r6, #0
     bne 5f
     // Else the floats lie as far behind the integers as the context says.
-    ldr r7, [sp, #K_CONTEXT]
-    add r7, r7, r6
-    vldr s6, [r7, #-8]
-    vldr s7, [r7, #-4]
+    ldr r6, [sp, #K_CONTEXT]
+    add r6, r6, r7
+    vldr s6, [r6, #-8]
+    vldr s7, [r6, #-4]
     vmov s0, s1, r8, r9
     KINGLET_FLOAT s0, s6, \twos
     KINGLET_FLOAT s1, s7, \twos
@@ -184,6 +179,7 @@
 5:
 .endif
     str r1, [sp, #K_WEIGHTS]
+    str r7, [sp, #K_INTEGERS]
     add r0, sp, #K_SUMS
 .if \twos
     asr r8, r8, #8
@@ -206,7 +202,7 @@
     ldr r2, [sp, #K_OTHER]
     blx r2
     ldr r1, [sp, #K_WEIGHTS]
-    ldr r4, [sp, #K_Y]
+    ldrd r4, r7, [sp, #K_Y]
     adds r4, r4, #2
     b 3b
 .size \name, . - \name
@@ -223,18 +219,8 @@
 .endif
 .endm
 
-// NAME(r0: first pixel, r1: bytes from pixel to pixel, r2: fours of inputs, r3: where to): gives where that ends
-.macro KINGLET_WIDEN name, n, twos
-.section .text.\name, "ax", %progbits
-.balign 4
-.global \name
-.type \name, %function
-.thumb_func
-\name\():
-    push {r4-r9, lr}
-    add r12, r0, r1
-    add lr, r12, r1
-1:
+// Four inputs of each pixel.
+.macro KINGLET_WIDEN_FOURS n, twos
     ldr r4, [r0], #4
 .if \n > 1
     ldr r6, [r12], #4
@@ -257,6 +243,31 @@
 .endif
 .if \n == 3
     stmia r3!, {r4-r9}
+.endif
+.endm
+
+// NAME(r0: first pixel, r1: bytes from pixel to pixel, r2: fours of inputs, r3: where to): gives where that ends
+.macro KINGLET_WIDEN name, n, twos
+.section .text.\name, "ax", %progbits
+.balign 4
+.global \name
+.type \name, %function
+.thumb_func
+\name\():
+    push {r4-r9, lr}
+    add r12, r0, r1
+    add lr, r12, r1
+.if \n == 3
+    // Two fours in a turn, of an odd number of them one in the first: nearly all pixels come by threes.
+    adds r2, r2, #1
+    lsrs r2, r2, #1
+    bcc 2f
+.endif
+1:
+    KINGLET_WIDEN_FOURS \n, \twos
+.if \n == 3
+2:
+    KINGLET_WIDEN_FOURS \n, \twos
 .endif
     subs r2, r2, #1
     bne 1b

@@ -98,11 +98,9 @@
 
 // Four bytes in r5.
 .macro KINGLET_PACK
-    pkhbt r5, r5, r7, lsl #16
-    pkhbt r6, r6, r8, lsl #16
-    uxtb16 r5, r5
-    uxtb16 r6, r6
-    orr r5, r5, r6, lsl #8
+    bfi r5, r6, #8, #8
+    bfi r5, r7, #16, #8
+    bfi r5, r8, #24, #8
 .endm
 
 .section .text.kinglet_depthwise_few, "ax", %progbits

@@ -3,9 +3,11 @@
 //! Whole functions are in assembly: Rust knows no registers of vectors for these cores. The extension has no accumulation of products by lane, but sums
 //! all lanes of one: dense products take 16 inputs of a channel at a time, depthwise ones multiply and add.
 
+mod add;
 mod dense;
 mod depthwise;
 
+pub(crate) use add::add;
 pub use dense::DenseI8;
 pub(crate) use dense::takes;
 pub use depthwise::DepthwiseI8;
