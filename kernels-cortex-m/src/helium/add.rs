@@ -48,23 +48,29 @@ pub fn add<E: Elementwise>(f: &mut Finish<'_, E>, to: Place, rounded: &[i8]) {
         out_zero,
         least: if added.relu { 0.0 } else { f32::NEG_INFINITY },
     };
-    for (pixel, rounded) in rounded.chunks_exact(to.width.max(1)).enumerate() {
-        let at = to.at + pixel * to.step;
+    let mut run = |at: usize, rounded: &[i8]| {
+        let n = rounded.len();
         // The result may take the place of the residual, element for element.
-        let (Some(others), Some(mut out)) =
-            (r.pixels::<i8>(at, to.width, to.width, 1), f.out.pixels::<i8>(at, to.width, to.width, 1))
-        else {
-            return;
+        let (Some(others), Some(mut out)) = (r.pixels::<i8>(at, n, n, 1), f.out.pixels::<i8>(at, n, n, 1)) else {
+            return false;
         };
         // SAFETY: `pixels` has checked that both have so many elements, at least one, each of which is stored after it has been read.
         unsafe {
             if by_vectors {
-                kinglet_add(&constants, rounded.as_ptr(), others, out.as_mut_ptr(), rounded.len());
+                kinglet_add(&constants, rounded.as_ptr(), others, out.as_mut_ptr(), n);
             } else {
                 for (i, &q) in rounded.iter().enumerate() {
                     *out.as_mut_ptr().add(i) = added.one(q, *others.add(i));
                 }
             }
         }
+        true
+    };
+    // Pixels of all channels lie one after the other.
+    if to.width == to.step && !rounded.is_empty() && run(to.at, rounded) {
+        return;
+    }
+    for (pixel, rounded) in rounded.chunks_exact(to.width.max(1)).enumerate() {
+        run(to.at + pixel * to.step, rounded);
     }
 }
