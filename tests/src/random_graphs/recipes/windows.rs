@@ -106,12 +106,13 @@ fn deform_conv(n: &mut Net, op: &str) {
     let (sets, (groups, outputs)) = (n.pick(&sets), channels(n, shape[1]));
     let taps: usize = sets * kernel.iter().product::<usize>();
     let of_taps = |each: usize| [&[shape[0], taps * each][..], &places].concat();
-    // Nobody says where a place is that is no number.
-    let offsets = of_taps(axes);
-    let offsets = if n.is_special() { n.weights(F32, &offsets) } else { n.shaped(F32, &offsets) };
+    // Nobody says where a place is that is no number, and one that is nearly a pixel's takes 0 times its neighbour, or next to 0.
+    let tame = |n: &mut Net, shape: &[usize]| if n.is_special() { n.weights(F32, shape) } else { n.shaped(F32, shape) };
+    let x = if n.is_special() { n.weights(F32, &shape) } else { x };
+    let offsets = tame(n, &of_taps(axes));
     let w = weights(n, F32, &[&[outputs, shape[1] / groups], &kernel[..]].concat());
     let bias = if n.below(2) == 1 { weights(n, F32, &[outputs]) } else { String::new() };
-    let mask = if n.below(2) == 1 { n.shaped(F32, &of_taps(1)) } else { String::new() };
+    let mask = if n.below(2) == 1 { tame(n, &of_taps(1)) } else { String::new() };
     let attributes =
         vec![is("strides", &strides), is("pads", &pads), i("group", groups as i64), i("offset_group", sets as i64)];
     n.node(op, &[&x, &w, &offsets, &bias, &mask], attributes);
