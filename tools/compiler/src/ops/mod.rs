@@ -188,7 +188,8 @@ pub const OPERATORS: &[Row] = table! {
     "Log" (1: "T" => 1; ""), elementwise::unary, "Unary";
     "LogSoftmax" (1: "T" => 1; "axis:i"), normalize::softmax, "Softmax";
     "Loop" (1: "int64? bool? _*" => MANY; "body:g"),
-        control::counted, "a band of its body's steps", "a trip count that does not depend on the data";
+        control::counted, "a band of its body's steps",
+        "if data decide the trip count: a constant bound or --max-trips, and nothing stacked";
     "LpNormalization" (1: "T" => 1; "axis:i p:i"), normalize::lp, "Reduce and Binary";
     "LpPool" (2: "T" => 1; "auto_pad:s ceil_mode:i>=18 dilations:I>=18 kernel_shape:I p:i pads:I strides:I"), pool::lp, "Unary and Conv";
     "MatMul" (1: "T T" => 1; ""), matmul::matmul, "Conv or MatMul";
