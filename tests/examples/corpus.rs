@@ -22,6 +22,16 @@ fn many_slices() -> ModelProto {
     b.node("Loop", "trips _ h", "y", &[("body", body.body())]).outputs("y").build()
 }
 
+/// A loop that ends when data say so. (The plan of `ends`, which has more of them, is larger.)
+fn ended() -> ModelProto {
+    let mut b = Builder::default();
+    b.input("h", DataType::Float, &[3]).input("n", DataType::Int64, &[]);
+    b.constant(ints("trips", DataType::Int64, &[], &[4]));
+    let mut body = Builder::default();
+    body.formals("i c v").node("Neg", "v", "w", &[]).node("Less", "i n", "go", &[]).outputs("go w");
+    b.node("Loop", "trips _ h", "y", &[("body", body.body())]).outputs("y").build()
+}
+
 /// Inputs that need not be given: they have defaults.
 fn defaults() -> ModelProto {
     let mut b = Builder::default();
@@ -36,8 +46,8 @@ fn write(path: &Path, bytes: &[u8]) {
 
 /// The seeds: each small model, and its plan.
 fn seeds(corpus: &Path) {
-    for (name, model) in small_onnx::all().into_iter().chain([("many_slices", many_slices()), ("defaults", defaults())])
-    {
+    let own = [("many_slices", many_slices()), ("ended", ended()), ("defaults", defaults())];
+    for (name, model) in small_onnx::all().into_iter().chain(own) {
         write(&corpus.join(format!("onnx/seed_{name}.onnx")), &model.to_bytes());
         // Their steps are those of other models, but for one without a kernel of its own.
         if matches!(name, "resizes" | "selections" | "contrib" | "spectra" | "ends" | "deformed")
