@@ -88,8 +88,10 @@ impl Error {
 
     /// The error of a run, with the name of the step.
     pub(crate) fn of_run(source: kinglet::Error, model: &kinglet::Model<'_>) -> Error {
-        use kinglet::Error::{DivisionByZero, IndexOutOfRange, Interrupted};
-        let (IndexOutOfRange { step } | DivisionByZero { step } | Interrupted { step }) = source else {
+        use kinglet::Error::{DivisionByZero, IndexOutOfRange, Interrupted, TooManyTrips};
+        let (IndexOutOfRange { step } | DivisionByZero { step } | Interrupted { step } | TooManyTrips { step }) =
+            source
+        else {
             return Error::Runtime(source);
         };
         let at = model.step(step as usize).name().map_or_else(String::new, |name| format!(" (`{name}`)"));

@@ -168,7 +168,8 @@ impl OwnedSession {
     /// beside the arena then.
     ///
     /// # Errors
-    /// [`Error::Run`] if the data has an index out of range or an integer division by 0.
+    /// [`Error::Run`] if the data has an index out of range or an integer division by 0, or if a loop wants more trips than it was compiled
+    /// for.
     pub fn run(&mut self) -> Result<(), Error> {
         self.run_observed(&mut Quiet)
     }
