@@ -78,10 +78,22 @@ enum Bands {
 }
 
 impl Dims {
-    /// A name that was given two different values.
-    pub fn contradicted(&self) -> Option<&str> {
-        let map = self.map();
-        self.dim.iter().find(|(name, value)| map[name] != *value).map(|(name, _)| name.as_str())
+    /// A flag and the name that it was given with two different values.
+    pub fn contradicted(&self) -> Option<(&str, &str)> {
+        let (dims, shapes) = (self.map(), self.shapes());
+        let dim = self.dim.iter().find(|(name, value)| dims[name] != *value).map(|(name, _)| ("--dim", name.as_str()));
+        let shape = || self.shape.iter().find(|(name, value)| shapes[name] != *value);
+        dim.or_else(|| shape().map(|(name, _)| ("--shape", name.as_str())))
+    }
+
+    /// A flag that says of an ONNX model what is fixed in a compiled one.
+    pub fn fixed_in_plans(&self) -> Option<&'static str> {
+        let given = [
+            ("--dim", !self.dim.is_empty()),
+            ("--shape", !self.shape.is_empty()),
+            ("--max-trips", self.max_trips.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
     }
 
     /// What they say to the compiler, for the target that suits this machine.

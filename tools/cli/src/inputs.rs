@@ -171,7 +171,7 @@ pub fn describe(info: &InputInfo) -> String {
     format!("`{}` ({} {shape})", info.name, info.dtype.name())
 }
 
-/// Gives one of the `declared` inputs the shape that `--shape` says.
+/// Gives one of the `declared` inputs the shape that `--shape` says, and all of them the sizes of its symbolic dimensions.
 pub fn give_shape(declared: &mut [InputInfo], name: &str, shape: &[usize]) -> Result<()> {
     let text = format!("--shape {name}={}", crate::table::shape(shape));
     let Some(at) = declared.iter().position(|i| i.name == name) else {
@@ -182,7 +182,11 @@ pub fn give_shape(declared: &mut [InputInfo], name: &str, shape: &[usize]) -> Re
     if info.ranked && (info.dims.len() != shape.len() || !info.dims.iter().zip(shape).all(fits)) {
         return Err(Error::usage(format!("{text}: the model's input is {}", describe(info))));
     }
-    (info.dims, info.ranked) = (shape.iter().map(|&n| DimInfo::Fixed(n)).collect(), true);
+    let own = std::mem::replace(&mut info.dims, shape.iter().map(|&n| DimInfo::Fixed(n)).collect());
+    info.ranked = true;
+    for (symbol, &n) in own.iter().zip(shape).filter(|(d, _)| matches!(d, DimInfo::Symbol(_))) {
+        declared.iter_mut().flat_map(|i| &mut i.dims).filter(|d| *d == symbol).for_each(|d| *d = DimInfo::Fixed(n));
+    }
     Ok(())
 }
 

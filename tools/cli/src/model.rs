@@ -99,16 +99,15 @@ impl Source {
         Source::Onnx(Onnx { path: "test.onnx".into(), bytes: bytes.into(), inputs: Vec::new() })
     }
 
-    /// Takes over the shapes of `--shape`; complains about them, and about `--dim` values, where they have no effect.
+    /// Takes over the shapes of `--shape`; complains about them, about `--dim` values and about `--max-trips`, where they have no effect.
     pub fn check_dims(&mut self, dims: &Dims, streams: &mut Streams<'_>) -> Result<()> {
         match self {
-            Source::Kgl(_) if dims.map().is_empty() && dims.shapes().is_empty() => Ok(()),
-            Source::Kgl(_) => {
-                let flag = if dims.map().is_empty() { "--shape" } else { "--dim" };
+            Source::Kgl(_) => dims.fixed_in_plans().map_or(Ok(()), |flag| {
+                let fixed = if flag == "--max-trips" { "loops" } else { "shapes" };
                 Err(Error::usage(format!(
-                    "{flag} has no effect on a .kgl, whose shapes are fixed: give it to `convert`"
+                    "{flag} has no effect on a .kgl, whose {fixed} are fixed: give it to `convert`"
                 )))
-            }
+            }),
             Source::Onnx(onnx) => onnx.check_dims(dims, streams),
         }
     }
@@ -170,22 +169,19 @@ impl Onnx {
 
     /// Takes over the shapes of `--shape`, and warns of `--dim` values that no input has.
     pub fn check_dims(&mut self, dims: &Dims, streams: &mut Streams<'_>) -> Result<()> {
-        if let Some(name) = dims.contradicted() {
-            return Err(Error::usage(format!("--dim {name} is given twice, with different values")));
+        if let Some((flag, name)) = dims.contradicted() {
+            return Err(Error::usage(format!("{flag} {name} is given twice, with different values")));
         }
+        let of_input = |d: &DimInfo| match d {
+            DimInfo::Symbol(s) => Some(s.clone()),
+            DimInfo::Fixed(_) => None,
+        };
+        // Before shapes take their place.
+        let symbols: Vec<String> = self.inputs.iter().flat_map(|i| &i.dims).filter_map(of_input).collect();
         for (name, shape) in dims.shapes() {
             crate::inputs::give_shape(&mut self.inputs, &name, &shape)?;
         }
-        let symbols: Vec<&str> = self
-            .inputs
-            .iter()
-            .flat_map(|i| &i.dims)
-            .filter_map(|d| match d {
-                DimInfo::Symbol(s) => Some(s.as_str()),
-                DimInfo::Fixed(_) => None,
-            })
-            .collect();
-        for name in dims.map().keys().filter(|n| !symbols.contains(&n.as_str())) {
+        for name in dims.map().keys().filter(|n| !symbols.contains(*n)) {
             let known = if symbols.is_empty() { "none".to_string() } else { symbols.join(", ") };
             streams.warn(format_args!(
                 "no input of {} has the symbolic dimension `{name}` (they have: {known})",

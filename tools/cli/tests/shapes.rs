@@ -69,6 +69,38 @@ fn a_shape_binds_what_is_open_and_contradicts_nothing() {
 }
 
 #[test]
+fn a_shape_given_twice_says_one_thing() {
+    let folder = with_open_input(|t| t.shape = None);
+    let line = "convert open.onnx -o y.kgl --shape x=2x3 --shape";
+    folder.fails(&format!("{line} x=4"), Status::Usage, &["--shape x is given twice"]);
+    folder.ok(&format!("{line} x=2x3"));
+}
+
+#[test]
+fn a_shape_binds_symbols_of_other_inputs() {
+    let folder = Folder::new();
+    let mut proto = ModelProto::from_bytes(&model("Relu", "x", "z")).unwrap();
+    let graph = proto.graph.as_mut().unwrap();
+    graph.output[0].r#type = None;
+    let dims = &mut graph.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().shape.as_mut().unwrap().dim;
+    *dims = vec![Dimension::Param("n".into()), Dimension::Value(3)]
+        .into_iter()
+        .map(|value| DimensionProto { value: Some(value) })
+        .collect();
+    let mut other = graph.input[0].clone();
+    other.name = "y".into();
+    graph.input.push(other);
+    graph.node[0].op_type = "Add".into();
+    graph.node[0].input.push("y".into());
+    folder.write("sym.onnx", &proto.to_bytes());
+    folder.fails("verify sym.onnx", Status::Usage, &["unbound dimension `n`"]);
+    for given in ["--shape x=7x3", "--shape y=7x3", "--shape x=7x3 --dim n=7", "--shape x=7x3 --shape y=7x3"] {
+        folder.ok(&format!("verify sym.onnx {given}"));
+    }
+    folder.fails("verify sym.onnx --shape x=7x3 --shape y=5x3", Status::Usage, &["--shape y=5x3", "7x3"]);
+}
+
+#[test]
 fn a_loop_that_data_end_takes_a_bound() {
     let folder = Folder::new();
     let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/cases/");
@@ -83,6 +115,9 @@ fn a_loop_that_data_end_takes_a_bound() {
     folder.ok(&format!("{line} --max-trips 20"));
     let out = folder.ok("run loop.kgl --input n=n.npy");
     assert_eq!(folder.ok("run loop.onnx --max-trips 20 --input n=n.npy"), out);
-    folder.fails("run loop.kgl --input n=far.npy", Status::Failed, &["more trips", "--max-trips"]);
+    folder.fails("run loop.kgl --input n=far.npy", Status::Failed, &["more trips", "--max-trips", "(`"]);
+    for command in ["run loop.kgl --input n=n.npy", "bench loop.kgl --runs 1", "inspect loop.kgl"] {
+        folder.fails(&format!("{command} --max-trips 20"), Status::Usage, &["--max-trips has no effect on a .kgl"]);
+    }
     assert_ne!(folder.ok("run loop.onnx --max-trips 200 --input n=far.npy"), out);
 }
