@@ -4,4 +4,5 @@ host_programs() {
     (cd "$root" && cargo build -q --profile test --workspace ${KINGLET_FEATURES:+--features "$KINGLET_FEATURES"} \
         --bin kinglet --example onnx_conformance --example cortex_m)
 }
-host_folder=${CARGO_TARGET_DIR:-$root/target}/debug
+# Cargo takes a relative folder from where it is started, which is `root`.
+host_folder=$(cd "$root" && mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug
