@@ -12,7 +12,7 @@ record! {
     /// Parameters of the first step of a band whose slices are the trips of a loop. Input: whether there is another trip, one bool; output:
     /// the same tensor, which a later step of the band writes. It computes nothing: where the bool is 0, the session leaves out the other steps
     /// and all further slices of the band. Where it is 1 behind the last slice, the run ends in `Error::TooManyTrips`. Rows: 1.
-    /// That a later step writes the tensor is not verified: without one all trips are alike. Outside of bands it has 1 trip, and decides nothing
+    /// That a later step writes the tensor is not verified: without one the bool stays as it is. Outside of bands it has 1 trip, and decides nothing
     /// but whether the run ends in that error.
     pub struct GoOn {
         /// The most trips: the slices of the band.

@@ -91,7 +91,9 @@ fn checked(model: &ModelProto, inputs: &BTreeMap<String, Array>, options: &Optio
         let options = Options { target, ..options.clone() };
         let compiled: Compiled = match compile(graph.clone(), &options) {
             Ok(compiled) => compiled,
-            Err(e) => return Outcome::Refused(reason(&e)),
+            Err(e @ Error::Unsupported(_)) => return Outcome::Refused(reason(&e)),
+            // What was imported is no malformed model, and small.
+            Err(e) => return Outcome::Wrong(format!("for {what} it does not compile: {e}")),
         };
         let got = run_on(kernels, &compiled.kgl, inputs, &Inline, &mut Quiet);
         for (name, bounds) in &bounds {
