@@ -113,7 +113,7 @@ pub fn samples() -> Vec<Sample> {
 /// What an operator takes, as its samples say.
 #[derive(Default)]
 pub struct Takes {
-    /// Element types of its main operand, in short: see [`in_short`].
+    /// Element types of its main operand, in short.
     pub types: String,
     /// The kinds of the steps that it becomes between quantised tensors; `f32` if one of them runs in floats, `refused` if floats
     /// are, and nothing if it has none.
