@@ -7,7 +7,7 @@ use super::{Builder, Value, floats, ints, reals};
 /// (Small: its plan is in the corpus.)
 pub(super) fn sampling() -> ModelProto {
     let mut b = Builder::default();
-    b.input("x", DataType::Float, &[1, 2, 2, 3]).input("g", DataType::Float, &[1, 1, 2, 2]);
+    b.input("x", DataType::Float, &[2, 2, 2, 3]).input("g", DataType::Float, &[2, 1, 2, 2]);
     b.input("p", DataType::Float, &[1, 3, 4]).input("s", DataType::Float, &[1, 1, 3]);
     b.constant(ints("k", DataType::Int64, &[1], &[2])).constant(reals("t", &[0.4]));
     let cubic = [("mode", Value::S("cubic")), ("padding_mode", Value::S("reflection"))];
