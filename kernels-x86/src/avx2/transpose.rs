@@ -85,7 +85,7 @@ mod tests {
         if !is_x86_feature_detected!("avx") {
             return;
         }
-        for (k, n) in (0..20).flat_map(|k| (1..50).map(move |n| (k, n))) {
+        for (k, n) in (1..20).flat_map(|k| (1..50).map(move |n| (k, n))) {
             let data: Vec<f32> = (0..k * n).map(|i| i as f32).collect();
             for (transposed, first) in [(false, 0), (true, 0), (true, 1)] {
                 let b = Matrix { data: &data, k, n, transposed, panel: PANEL, unsigned: false };
