@@ -83,8 +83,10 @@ pub(super) fn of_matrices(graph: &Graph) -> HashSet<TensorId> {
             found.insert(node.output);
         }
     }
-    for node in graph.nodes.iter().rev().filter(|node| found.contains(&node.output)).collect::<Vec<_>>() {
-        found.extend(alike(graph, node));
+    for node in graph.nodes.iter().rev() {
+        if found.contains(&node.output) {
+            found.extend(alike(graph, node));
+        }
     }
     found
 }
